@@ -1,0 +1,5 @@
+//! PID 1 of a worker.
+
+fn main() {
+    println!("ramboot-init");
+}

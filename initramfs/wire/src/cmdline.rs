@@ -1,0 +1,543 @@
+//! The kernel command line: written by the manager, read by `/init`; the keys stand here and nowhere else.
+//!
+//! Firmware and boot loaders may append to a command line, even to a signed one, so a `ramboot.*` key that stands
+//! twice is an error and never "the last one wins".
+
+use std::fmt;
+use std::net::SocketAddrV4;
+use std::str::FromStr;
+
+use crate::image::{BadImageId, ImageId, MAX_IMAGE_BYTES};
+use crate::mac::Mac;
+
+/// Everything the manager writes stays below this. The kernel's own limit is 2 048 on x86 and arm64
+/// (`COMMAND_LINE_SIZE`), and the image's own parameters need room too.
+pub const MAX_CMDLINE_BYTES: usize = 1_500;
+
+const MAX_BASES: usize = 8;
+
+/// What `/init` was told to boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootArgs {
+    /// The only thing that is trusted.
+    pub image: ImageId,
+    /// Bytes of the image.
+    pub size: u64,
+    /// Where to fetch it, in order of preference; at least one.
+    pub bases: Vec<Base>,
+    /// Size of the writable layer; `None` leaves the choice to `/init`.
+    pub overlay: Option<Overlay>,
+    /// The worker's host name.
+    pub hostname: Option<String>,
+    /// Print more on the console.
+    pub debug: bool,
+    /// Reboot after this many seconds without a handover; `None` waits for ever.
+    pub deadline: Option<u32>,
+    /// The NIC the firmware booted from.
+    pub bootif: Option<Mac>,
+}
+
+/// `http://address[:port][/prefix]`, without a trailing slash. An address, because a name needs DNS, and DNS that
+/// is not up yet is a known way for a boot to fail.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Base {
+    /// Where to connect.
+    pub addr: SocketAddrV4,
+    /// Path before `/images/…`; empty or starting with `/`.
+    pub prefix: String,
+}
+
+/// How large the writable layer over the image may grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overlay {
+    /// Of the RAM that is left.
+    Percent(u8),
+    /// An absolute size.
+    Bytes(u64),
+}
+
+/// Why a command line is not one to boot from.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CmdlineError {
+    /// Firmware may append: a second value must not win.
+    #[error("{0} stands twice on the kernel command line")]
+    Twice(String),
+    /// A key that a boot cannot do without.
+    #[error("{0} is missing on the kernel command line")]
+    Missing(&'static str),
+    /// A value that does not parse.
+    #[error("{key}={value}: {want}")]
+    Value {
+        /// Which key.
+        key: &'static str,
+        /// What stood there, shortened.
+        value: String,
+        /// What should stand there.
+        want: String,
+    },
+    /// Too long to be sure that firmware and kernel keep all of it.
+    #[error(
+        "kernel command line of {0} bytes, {MAX_CMDLINE_BYTES} are possible: use fewer bases or a shorter cmdline in the config"
+    )]
+    TooLong(usize),
+    /// A character that would split or hide what follows.
+    #[error("{0:?} cannot stand on a kernel command line")]
+    Unquotable(String),
+}
+
+impl BootArgs {
+    /// Reads `/proc/cmdline`'s text. Keys of others are left alone, and so is a `ramboot.*` key this version does not know.
+    ///
+    /// # Errors
+    /// See [`CmdlineError`]; nothing is guessed.
+    pub fn parse(cmdline: &str) -> Result<Self, CmdlineError> {
+        let mut found = Found::default();
+        for word in split(cmdline) {
+            if word == "--" {
+                break;
+            }
+            let (key, value) = word.split_once('=').unwrap_or((&word, ""));
+            found.take(key, value)?;
+        }
+        found.finish()
+    }
+
+    /// The `ramboot.*` part of a command line, then `extra` as it is.
+    ///
+    /// # Errors
+    /// It would be longer than [`MAX_CMDLINE_BYTES`], or a value cannot be written so that it is read back.
+    pub fn render(&self, extra: &str) -> Result<String, CmdlineError> {
+        if extra.contains(['\n', '\r', '\0']) {
+            return Err(CmdlineError::Unquotable(extra.to_owned()));
+        }
+        let bases: Vec<String> = self.bases.iter().map(Base::to_string).collect();
+        let mut words = vec![
+            format!("ramboot.image={}", self.image),
+            format!("ramboot.size={}", self.size),
+            format!("ramboot.url={}", bases.join(",")),
+        ];
+        words.extend(
+            self.overlay
+                .map(|overlay| format!("ramboot.overlay={overlay}")),
+        );
+        words.extend(
+            self.hostname
+                .as_ref()
+                .map(|name| format!("ramboot.hostname={name}")),
+        );
+        words.extend(
+            self.deadline
+                .map(|seconds| format!("ramboot.deadline={seconds}")),
+        );
+        if self.debug {
+            words.push("ramboot.debug".to_owned());
+        }
+        words.extend(
+            self.bootif
+                .map(|mac| format!("BOOTIF=01-{}", mac.hyphenated())),
+        );
+        if !extra.is_empty() {
+            words.push(extra.to_owned());
+        }
+        let line = words.join(" ");
+        if line.len() > MAX_CMDLINE_BYTES {
+            return Err(CmdlineError::TooLong(line.len()));
+        }
+        // What /init would refuse is refused here, where somebody can still do something about it.
+        if Self::parse(&line)? != *self {
+            return Err(CmdlineError::Unquotable(line));
+        }
+        Ok(line)
+    }
+}
+
+#[derive(Default)]
+struct Found {
+    image: Option<ImageId>,
+    size: Option<u64>,
+    bases: Option<Vec<Base>>,
+    overlay: Option<Overlay>,
+    hostname: Option<String>,
+    debug: Option<bool>,
+    deadline: Option<u32>,
+    bootif: Option<Mac>,
+}
+
+impl Found {
+    fn take(&mut self, key: &str, value: &str) -> Result<(), CmdlineError> {
+        // The kernel treats '-' and '_' in parameter names as the same; one spelling is enough for us.
+        match key {
+            "ramboot.image" => once(
+                &mut self.image,
+                key,
+                value
+                    .parse()
+                    .map_err(|e: BadImageId| bad("ramboot.image", value, e))?,
+            ),
+            "ramboot.size" => once(&mut self.size, key, size(value)?),
+            "ramboot.url" => once(&mut self.bases, key, bases(value)?),
+            "ramboot.overlay" => once(&mut self.overlay, key, value.parse()?),
+            "ramboot.hostname" => once(&mut self.hostname, key, hostname(value)?),
+            "ramboot.debug" => once(&mut self.debug, key, true),
+            "ramboot.deadline" => {
+                let seconds = value
+                    .parse()
+                    .map_err(|_| bad("ramboot.deadline", value, "a number of seconds is wanted"))?;
+                once(&mut self.deadline, key, seconds)
+            }
+            "BOOTIF" => {
+                // "01" is the ARP hardware type Ethernet, as PXELINUX writes it. Two NICs can both be meant (a loader
+                // and the firmware may each append theirs), and nothing depends on it but the order: the first wins.
+                let mac = value.strip_prefix("01-").unwrap_or(value).parse().ok();
+                self.bootif = self.bootif.or(mac);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn finish(self) -> Result<BootArgs, CmdlineError> {
+        Ok(BootArgs {
+            image: self.image.ok_or(CmdlineError::Missing("ramboot.image"))?,
+            size: self.size.ok_or(CmdlineError::Missing("ramboot.size"))?,
+            bases: self.bases.ok_or(CmdlineError::Missing("ramboot.url"))?,
+            overlay: self.overlay,
+            hostname: self.hostname,
+            debug: self.debug.unwrap_or(false),
+            deadline: self.deadline,
+            bootif: self.bootif,
+        })
+    }
+}
+
+fn once<T>(slot: &mut Option<T>, key: &str, value: T) -> Result<(), CmdlineError> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(CmdlineError::Twice(key.to_owned())),
+    }
+}
+
+fn bad(key: &'static str, value: &str, want: impl fmt::Display) -> CmdlineError {
+    CmdlineError::Value {
+        key,
+        value: value.chars().take(80).collect(),
+        want: want.to_string(),
+    }
+}
+
+fn size(value: &str) -> Result<u64, CmdlineError> {
+    let want = || {
+        bad(
+            "ramboot.size",
+            value,
+            format_args!("1 to {MAX_IMAGE_BYTES} bytes are possible"),
+        )
+    };
+    let size = value.parse().map_err(|_| want())?;
+    if size == 0 || size > MAX_IMAGE_BYTES {
+        Err(want())
+    } else {
+        Ok(size)
+    }
+}
+
+fn bases(value: &str) -> Result<Vec<Base>, CmdlineError> {
+    let bases: Vec<Base> = value.split(',').map(str::parse).collect::<Result<_, _>>()?;
+    if bases.len() > MAX_BASES {
+        return Err(bad(
+            "ramboot.url",
+            value,
+            format_args!("{} bases, {MAX_BASES} are possible", bases.len()),
+        ));
+    }
+    Ok(bases)
+}
+
+/// RFC 1123 §2.1: letters, digits and inner hyphens; 63 octets a label, 253 in all.
+///
+/// # Errors
+/// Anything else.
+pub fn hostname(value: &str) -> Result<String, CmdlineError> {
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    if value.len() <= 253 && value.split('.').all(label) {
+        Ok(value.to_owned())
+    } else {
+        Err(bad(
+            "ramboot.hostname",
+            value,
+            "a host name as RFC 1123 has it is wanted",
+        ))
+    }
+}
+
+/// Splits as the kernel's `next_arg` does: blanks part, double quotes keep together, and there is no escape.
+fn split(cmdline: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut quoted = false;
+    for c in cmdline.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            c if c.is_ascii_whitespace() && !quoted => {
+                if !word.is_empty() {
+                    words.push(std::mem::take(&mut word));
+                }
+            }
+            c => word.push(c),
+        }
+    }
+    if !word.is_empty() {
+        words.push(word);
+    }
+    words
+}
+
+impl FromStr for Base {
+    type Err = CmdlineError;
+
+    fn from_str(text: &str) -> Result<Self, CmdlineError> {
+        let bad = |want| bad("ramboot.url", text, want);
+        let rest = text
+            .strip_prefix("http://")
+            .ok_or_else(|| bad("http://ADDRESS[:PORT] is wanted"))?;
+        let (authority, prefix) = rest
+            .find('/')
+            .map_or((rest, ""), |slash| rest.split_at(slash));
+        let addr = match authority.parse::<SocketAddrV4>() {
+            Ok(addr) => addr,
+            Err(_) => SocketAddrV4::new(
+                authority
+                    .parse()
+                    .map_err(|_| bad("an IPv4 address is wanted after http://"))?,
+                80,
+            ),
+        };
+        let plain =
+            |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'-' | b'_' | b'~');
+        if !prefix.bytes().all(plain) {
+            return Err(bad(
+                "only letters, digits, '.', '-', '_' and '~' can stand in the path",
+            ));
+        }
+        Ok(Self {
+            addr,
+            prefix: prefix.trim_end_matches('/').to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for Base {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.addr.port() {
+            80 => write!(f, "http://{}{}", self.addr.ip(), self.prefix),
+            port => write!(f, "http://{}:{port}{}", self.addr.ip(), self.prefix),
+        }
+    }
+}
+
+impl FromStr for Overlay {
+    type Err = CmdlineError;
+
+    fn from_str(text: &str) -> Result<Self, CmdlineError> {
+        let bad = || {
+            bad(
+                "ramboot.overlay",
+                text,
+                "a size such as 512M or 2G, or a percentage such as 50%, is wanted",
+            )
+        };
+        if let Some(percent) = text.strip_suffix('%') {
+            return match percent.parse() {
+                Ok(percent @ 1..=100) => Ok(Self::Percent(percent)),
+                _ => Err(bad()),
+            };
+        }
+        let (digits, shift) = match text.as_bytes().last() {
+            Some(b'K' | b'k') => (&text[..text.len() - 1], 10),
+            Some(b'M' | b'm') => (&text[..text.len() - 1], 20),
+            Some(b'G' | b'g') => (&text[..text.len() - 1], 30),
+            _ => (text, 0),
+        };
+        let number: u64 = digits.parse().map_err(|_| bad())?;
+        match number.checked_mul(1 << shift) {
+            Some(bytes) if bytes > 0 => Ok(Self::Bytes(bytes)),
+            _ => Err(bad()),
+        }
+    }
+}
+
+impl fmt::Display for Overlay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Percent(percent) => write!(f, "{percent}%"),
+            Self::Bytes(bytes) => write!(f, "{bytes}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn minimal() -> BootArgs {
+        BootArgs {
+            image: ImageId([7; 32]),
+            size: 1000,
+            bases: vec!["http://10.0.0.1:8067".parse().expect("base")],
+            overlay: None,
+            hostname: None,
+            debug: false,
+            deadline: None,
+            bootif: None,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let full = BootArgs {
+            bases: vec![
+                "http://10.0.0.1".parse().expect("base"),
+                "http://10.0.0.2:81/cache/a".parse().expect("base"),
+            ],
+            overlay: Some(Overlay::Percent(25)),
+            hostname: Some("node-1.lab".to_owned()),
+            debug: true,
+            deadline: Some(600),
+            bootif: Some(Mac([1, 2, 3, 4, 5, 6])),
+            ..minimal()
+        };
+        for args in [minimal(), full] {
+            let line = args.render("console=ttyS0 quiet").expect("renders");
+            assert_eq!(BootArgs::parse(&line), Ok(args.clone()), "{line}");
+            assert!(line.ends_with(" console=ttyS0 quiet"));
+        }
+    }
+
+    #[test]
+    fn a_key_given_twice_is_fatal() {
+        let line = minimal().render("").expect("renders");
+        let id = ImageId([8; 32]);
+        for extra in [
+            format!("ramboot.image={id}"),
+            "ramboot.size=1".into(),
+            "ramboot.url=http://6.6.6.6".into(),
+        ] {
+            let error = BootArgs::parse(&format!("{line} {extra}"))
+                .expect_err("twice")
+                .to_string();
+            assert!(
+                error.ends_with("stands twice on the kernel command line"),
+                "{error}"
+            );
+        }
+        assert!(
+            minimal().render("ramboot.size=2").is_err(),
+            "the manager refuses to write it, too"
+        );
+    }
+
+    #[test]
+    fn lying_values_are_named() {
+        let id = ImageId([7; 32]);
+        for (line, want) in [
+            (
+                String::new(),
+                "ramboot.image is missing on the kernel command line",
+            ),
+            (
+                format!("ramboot.image={id}"),
+                "ramboot.size is missing on the kernel command line",
+            ),
+            (
+                format!("ramboot.image={id} ramboot.size=9"),
+                "ramboot.url is missing on the kernel command line",
+            ),
+            (
+                "ramboot.image=abc".into(),
+                "ramboot.image=abc: \"abc\" is not an image id: 64 hexadecimal digits, as b3sum prints",
+            ),
+            (
+                "ramboot.size=0".into(),
+                "ramboot.size=0: 1 to 68719476736 bytes are possible",
+            ),
+            (
+                "ramboot.size=-1".into(),
+                "ramboot.size=-1: 1 to 68719476736 bytes are possible",
+            ),
+            (
+                "ramboot.url=https://10.0.0.1".into(),
+                "ramboot.url=https://10.0.0.1: http://ADDRESS[:PORT] is wanted",
+            ),
+            (
+                "ramboot.url=http://manager".into(),
+                "ramboot.url=http://manager: an IPv4 address is wanted after http://",
+            ),
+            (
+                "ramboot.deadline=soon".into(),
+                "ramboot.deadline=soon: a number of seconds is wanted",
+            ),
+            (
+                "ramboot.hostname=-a".into(),
+                "ramboot.hostname=-a: a host name as RFC 1123 has it is wanted",
+            ),
+        ] {
+            assert_eq!(
+                BootArgs::parse(&line).expect_err("refused").to_string(),
+                want
+            );
+        }
+        for overlay in [
+            "0",
+            "0%",
+            "101%",
+            "12Q",
+            "-1M",
+            "99999999999999999999",
+            "18446744073709551615G",
+            "",
+            "%",
+        ] {
+            assert!(overlay.parse::<Overlay>().is_err(), "{overlay}");
+        }
+        assert_eq!("2G".parse(), Ok(Overlay::Bytes(2 << 30)));
+    }
+
+    #[test]
+    fn words_are_split_as_the_kernel_does() {
+        assert_eq!(split("a  b=\"c d\" \te=f\n"), ["a", "b=c d", "e=f"]);
+        let line = minimal()
+            .render("dyndbg=\"file x +p\" -- ramboot.size=3")
+            .expect("after -- is init's");
+        assert_eq!(BootArgs::parse(&line), Ok(minimal()));
+    }
+
+    #[test]
+    fn too_long_is_said_with_both_numbers() {
+        let error = minimal()
+            .render(&"x".repeat(MAX_CMDLINE_BYTES))
+            .expect_err("too long")
+            .to_string();
+        assert!(error.contains("1500 are possible"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(line in "\\PC{0,200}") {
+            let _ = BootArgs::parse(&line);
+        }
+
+        #[test]
+        fn never_panics_on_near_misses(key in "(ramboot\\.[a-z]{3,8}|BOOTIF)", value in "\\PC{0,40}") {
+            let _ = BootArgs::parse(&format!("{key}={value}"));
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! What a ramboot manager and its workers must agree on: digests, the kernel command line, URL paths, the module
+//! table inside the initramfs, stage lines and reports. No I/O and no clock: bytes and text in, checked values out.
+//!
+//! It lives beside `/init`, because the initramfs is the side that is hardest to upgrade.
+#![forbid(unsafe_code)]
+
+pub mod cmdline;
+pub mod image;
+pub mod mac;
+pub mod modules;
+pub mod paths;
+pub mod stage;
+
+pub use cmdline::{Base, BootArgs, Overlay};
+pub use image::{CHUNK_BYTES, ChunkList, ImageId};
+pub use mac::Mac;
+pub use modules::ModuleTable;
+pub use stage::{Report, Stage, StageLine};

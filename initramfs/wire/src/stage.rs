@@ -1,0 +1,258 @@
+//! Stage lines and reports: how `/init` says where a boot stands. They are an interface: people read them on the
+//! console, tests wait for them, and the manager logs them.
+//!
+//! ```text
+//! ramboot: stage=dhcp ok addr=10.0.0.51 ms=812
+//! ramboot: stage=mount failed error="mounting squashfs: EINVAL" ms=3
+//! ```
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::image::ImageId;
+use crate::mac::Mac;
+
+/// A report's JSON is never longer; the manager refuses a longer body unread.
+pub const MAX_REPORT_BYTES: usize = 4096;
+
+/// The parts of a boot, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// /proc, /sys, /dev and the command line.
+    Early,
+    /// Drivers for the hardware that is there.
+    Modules,
+    /// A wired link with a carrier.
+    Net,
+    /// An address.
+    Dhcp,
+    /// The chunk list, proven.
+    Chunks,
+    /// The image, every byte verified.
+    Fetch,
+    /// Loop device, squashfs, overlay.
+    Mount,
+    /// The image's own init takes over.
+    Handover,
+}
+
+impl Stage {
+    /// All of them, in order.
+    pub const ALL: [Self; 8] = [
+        Self::Early,
+        Self::Modules,
+        Self::Net,
+        Self::Dhcp,
+        Self::Chunks,
+        Self::Fetch,
+        Self::Mount,
+        Self::Handover,
+    ];
+
+    /// As it stands in a stage line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Early => "early",
+            Self::Modules => "modules",
+            Self::Net => "net",
+            Self::Dhcp => "dhcp",
+            Self::Chunks => "chunks",
+            Self::Fetch => "fetch",
+            Self::Mount => "mount",
+            Self::Handover => "handover",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How one stage ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageLine {
+    /// Which one.
+    pub stage: Stage,
+    /// `None` if all went well, else the chain of causes in one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What there is to know, in the order it is printed: `("addr", "10.0.0.51")`.
+    #[serde(default)]
+    pub facts: Vec<(String, String)>,
+    /// Milliseconds the stage took.
+    pub ms: u64,
+}
+
+impl StageLine {
+    /// Reads a line as printed, with or without what the kernel puts before it.
+    #[must_use]
+    pub fn parse(line: &str) -> Option<Self> {
+        let (_, rest) = line.split_once("ramboot: stage=")?;
+        let (name, rest) = rest.split_once(' ')?;
+        let stage = Stage::ALL.into_iter().find(|stage| stage.name() == name)?;
+        let (outcome, rest) = rest.split_once(' ')?;
+        let mut pairs = pairs(rest.trim_end());
+        let ms = match pairs.pop() {
+            Some((key, value)) if key == "ms" => value.parse().ok()?,
+            _ => return None,
+        };
+        let error = match outcome {
+            "ok" => None,
+            "failed" if pairs.first().is_some_and(|(key, _)| key == "error") => {
+                Some(pairs.remove(0).1)
+            }
+            _ => return None,
+        };
+        Some(Self {
+            stage,
+            error,
+            facts: pairs,
+            ms,
+        })
+    }
+
+    /// The value of a fact.
+    #[must_use]
+    pub fn fact(&self, key: &str) -> Option<&str> {
+        self.facts
+            .iter()
+            .find(|(k, _)| k == key)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+impl fmt::Display for StageLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ramboot: stage={} ", self.stage)?;
+        match &self.error {
+            None => f.write_str("ok")?,
+            Some(error) => write!(f, "failed error={}", quoted(error, true))?,
+        }
+        for (key, value) in &self.facts {
+            write!(f, " {key}={}", quoted(value, false))?;
+        }
+        write!(f, " ms={}", self.ms)
+    }
+}
+
+/// One line, whatever is in it: quotes become apostrophes, control characters blanks.
+fn quoted(value: &str, always: bool) -> String {
+    let clean: String = value
+        .chars()
+        .map(|c| match c {
+            '"' => '\'',
+            c if c.is_control() => ' ',
+            c => c,
+        })
+        .collect();
+    if always || clean.is_empty() || clean.contains(' ') {
+        format!("\"{clean}\"")
+    } else {
+        clean
+    }
+}
+
+fn pairs(text: &str) -> Vec<(String, String)> {
+    let mut pairs = Vec::new();
+    let mut rest = text;
+    while let Some((key, after)) = rest.trim_start().split_once('=') {
+        let (value, after) = match after.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
+            None => after.split_once(' ').unwrap_or((after, "")),
+        };
+        pairs.push((key.to_owned(), value.to_owned()));
+        rest = after;
+    }
+    pairs
+}
+
+/// What `/init` tells the manager, as JSON in a POST to [`crate::paths::REPORT`]. The manager believes none of it:
+/// it is logged, nothing is decided by it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// The NIC the worker boots by.
+    pub mac: Mac,
+    /// The image it was told to boot.
+    pub image: ImageId,
+    /// How the stage ended.
+    pub line: StageLine,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn line(error: Option<&str>, facts: &[(&str, &str)]) -> StageLine {
+        StageLine {
+            stage: Stage::Dhcp,
+            error: error.map(str::to_owned),
+            facts: facts
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
+            ms: 812,
+        }
+    }
+
+    #[test]
+    fn the_text_is_an_interface() {
+        for (line, want) in [
+            (
+                line(None, &[("addr", "10.0.0.51")]),
+                "ramboot: stage=dhcp ok addr=10.0.0.51 ms=812",
+            ),
+            (line(None, &[]), "ramboot: stage=dhcp ok ms=812"),
+            (
+                line(None, &[("link", "a b")]),
+                "ramboot: stage=dhcp ok link=\"a b\" ms=812",
+            ),
+            (
+                line(Some("no answer"), &[("link", "eth0")]),
+                "ramboot: stage=dhcp failed error=\"no answer\" link=eth0 ms=812",
+            ),
+        ] {
+            assert_eq!(line.to_string(), want);
+            assert_eq!(
+                StageLine::parse(&format!("[    1.5] {want}\r\n")),
+                Some(line)
+            );
+        }
+    }
+
+    #[test]
+    fn a_report_is_plain_json() {
+        let report = Report {
+            mac: Mac([2; 6]),
+            image: ImageId([1; 32]),
+            line: line(Some("x"), &[("a", "b")]),
+        };
+        let json = serde_json::to_string(&report).expect("json");
+        assert_eq!(serde_json::from_str::<Report>(&json).expect("back"), report);
+        assert!(
+            json.contains(r#""line":{"stage":"dhcp","error":"x","facts":[["a","b"]],"ms":812}"#),
+            "{json}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn one_line_whatever_is_in_it(error in "\\PC{0,40}|.{0,9}\n.{0,9}", value in "\\PC{0,20}") {
+            let text = line(Some(&error), &[("key", &value)]).to_string();
+            prop_assert!(!text.contains('\n'));
+            prop_assert!(StageLine::parse(&text).is_some(), "{}", text);
+        }
+
+        #[test]
+        fn never_panics(text in "\\PC{0,80}") {
+            let _ = StageLine::parse(&format!("ramboot: stage={text}"));
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The command line's types: what a user can say, checked as far as one word can be.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Boots machines without a disk from one verified squashfs in RAM.
+///
+/// First `ramboot publish image.sqfs`, then `ramboot serve`, then switch a machine on that boots from the network.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    max_term_width = 80,
+    help_expected = true,
+    propagate_version = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check an image, make its boot files and let workers boot it.
+    Publish(PublishArgs),
+    /// Answer machines that boot from the network.
+    Serve(ServeArgs),
+}
+
+/// `ramboot publish`
+#[derive(Debug, Args)]
+pub struct PublishArgs {
+    /// The worker's root file system: a squashfs 4.0.
+    pub image: PathBuf,
+    /// The name workers get it by; a later publish under the same name replaces it.
+    #[arg(long, default_value = "default")]
+    pub name: String,
+    /// Where images are kept.
+    #[arg(
+        long,
+        env = "RAMBOOT_STATE",
+        default_value = "/var/lib/ramboot",
+        value_name = "DIR"
+    )]
+    pub state: PathBuf,
+    /// A kernel to use instead of the one in the image's /boot.
+    #[arg(long, value_name = "FILE", requires = "modules")]
+    pub kernel: Option<PathBuf>,
+    /// The /lib/modules/VERSION folder that belongs to --kernel.
+    #[arg(long, value_name = "DIR")]
+    pub modules: Option<PathBuf>,
+    /// A line to remember this publication by.
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "TEXT"
+    )]
+    pub note: String,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ramboot serve`
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Where images are kept.
+    #[arg(
+        long,
+        env = "RAMBOOT_STATE",
+        default_value = "/var/lib/ramboot",
+        value_name = "DIR"
+    )]
+    pub state: PathBuf,
+    /// Which machine gets which image, and all that has no flag (TOML).
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The network interface workers are on; may be given several times. Without it: the only one that has an address.
+    #[arg(long, value_name = "IF")]
+    pub interface: Vec<String>,
+    /// How to answer DHCP: beside the DHCP server that is there (proxy), as the only one (full), or not at all (off).
+    #[arg(long, value_name = "MODE")]
+    pub dhcp: Option<DhcpMode>,
+    /// Addresses to give out, for --dhcp full: 10.0.0.100-10.0.0.199.
+    #[arg(long, value_name = "A-B")]
+    pub pool: Option<Pool>,
+    /// TCP port for kernel, initramfs and image [default: 8067].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub http_port: Option<u16>,
+    /// Where undionly.kpxe is [default: /usr/lib/ipxe].
+    #[arg(long, value_name = "DIR")]
+    pub ipxe_dir: Option<PathBuf>,
+}
+
+/// Who gives out addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DhcpMode {
+    /// proxyDHCP: another server gives addresses, we say what to boot.
+    Proxy,
+    /// We give addresses, too.
+    Full,
+    /// Nothing on UDP 67 and 4011.
+    Off,
+}
+
+/// A range of addresses, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    /// Lowest.
+    pub first: Ipv4Addr,
+    /// Highest; not below `first`.
+    pub last: Ipv4Addr,
+}
+
+/// The text is not a range of addresses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadPool {
+    /// Not two addresses.
+    #[error("{0:?} is not a range of addresses such as 10.0.0.100-10.0.0.199")]
+    Form(String),
+    /// Two addresses, but none between them.
+    #[error("the range ends ({last}) before it begins ({first})")]
+    Order {
+        /// As given.
+        first: Ipv4Addr,
+        /// As given.
+        last: Ipv4Addr,
+    },
+}
+
+impl FromStr for Pool {
+    type Err = BadPool;
+
+    fn from_str(text: &str) -> Result<Self, BadPool> {
+        let form = || BadPool::Form(text.chars().take(80).collect());
+        let (first, last) = text.split_once('-').ok_or_else(form)?;
+        let first = first.trim().parse().map_err(|_| form())?;
+        let last = last.trim().parse().map_err(|_| form())?;
+        if first > last {
+            Err(BadPool::Order { first, last })
+        } else {
+            Ok(Self { first, last })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_pool_has_two_ends_in_order() {
+        assert_eq!(
+            "10.0.0.5-10.0.0.9".parse(),
+            Ok(Pool {
+                first: Ipv4Addr::new(10, 0, 0, 5),
+                last: Ipv4Addr::new(10, 0, 0, 9)
+            })
+        );
+        for text in [
+            "",
+            "10.0.0.5",
+            "10.0.0.9-10.0.0.5",
+            "10.0.0.5-10.0.0.256",
+            "10.0.0.5-10.0.0.9-10.0.0.10",
+            "a-b",
+        ] {
+            assert!(text.parse::<Pool>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! ramboot's manager.
+//!
+//! Floors; imports go down only:
+//!
+//! ```text
+//! 5  main, cli                       may use anything below
+//! 4  serve                           opens sockets, spawns, stops
+//! 3  dhcp::socket  tftp  http::serve shells: I/O, clock, logging; no decisions
+//!    publish  initrd
+//! 2  dhcp::{request,firmware,decide,lease}  http::answer  ipxe   deciders: values in, values out
+//! 1  config  machine  store  interface  inits
+//! 0  ramboot-wire                    what a worker must agree on
+//! ```
+//!
+//! `cli` also holds the types of single words ([`cli::Pool`], [`cli::DhcpMode`]) that the config file shares.
+
+pub mod cli;
+pub mod inits;
