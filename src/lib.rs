@@ -15,4 +15,8 @@
 //! `cli` also holds the types of single words ([`cli::Pool`], [`cli::DhcpMode`]) that the config file shares.
 
 pub mod cli;
+pub mod config;
 pub mod inits;
+pub mod interface;
+pub mod ipxe;
+pub mod machine;

@@ -1,0 +1,387 @@
+//! The config file: what the user wrote ([`form`]) becomes what the manager runs on ([`Config`]), or an error that
+//! names line, column and remedy.
+//!
+//! An unknown key, a value twice and a value that cannot work are errors here, not surprises at a machine's boot.
+//! Whether a value fits the network (pool, reservations) is checked where the network is known: `dhcp::policy`.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::Read as _;
+use std::net::Ipv4Addr;
+use std::ops::Range;
+use std::path::Path;
+
+use anyhow::Context as _;
+use ramboot_wire::paths::is_boot_name;
+use ramboot_wire::{Mac, Overlay};
+use toml::Spanned;
+
+use crate::cli::{DhcpMode, Pool};
+
+mod form;
+
+/// TCP port for kernel, initramfs and image, unless told otherwise.
+pub const DEFAULT_HTTP_PORT: u16 = 8067;
+
+/// A day: a worker keeps its address while the manager is away, so a short lease would only invite a second owner.
+pub const DEFAULT_LEASE_SECONDS: u32 = 24 * 60 * 60;
+
+/// Below a minute, T1 of RFC 2131 §4.4.5 comes round faster than some clients can renew.
+const MIN_LEASE_SECONDS: u32 = 60;
+
+/// Ten thousand `[[machine]]` tables fit; what is longer is not a config file.
+const MAX_FILE_BYTES: usize = 2 * 1024 * 1024;
+
+/// Leaves a third of the kernel command line to what ramboot itself must say there.
+const MAX_CMDLINE_BYTES: usize = 1_000;
+
+/// RFC 2132 allows more, but resolvers read three.
+const MAX_DNS: usize = 8;
+
+/// What the manager runs on. The command line's flags overwrite fields of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Who gives out addresses, and which.
+    pub dhcp: Dhcp,
+    /// TCP port for kernel, initramfs and image.
+    pub http_port: u16,
+    /// What every machine gets, if its own entry does not say otherwise.
+    pub boot: Boot,
+    /// Machines that are known; no MAC, host name or address stands twice.
+    pub machines: Vec<Machine>,
+}
+
+/// `[dhcp]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dhcp {
+    /// Beside another server, as the only one, or not at all.
+    pub mode: DhcpMode,
+    /// Addresses to give out; full mode needs it.
+    pub pool: Option<Pool>,
+    /// Seconds an address is promised for.
+    pub lease: u32,
+    /// The way out of the network. Without it none is announced: a netboot manager is not a router.
+    pub router: Option<Ipv4Addr>,
+    /// Name servers, in order.
+    pub dns: Vec<Ipv4Addr>,
+}
+
+/// `[boot]`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Boot {
+    /// Name of the image for machines that have no rule.
+    pub image: Option<String>,
+    /// Kernel parameters beside ramboot's own.
+    pub cmdline: String,
+    /// Size of the writable layer.
+    pub overlay: Option<Overlay>,
+    /// Seconds after which a machine that did not come up starts over.
+    pub deadline: Option<u32>,
+    /// `/init` prints more.
+    pub debug: bool,
+}
+
+/// `[[machine]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// Whose rule this is.
+    pub mac: Mac,
+    /// Name of its image, if it is not the one of `[boot]`.
+    pub image: Option<String>,
+    /// Its host name.
+    pub hostname: Option<String>,
+    /// The address it always gets, in full mode.
+    pub address: Option<Ipv4Addr>,
+    /// Kernel parameters that come after those of `[boot]`.
+    pub cmdline: Option<String>,
+}
+
+/// Why a text is not a config.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {problem}")]
+pub struct ConfigError {
+    /// 1-based.
+    pub line: usize,
+    /// 1-based, in characters.
+    pub column: usize,
+    /// What is wrong, and what would be right.
+    pub problem: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            dhcp: Dhcp {
+                mode: DhcpMode::Proxy,
+                pool: None,
+                lease: DEFAULT_LEASE_SECONDS,
+                router: None,
+                dns: Vec::new(),
+            },
+            http_port: DEFAULT_HTTP_PORT,
+            boot: Boot::default(),
+            machines: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the text of a config file.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its place.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let door = Door { text };
+        if text.len() > MAX_FILE_BYTES {
+            return Err(door.error(
+                0..0,
+                format_args!(
+                    "{} bytes; a config file has at most {MAX_FILE_BYTES}",
+                    text.len()
+                ),
+            ));
+        }
+        let file: form::File = toml::from_str(text).map_err(|e| {
+            let what = e.message().trim_end();
+            door.error(e.span().unwrap_or(0..0), what)
+        })?;
+        Ok(Self {
+            dhcp: door.dhcp(file.dhcp)?,
+            http_port: match file.http.port {
+                None => DEFAULT_HTTP_PORT,
+                Some(port) if *port.get_ref() == 0 => {
+                    return Err(door.error(
+                        port.span(),
+                        format_args!("port 0 cannot be told to a machine: use 1 to 65535, or leave it out for {DEFAULT_HTTP_PORT}"),
+                    ));
+                }
+                Some(port) => port.into_inner(),
+            },
+            boot: door.boot(file.boot)?,
+            machines: door.machines(file.machine)?,
+        })
+    }
+
+    /// Reads a config file.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not a config; the path stands in the chain.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let read = || {
+            let mut bytes = Vec::new();
+            // One byte more than allowed tells "too long" without reading all of, say, /dev/zero.
+            let limit = MAX_FILE_BYTES as u64 + 1;
+            std::fs::File::open(path)?
+                .take(limit)
+                .read_to_end(&mut bytes)?;
+            std::io::Result::Ok(bytes)
+        };
+        let place = || format!("reading the config file {}", path.display());
+        let text = String::from_utf8(read().with_context(place)?)
+            .map_err(|e| e.utf8_error())
+            .with_context(place)?;
+        Self::parse(&text).with_context(place)
+    }
+
+    /// The entry of one machine.
+    #[must_use]
+    pub fn machine(&self, mac: Mac) -> Option<&Machine> {
+        self.machines.iter().find(|machine| machine.mac == mac)
+    }
+}
+
+/// What would keep a text from arriving as it is on a kernel command line that iPXE writes; `None` if nothing would.
+///
+/// iPXE (`src/core/exec.c`) splits at blanks, expands `${…}`, takes a word that begins with `#` as a comment and the
+/// words `||`, `&&` and `;` as ends of a command; it has no quoting.
+#[must_use]
+pub fn cmdline_fault(text: &str) -> Option<String> {
+    if let Some(c) = text.chars().find(|c| !matches!(c, ' '..='~')) {
+        return Some(format!(
+            "{c:?} cannot stand on a kernel command line: use printable ASCII"
+        ));
+    }
+    if text.contains("${") {
+        return Some("\"${\" would be expanded by iPXE: leave it out".to_owned());
+    }
+    text.split_ascii_whitespace()
+        .find(|word| word.starts_with('#') || matches!(*word, "||" | "&&" | ";"))
+        .map(|word| format!("the word {word:?} would end the line in iPXE: leave it out"))
+}
+
+/// Turns the form into the checked values; knows the text, so that every error has a place.
+struct Door<'a> {
+    text: &'a str,
+}
+
+impl Door<'_> {
+    fn error(&self, span: Range<usize>, problem: impl fmt::Display) -> ConfigError {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        ConfigError {
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            problem: problem.to_string(),
+        }
+    }
+
+    /// Takes a value through a check whose error becomes the problem.
+    fn one<T, U, E: fmt::Display>(
+        &self,
+        value: Spanned<T>,
+        check: impl FnOnce(T) -> Result<U, E>,
+    ) -> Result<U, ConfigError> {
+        let span = value.span();
+        check(value.into_inner()).map_err(|e| self.error(span, e))
+    }
+
+    fn check<T, U, E: fmt::Display>(
+        &self,
+        value: Option<Spanned<T>>,
+        check: impl FnOnce(T) -> Result<U, E>,
+    ) -> Result<Option<U>, ConfigError> {
+        value.map(|value| self.one(value, check)).transpose()
+    }
+
+    fn dhcp(&self, form: form::Dhcp) -> Result<Dhcp, ConfigError> {
+        if form.dns.len() > MAX_DNS {
+            let span = form.dns[MAX_DNS].span();
+            let count = form.dns.len();
+            return Err(self.error(
+                span,
+                format_args!("{count} name servers, {MAX_DNS} are possible"),
+            ));
+        }
+        let dns = form.dns.into_iter().map(|dns| self.one(dns, host));
+        Ok(Dhcp {
+            mode: form.mode.unwrap_or(DhcpMode::Proxy),
+            pool: self.check(form.pool, |text| text.parse::<Pool>())?,
+            lease: self
+                .check(form.lease, lease)?
+                .unwrap_or(DEFAULT_LEASE_SECONDS),
+            router: self.check(form.router, host)?,
+            dns: dns.collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn boot(&self, form: form::Boot) -> Result<Boot, ConfigError> {
+        Ok(Boot {
+            image: self.check(form.image, image_name)?,
+            cmdline: self.check(form.cmdline, cmdline)?.unwrap_or_default(),
+            overlay: self.check(form.overlay, |text| text.parse::<Overlay>())?,
+            deadline: form.deadline,
+            debug: form.debug,
+        })
+    }
+
+    fn machines(&self, forms: Vec<form::Machine>) -> Result<Vec<Machine>, ConfigError> {
+        let (mut macs, mut names, mut addresses) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let mut machines = Vec::with_capacity(forms.len());
+        for form in forms {
+            let place = form.mac.span();
+            let mac = self.one(form.mac, |text| text.parse::<Mac>())?;
+            self.once(&mut macs, mac, place.clone(), "machine")?;
+            let (name_at, address_at) = (span(&form.hostname), span(&form.address));
+            let machine = Machine {
+                mac,
+                image: self.check(form.image, image_name)?,
+                hostname: self
+                    .check(form.hostname, |text| ramboot_wire::cmdline::hostname(&text))?,
+                address: self.check(form.address, host)?,
+                cmdline: self.check(form.cmdline, cmdline)?,
+            };
+            if let (Some(name), Some(at)) = (&machine.hostname, name_at) {
+                self.once(&mut names, name.to_ascii_lowercase(), at, "host name")?;
+            }
+            if let (Some(address), Some(at)) = (machine.address, address_at) {
+                self.once(&mut addresses, address, at, "address")?;
+            }
+            machines.push(machine);
+        }
+        Ok(machines)
+    }
+
+    fn once<K: std::hash::Hash + Eq + fmt::Display + Clone>(
+        &self,
+        seen: &mut HashMap<K, usize>,
+        key: K,
+        span: Range<usize>,
+        what: &str,
+    ) -> Result<(), ConfigError> {
+        let here = self.error(span, "");
+        match seen.insert(key.clone(), here.line) {
+            None => Ok(()),
+            Some(first) => Err(ConfigError {
+                problem: format!(
+                    "the {what} {key} stands on line {first} already: keep one of the two"
+                ),
+                ..here
+            }),
+        }
+    }
+}
+
+fn span<T>(value: &Option<Spanned<T>>) -> Option<Range<usize>> {
+    value.as_ref().map(Spanned::span)
+}
+
+fn host(text: String) -> Result<Ipv4Addr, String> {
+    let address: Ipv4Addr = text
+        .parse()
+        .map_err(|_| format!("{text:?} is not an IPv4 address such as 10.0.0.1"))?;
+    if address.is_unspecified()
+        || address.is_loopback()
+        || address.is_multicast()
+        || address.is_broadcast()
+    {
+        Err(format!(
+            "{address} is not the address of a machine on a network"
+        ))
+    } else {
+        Ok(address)
+    }
+}
+
+fn lease(seconds: u32) -> Result<u32, String> {
+    if seconds < MIN_LEASE_SECONDS {
+        Err(format!(
+            "a lease of {seconds} s; at least {MIN_LEASE_SECONDS} are needed"
+        ))
+    } else {
+        Ok(seconds)
+    }
+}
+
+fn image_name(name: String) -> Result<String, String> {
+    if is_boot_name(&name) {
+        Ok(name)
+    } else {
+        Err(format!(
+            "{name:?} is not a name of an image: letters, digits, '.', '-', '_' and '+', at most 100"
+        ))
+    }
+}
+
+fn cmdline(text: String) -> Result<String, String> {
+    if text.len() > MAX_CMDLINE_BYTES {
+        return Err(format!(
+            "{} bytes of kernel parameters, {MAX_CMDLINE_BYTES} are possible",
+            text.len()
+        ));
+    }
+    if let Some(fault) = cmdline_fault(&text) {
+        return Err(fault);
+    }
+    // /init refuses a key that stands twice, so a machine would not boot with one of these.
+    match text.split_ascii_whitespace().find(|word| {
+        word.starts_with("ramboot.") || word.starts_with("BOOTIF=") || word.starts_with("initrd=")
+    }) {
+        None => Ok(text),
+        Some(word) => Err(format!(
+            "{word:?} is written by ramboot itself: use the keys hostname, overlay, deadline or debug"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,57 @@
+//! The config file as the user writes it: words and numbers with their places, nothing checked.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::cli::DhcpMode;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    #[serde(default)]
+    pub(super) dhcp: Dhcp,
+    #[serde(default)]
+    pub(super) http: Http,
+    #[serde(default)]
+    pub(super) boot: Boot,
+    #[serde(default)]
+    pub(super) machine: Vec<Machine>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Dhcp {
+    pub(super) mode: Option<DhcpMode>,
+    pub(super) pool: Option<Spanned<String>>,
+    pub(super) lease: Option<Spanned<u32>>,
+    pub(super) router: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) dns: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Http {
+    pub(super) port: Option<Spanned<u16>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Boot {
+    pub(super) image: Option<Spanned<String>>,
+    pub(super) cmdline: Option<Spanned<String>>,
+    pub(super) overlay: Option<Spanned<String>>,
+    pub(super) deadline: Option<u32>,
+    #[serde(default)]
+    pub(super) debug: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Machine {
+    pub(super) mac: Spanned<String>,
+    pub(super) image: Option<Spanned<String>>,
+    pub(super) hostname: Option<Spanned<String>>,
+    pub(super) address: Option<Spanned<String>>,
+    pub(super) cmdline: Option<Spanned<String>>,
+}

@@ -1,0 +1,231 @@
+use super::*;
+
+#[test]
+fn all_that_can_stand_there() {
+    let config = Config::parse(
+        r#"
+            [dhcp]
+            mode = "full"
+            pool = "10.0.0.100-10.0.0.199"
+            lease = 3600
+            router = "10.0.0.254"
+            dns = ["10.0.0.253", "9.9.9.9"]
+            [http]
+            port = 80
+            [boot]
+            image = "worker"
+            cmdline = "console=ttyS0"
+            overlay = "50%"
+            deadline = 600
+            debug = true
+            [[machine]]
+            mac = "52-54-00-12-34-56"
+            image = "gpu"
+            hostname = "node-1"
+            address = "10.0.0.9"
+            cmdline = "quiet"
+            [[machine]]
+            mac = "52:54:00:12:34:57"
+        "#,
+    )
+    .expect("a config");
+    let address = |last| Ipv4Addr::new(10, 0, 0, last);
+    assert_eq!(
+        config,
+        Config {
+            dhcp: Dhcp {
+                mode: DhcpMode::Full,
+                pool: Some(Pool {
+                    first: address(100),
+                    last: address(199)
+                }),
+                lease: 3600,
+                router: Some(address(254)),
+                dns: vec![address(253), Ipv4Addr::new(9, 9, 9, 9)],
+            },
+            http_port: 80,
+            boot: Boot {
+                image: Some("worker".to_owned()),
+                cmdline: "console=ttyS0".to_owned(),
+                overlay: Some(Overlay::Percent(50)),
+                deadline: Some(600),
+                debug: true,
+            },
+            machines: vec![
+                Machine {
+                    mac: Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]),
+                    image: Some("gpu".to_owned()),
+                    hostname: Some("node-1".to_owned()),
+                    address: Some(address(9)),
+                    cmdline: Some("quiet".to_owned()),
+                },
+                Machine {
+                    mac: Mac([0x52, 0x54, 0, 0x12, 0x34, 0x57]),
+                    image: None,
+                    hostname: None,
+                    address: None,
+                    cmdline: None,
+                },
+            ],
+        }
+    );
+}
+
+#[test]
+fn an_empty_file_is_the_default() {
+    assert_eq!(Config::parse(""), Ok(Config::default()));
+    assert_eq!(Config::parse("# nothing\n[dhcp]\n"), Ok(Config::default()));
+    assert_eq!(Config::default().http_port, 8067);
+    assert_eq!(Config::default().dhcp.mode, DhcpMode::Proxy);
+}
+
+#[test]
+fn what_is_wrong_is_shown_with_its_place_and_a_remedy() {
+    for (text, want) in [
+        (
+            "[dhcp]\nmod = 1\n",
+            "line 2, column 1: unknown field `mod`, expected one of `mode`, `pool`, `lease`, `router`, `dns`",
+        ),
+        (
+            "dhpc = 1",
+            "line 1, column 1: unknown field `dhpc`, expected one of `dhcp`, `http`, `boot`, `machine`",
+        ),
+        (
+            "[dhcp]\nmode = \"on\"",
+            "line 2, column 8: unknown variant `on`, expected one of `proxy`, `full`, `off`",
+        ),
+        (
+            "[http]\nport = \"80\"",
+            "line 2, column 8: invalid type: string \"80\", expected u16",
+        ),
+        (
+            "[http]\nport = 80670",
+            "line 2, column 8: invalid value: integer `80670`, expected u16",
+        ),
+        (
+            "[http]\nport = 0",
+            "line 2, column 8: port 0 cannot be told to a machine: use 1 to 65535, or leave it out for 8067",
+        ),
+        (
+            "[dhcp]\npool = \"10.0.0.9-10.0.0.1\"",
+            "line 2, column 8: the range ends (10.0.0.1) before it begins (10.0.0.9)",
+        ),
+        (
+            "[dhcp]\nlease = 5",
+            "line 2, column 9: a lease of 5 s; at least 60 are needed",
+        ),
+        (
+            "[dhcp]\nrouter = \"gateway\"",
+            "line 2, column 10: \"gateway\" is not an IPv4 address such as 10.0.0.1",
+        ),
+        (
+            "[dhcp]\ndns = [\"1.1.1.1\",\n \"127.0.0.1\"]",
+            "line 3, column 2: 127.0.0.1 is not the address of a machine on a network",
+        ),
+        (
+            "[[machine]]\nmac = \"52:54:00:12:34\"",
+            "line 2, column 7: \"52:54:00:12:34\" is not a MAC address such as 52:54:00:12:34:56",
+        ),
+        (
+            "[[machine]]\nimage = \"a\"",
+            "line 1, column 1: missing field `mac`",
+        ),
+        (
+            "[[machine]]\nmac = \"52:54:00:12:34:56\"\n[[machine]]\nmac = \"52-54-00-12-34-56\"",
+            "line 4, column 7: the machine 52:54:00:12:34:56 stands on line 2 already: keep one of the two",
+        ),
+        (
+            "[[machine]]\nmac = \"52:54:00:12:34:56\"\naddress = \"10.0.0.9\"\n[[machine]]\nmac = \"52:54:00:12:34:57\"\naddress = \"10.0.0.9\"",
+            "line 6, column 11: the address 10.0.0.9 stands on line 3 already: keep one of the two",
+        ),
+        (
+            "[[machine]]\nmac = \"52:54:00:12:34:56\"\nhostname = \"a\"\n[[machine]]\nmac = \"52:54:00:12:34:57\"\nhostname = \"A\"",
+            "line 6, column 12: the host name a stands on line 3 already: keep one of the two",
+        ),
+        (
+            "[[machine]]\nmac = \"52:54:00:12:34:56\"\naddress = 5",
+            "line 3, column 11: invalid type: integer `5`, expected a string",
+        ),
+        (
+            "[[machine]]\nmac = \"52:54:00:12:34:56\"\nhostname = \"no_de\"",
+            "line 3, column 12: ramboot.hostname=no_de: a host name as RFC 1123 has it is wanted",
+        ),
+        (
+            "[boot]\nimage = \"../x\"",
+            "line 2, column 9: \"../x\" is not a name of an image: letters, digits, '.', '-', '_' and '+', at most 100",
+        ),
+        (
+            "[boot]\noverlay = \"much\"",
+            "line 2, column 11: ramboot.overlay=much: a size such as 512M or 2G, or a percentage such as 50%, is wanted",
+        ),
+        (
+            "[boot]\ncmdline = \"quiet ramboot.image=1\"",
+            "line 2, column 11: \"ramboot.image=1\" is written by ramboot itself: use the keys hostname, overlay, deadline or debug",
+        ),
+        (
+            "[boot]\ncmdline = \"a ${net0/mac}\"",
+            "line 2, column 11: \"${\" would be expanded by iPXE: leave it out",
+        ),
+        (
+            "[boot]\ncmdline = \"a || shell\"",
+            "line 2, column 11: the word \"||\" would end the line in iPXE: leave it out",
+        ),
+        (
+            "[boot]\ncmdline = \"a\\nshell\"",
+            "line 2, column 11: '\\n' cannot stand on a kernel command line: use printable ASCII",
+        ),
+        (
+            "[boot]\ndebug = true\ndebug = true",
+            "line 3, column 1: duplicate key",
+        ),
+    ] {
+        let error = Config::parse(text).expect_err(text).to_string();
+        assert_eq!(error, want, "{text}");
+    }
+}
+
+#[test]
+fn what_no_editor_writes_is_refused_with_a_line() {
+    let many = "1".repeat(MAX_FILE_BYTES + 1);
+    let deep = format!("a = {}", "[".repeat(100_000));
+    for text in [
+        "\0",
+        "[boot]\nimage = \"a\0b\"",
+        "[dhcp",
+        "=",
+        "\u{feff}\u{feff}",
+        &many,
+        &deep,
+    ] {
+        let error = Config::parse(text).expect_err("refused").to_string();
+        assert!(error.starts_with("line "), "{error:.80}");
+    }
+    let long = format!(
+        "[boot]\ncmdline = \"{}\"",
+        "a".repeat(MAX_CMDLINE_BYTES + 1)
+    );
+    let error = Config::parse(&long).expect_err("too long").to_string();
+    assert_eq!(
+        error,
+        "line 2, column 11: 1001 bytes of kernel parameters, 1000 are possible"
+    );
+}
+
+#[test]
+fn reading_names_the_file() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("ramboot.toml");
+    let error = format!("{:#}", Config::read(&path).expect_err("absent"));
+    assert!(error.contains("ramboot.toml: No such file"), "{error}");
+    std::fs::write(&path, "[http]\nport = 81\n").expect("writes");
+    assert_eq!(Config::read(&path).expect("reads").http_port, 81);
+    std::fs::write(&path, "x").expect("writes");
+    let error = format!("{:#}", Config::read(&path).expect_err("not TOML"));
+    assert!(
+        error.contains("ramboot.toml: line 1, column 2: "),
+        "{error}"
+    );
+    std::fs::write(&path, b"\xff").expect("writes");
+    let error = format!("{:#}", Config::read(&path).expect_err("not UTF-8"));
+    assert!(error.contains("invalid utf-8"), "{error}");
+}
