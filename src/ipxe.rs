@@ -1,0 +1,283 @@
+//! The script one machine's iPXE gets: kernel and initramfs over HTTP, or why there is nothing to boot yet. Pure text.
+//!
+//! A script never ends in iPXE's shell and never returns to the firmware, which would go on to the disk: whatever
+//! fails is said on the console, and after a pause the manager is asked again. Each round fetches the script anew,
+//! so what was changed at the manager meanwhile counts.
+//!
+//! Commands and options are those that iPXE 1.0.0+git-20190125 (Debian 12) knows; newer ones have them all.
+
+use ramboot_wire::cmdline::CmdlineError;
+use ramboot_wire::paths::{Resource, is_boot_name};
+use ramboot_wire::{Base, BootArgs, Mac};
+
+use crate::config::cmdline_fault;
+
+/// Between two tries after a failure: long enough to read the message, short enough for a manager's restart.
+const PAUSE_SECONDS: u32 = 5;
+
+/// Between two questions while there is nothing to boot.
+const WAIT_SECONDS: u32 = 10;
+
+/// Longest text shown on a machine's console.
+const MAX_SAID: usize = 400;
+
+/// Why no script can be written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScriptError {
+    /// The command line itself is not possible.
+    #[error(transparent)]
+    Cmdline(#[from] CmdlineError),
+    /// iPXE would not pass the command line on as it is.
+    #[error("kernel command line: {0}")]
+    Words(String),
+    /// Not a name `publish` gives.
+    #[error("{0:?} is not a name of a boot file")]
+    Name(String),
+    /// No server, or no machine to write a script for.
+    #[error("{0} is missing in what the machine is to boot")]
+    Missing(&'static str),
+}
+
+/// The script that boots `args`, with the boot files `kernel` and `initrd` of its image and `extra` kernel parameters.
+///
+/// `args.bootif` is the machine the script is for: its MAC stands in the script's path, so the manager knows it and
+/// writes `BOOTIF=` itself. (`${netX/mac}` would name the last opened interface, not always the one that booted.)
+///
+/// # Errors
+/// Something would not arrive as it is; nothing is quietly changed.
+pub fn boot(
+    args: &BootArgs,
+    kernel: &str,
+    initrd: &str,
+    extra: &str,
+) -> Result<String, ScriptError> {
+    for name in [kernel, initrd] {
+        if !is_boot_name(name) {
+            return Err(ScriptError::Name(name.chars().take(80).collect()));
+        }
+    }
+    let mac = args.bootif.ok_or(ScriptError::Missing("BOOTIF"))?;
+    let base = args
+        .bases
+        .first()
+        .ok_or(ScriptError::Missing("ramboot.url"))?;
+    let cmdline = args.render(extra)?;
+    if let Some(fault) = cmdline_fault(&cmdline) {
+        return Err(ScriptError::Words(fault));
+    }
+    let file = |name: &str| {
+        format!(
+            "{base}{}",
+            Resource::Boot(args.image, name.to_owned()).path()
+        )
+    };
+    let (kernel_url, initrd_url) = (file(kernel), file(initrd));
+    // An EFI-stub kernel asks its loader for a file of the name in initrd=; iPXE answers with the image of that
+    // name. Without it Linux 6.1, started by iPXE of 2019 under UEFI, finds no initramfs. BIOS kernels ignore it.
+    Ok(format!(
+        "#!ipxe
+echo ramboot: {mac} boots image {image}
+imgfree
+kernel --name {kernel} {kernel_url} initrd={initrd} {cmdline} || goto failed
+initrd --name {initrd} {initrd_url} || goto failed
+boot || goto failed
+:failed
+imgfree
+echo ramboot: kernel or initramfs could not be fetched from {base} or not be started; next try in {PAUSE_SECONDS} s
+{again}",
+        image = args.image.short(),
+        again = ask_again(base, mac, PAUSE_SECONDS),
+    ))
+}
+
+/// The script of a machine that has nothing to boot yet: says why, waits, asks again.
+#[must_use]
+pub fn wait(base: &Base, mac: Mac, reason: &str) -> String {
+    format!(
+        "#!ipxe
+echo ramboot: {mac} has nothing to boot yet
+echo ramboot: {reason}
+echo ramboot: next question in {WAIT_SECONDS} s
+{again}",
+        reason = say(reason),
+        again = ask_again(base, mac, WAIT_SECONDS),
+    )
+}
+
+/// Fetches the script again, for ever. `--replace` keeps old scripts from staying in memory. DHCP is asked between
+/// tries, because a manager that is away may come back under another address; `${filename}` is what it says.
+fn ask_again(base: &Base, mac: Mac, seconds: u32) -> String {
+    let script = format!("{base}{}", Resource::Script(mac).path());
+    format!(
+        ":again
+sleep {seconds}
+chain --replace --autofree {script} ||
+echo ramboot: {base} does not answer; asking DHCP again, next try in {seconds} s
+dhcp ||
+chain --replace --autofree ${{filename}} ||
+goto again
+"
+    )
+}
+
+/// Text from outside becomes words that iPXE prints as they are: no line ends, no `${`, nothing that ends a command.
+fn say(text: &str) -> String {
+    let plain = |c: char| match c {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | ' ' => c,
+        '.' | ',' | ':' | '/' | '_' | '+' | '-' | '(' | ')' | '[' | ']' | '"' | '\'' => c,
+        '=' | '%' | '@' | '?' | '!' | '*' => c,
+        c if c.is_whitespace() => ' ',
+        _ => '?',
+    };
+    text.chars().take(MAX_SAID).map(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use ramboot_wire::ImageId;
+
+    const MAC: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+
+    fn base() -> Base {
+        "http://10.0.0.1:8067".parse().expect("a base")
+    }
+
+    fn args() -> BootArgs {
+        BootArgs {
+            image: ImageId([7; 32]),
+            size: 1000,
+            bases: vec![base()],
+            overlay: None,
+            hostname: Some("node-1".to_owned()),
+            debug: false,
+            deadline: None,
+            bootif: Some(MAC),
+        }
+    }
+
+    #[test]
+    fn a_boot_script() {
+        let id = ImageId([7; 32]);
+        assert_eq!(
+            boot(&args(), "vmlinuz", "initrd.img", "console=ttyS0").expect("a script"),
+            format!(
+                "#!ipxe
+echo ramboot: 52:54:00:12:34:56 boots image 070707070707
+imgfree
+kernel --name vmlinuz http://10.0.0.1:8067/images/{id}/boot/vmlinuz initrd=initrd.img ramboot.image={id} ramboot.size=1000 ramboot.url=http://10.0.0.1:8067 ramboot.hostname=node-1 BOOTIF=01-52-54-00-12-34-56 console=ttyS0 || goto failed
+initrd --name initrd.img http://10.0.0.1:8067/images/{id}/boot/initrd.img || goto failed
+boot || goto failed
+:failed
+imgfree
+echo ramboot: kernel or initramfs could not be fetched from http://10.0.0.1:8067 or not be started; next try in 5 s
+:again
+sleep 5
+chain --replace --autofree http://10.0.0.1:8067/ipxe/52-54-00-12-34-56 ||
+echo ramboot: http://10.0.0.1:8067 does not answer; asking DHCP again, next try in 5 s
+dhcp ||
+chain --replace --autofree ${{filename}} ||
+goto again
+"
+            )
+        );
+    }
+
+    #[test]
+    fn a_waiting_script() {
+        assert_eq!(
+            wait(
+                &base(),
+                MAC,
+                "no image is published: run \"ramboot publish IMAGE\" on the manager"
+            ),
+            "#!ipxe
+echo ramboot: 52:54:00:12:34:56 has nothing to boot yet
+echo ramboot: no image is published: run \"ramboot publish IMAGE\" on the manager
+echo ramboot: next question in 10 s
+:again
+sleep 10
+chain --replace --autofree http://10.0.0.1:8067/ipxe/52-54-00-12-34-56 ||
+echo ramboot: http://10.0.0.1:8067 does not answer; asking DHCP again, next try in 10 s
+dhcp ||
+chain --replace --autofree ${filename} ||
+goto again
+"
+        );
+    }
+
+    #[test]
+    fn nothing_from_outside_becomes_a_command() {
+        for extra in [
+            "a\nshell",
+            "a || shell",
+            "# x",
+            "a ; shell",
+            "${net0/mac}",
+            "a && shell",
+            "a\tb",
+            "é",
+        ] {
+            assert!(
+                boot(&args(), "vmlinuz", "initrd.img", extra).is_err(),
+                "{extra:?}"
+            );
+        }
+        for name in ["", "../x", "a b", "a\nshell", "${x}", "a||b"] {
+            assert!(boot(&args(), name, "initrd.img", "").is_err(), "{name:?}");
+            assert!(boot(&args(), "vmlinuz", name, "").is_err(), "{name:?}");
+        }
+        let hostname = Some("a shell".to_owned());
+        let hostile = BootArgs { hostname, ..args() };
+        assert!(boot(&hostile, "vmlinuz", "initrd.img", "").is_err());
+        assert!(
+            boot(
+                &BootArgs {
+                    bootif: None,
+                    ..args()
+                },
+                "vmlinuz",
+                "initrd.img",
+                ""
+            )
+            .is_err()
+        );
+        assert!(
+            boot(
+                &BootArgs {
+                    bases: Vec::new(),
+                    ..args()
+                },
+                "vmlinuz",
+                "initrd.img",
+                ""
+            )
+            .is_err()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_reason_stays_one_harmless_line(reason in ".*") {
+            let script = wait(&base(), MAC, &reason);
+            prop_assert_eq!(script.lines().count(), wait(&base(), MAC, "").lines().count());
+            let line = script.lines().nth(2).unwrap_or_default();
+            prop_assert!(line.starts_with("echo ramboot: "));
+            let harmless = !line.contains(['$', '|', ';', '&', '#', '\u{7b}']);
+            prop_assert!(harmless);
+            prop_assert!(line.len() <= MAX_SAID + 20);
+        }
+
+        #[test]
+        fn extra_words_arrive_or_are_refused(extra in "[ -~\\n]{0,200}") {
+            if let Ok(script) = boot(&args(), "vmlinuz", "initrd.img", &extra) {
+                let plain = boot(&args(), "vmlinuz", "initrd.img", "").expect("a script");
+                prop_assert_eq!(script.lines().count(), plain.lines().count());
+                let kernel = script.lines().nth(3).unwrap_or_default();
+                prop_assert!(kernel.ends_with(" || goto failed"));
+                prop_assert_eq!(kernel.matches(" || ").count(), 1);
+            }
+        }
+    }
+}
