@@ -16,6 +16,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod dhcp;
 pub mod inits;
 pub mod interface;
 pub mod ipxe;

@@ -1,0 +1,133 @@
+//! Why a packet gets no answer. Silence always has one of these reasons, so tests and the log can tell them apart.
+
+use std::net::Ipv4Addr;
+
+use ramboot_wire::Mac;
+
+use super::firmware::Later;
+
+/// The reason for a silence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Why {
+    /// Longer than any request of a boot client.
+    #[error("more than {max} bytes")]
+    TooLong {
+        /// What is taken.
+        max: usize,
+    },
+    /// Ends before the options begin.
+    #[error("{0} bytes, a request has at least 240")]
+    TooShort(usize),
+    /// Somebody's answer, not a question.
+    #[error("op {0} is not BOOTREQUEST")]
+    NotARequest(u8),
+    /// Not Ethernet, which `chaddr` is read as.
+    #[error(
+        "hardware type {htype} with addresses of {hlen} bytes, only Ethernet (1, 6) is possible"
+    )]
+    NotEthernet {
+        /// As it stands in the packet.
+        htype: u8,
+        /// As it stands in the packet.
+        hlen: u8,
+    },
+    /// No machine has this address.
+    #[error("{0} is not the address of a machine")]
+    NotAMachine(Mac),
+    /// RFC 951 without options, or not DHCP at all.
+    #[error("no DHCP message type: BOOTP is not answered")]
+    Bootp,
+    /// A message type that servers send, or that is not known.
+    #[error("DHCP message type {0} is none that clients send")]
+    NotAClients(u8),
+    /// An option whose length cannot be right.
+    #[error("option {code} has {len} bytes")]
+    BadOption {
+        /// Which.
+        code: u8,
+        /// Its length.
+        len: usize,
+    },
+    /// A DHCPREQUEST that fits none of the four states of RFC 2131 §4.3.2.
+    #[error("a DHCPREQUEST that names no address, or two ({ciaddr} and {requested})")]
+    Shapeless {
+        /// The address the client says it has.
+        ciaddr: Ipv4Addr,
+        /// The address it asks for.
+        requested: Ipv4Addr,
+    },
+
+    /// Boots from the network, but not by anything this version serves.
+    #[error("{0} is recognised, but this version does not boot it")]
+    NotYet(Later),
+    /// Full mode gives addresses of the interface's own network only.
+    #[error(
+        "relayed from {0}: give addresses of that network by another server, and use proxy mode here"
+    )]
+    Relayed(Ipv4Addr),
+
+    /// An operating system asking for an address in proxy mode.
+    #[error("did not ask to boot")]
+    NotNetboot,
+    /// `/init` asking for an address in proxy mode.
+    #[error("wants an address only: that is the other DHCP server's part")]
+    AddressOnly,
+    /// Accepts another server's offer.
+    #[error("chose the server {0}")]
+    OtherServer(Ipv4Addr),
+    /// Renews, releases or declines an address; a proxy gave none.
+    #[error("is about an address, which a proxy does not give")]
+    NotOurAddress,
+    /// Nothing left to give.
+    #[error("no address is free in the pool: make --pool larger")]
+    PoolExhausted,
+    /// The address reserved for it is in use by somebody else.
+    #[error(
+        "its address {0} was found in use by another machine: change the reservation or that machine"
+    )]
+    ReservationInUse(Ipv4Addr),
+    /// RFC 2131 §4.3.2: a server without a record of the client stays silent.
+    #[error("has {0}, which is not of our pool: RFC 2131 §4.3.2 wants silence")]
+    NoRecord(Ipv4Addr),
+    /// Done; RFC 2131 has no answer to it.
+    #[error("gave {0} back")]
+    Released(Ipv4Addr),
+    /// Done; RFC 2131 has no answer to it.
+    #[error("found {0} in use: set aside")]
+    Declined(Ipv4Addr),
+    /// Says something about an address it does not hold.
+    #[error("speaks of {0}, which it does not hold")]
+    NotHolder(Ipv4Addr),
+}
+
+impl Why {
+    /// The packet itself is at fault.
+    #[must_use]
+    pub const fn is_malformed(&self) -> bool {
+        matches!(
+            self,
+            Self::TooLong { .. }
+                | Self::TooShort(_)
+                | Self::NotARequest(_)
+                | Self::NotEthernet { .. }
+                | Self::NotAMachine(_)
+                | Self::Bootp
+                | Self::NotAClients(_)
+                | Self::BadOption { .. }
+                | Self::Shapeless { .. }
+        )
+    }
+
+    /// Silence that a person waiting for a machine to boot should hear about.
+    #[must_use]
+    pub const fn is_news(&self) -> bool {
+        matches!(
+            self,
+            Self::NotYet(_)
+                | Self::Relayed(_)
+                | Self::PoolExhausted
+                | Self::ReservationInUse(_)
+                | Self::Declined(_)
+        )
+    }
+}
