@@ -1,0 +1,554 @@
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use dhcproto::v4::{DhcpOption, Message, MessageType, OptionCode};
+use ramboot_wire::Mac;
+
+use super::super::firmware::Later;
+use super::super::lease::{OFFER_FOR, SET_ASIDE_FOR};
+use super::super::reply::BootFile;
+use super::super::testing::{Client, MAC, SERVER, full, policy, proxy};
+use super::*;
+
+const NOW: Duration = Duration::from_secs(1000);
+const HOUR: Duration = Duration::from_secs(3600);
+const URL: &str = "http://10.0.0.1:8067/ipxe/52-54-00-12-34-56";
+const US: [u8; 4] = [10, 0, 0, 1];
+const OTHER: [u8; 4] = [10, 0, 0, 2];
+const NEIGHBOUR: Mac = Mac([2, 0, 0, 0, 0, 1]);
+
+/// What a verdict comes to, in a line: message type, address given, boot file; or the reason.
+fn outcome(verdict: &Verdict) -> String {
+    match &verdict.answer {
+        Answer::Ignore(why) => format!("{why:?}"),
+        Answer::Reply(reply) => {
+            let kind = reply.message.opts().msg_type().expect("a type");
+            let boot = match &reply.boot {
+                None => "nothing".to_owned(),
+                Some(BootFile::Script(url)) if url == URL => "script".to_owned(),
+                Some(boot) => boot.to_string(),
+            };
+            format!("{kind:?} {} {boot}", reply.message.yiaddr())
+        }
+    }
+}
+
+fn judge(client: &Client, port: Port, policy: &Policy, leases: &Leases) -> Verdict {
+    decide(&client.parse(port), policy, leases, NOW)
+}
+
+fn reply(verdict: Verdict) -> Reply {
+    match verdict.answer {
+        Answer::Reply(reply) => reply,
+        Answer::Ignore(why) => panic!("silent: {why}"),
+    }
+}
+
+fn holding(mac: Mac, address: [u8; 4]) -> Leases {
+    let mut leases = Leases::default();
+    leases.apply(LeaseChange::Hold {
+        mac,
+        address: address.into(),
+        until: NOW + HOUR,
+    });
+    leases
+}
+
+fn option(message: &Message, code: u8) -> Option<DhcpOption> {
+    message.opts().get(OptionCode::from(code)).cloned()
+}
+
+#[test]
+fn proxy_one_row_per_rule() {
+    let uefi = || {
+        Client::system()
+            .option(60, b"PXEClient:Arch:00007:UNDI:003016")
+            .option(93, &[0, 7])
+    };
+    let later = format!("{:?}", Why::NotYet(Later::Uefi(7)));
+    let undionly = "undionly.kpxe by TFTP";
+    for (client, port, want) in [
+        (
+            Client::ipxe().discover(),
+            Port::Dhcp,
+            "Offer 0.0.0.0 script".to_owned(),
+        ),
+        (
+            Client::bios().discover(),
+            Port::Dhcp,
+            format!("Offer 0.0.0.0 {undionly}"),
+        ),
+        (
+            Client::bios()
+                .option(77, b"iPXE")
+                .option(175, &[0x11, 1, 1])
+                .discover(),
+            Port::Dhcp,
+            format!("Offer 0.0.0.0 {undionly}"),
+        ),
+        (Client::init().discover(), Port::Dhcp, "AddressOnly".into()),
+        (Client::system().discover(), Port::Dhcp, "NotNetboot".into()),
+        (uefi().discover(), Port::Dhcp, later.clone()),
+        (
+            Client::ipxe().request([10, 0, 0, 9], OTHER),
+            Port::Dhcp,
+            "OtherServer(10.0.0.2)".into(),
+        ),
+        (
+            Client::ipxe().request([10, 0, 0, 9], US),
+            Port::Dhcp,
+            "NotOurAddress".into(),
+        ),
+        (
+            Client::ipxe().reboot([10, 0, 0, 9]),
+            Port::Dhcp,
+            "NotOurAddress".into(),
+        ),
+        (
+            Client::ipxe().release([10, 0, 0, 9]),
+            Port::Dhcp,
+            "NotOurAddress".into(),
+        ),
+        (
+            Client::ipxe().decline([10, 0, 0, 9]),
+            Port::Dhcp,
+            "NotOurAddress".into(),
+        ),
+        (
+            Client::ipxe().inform([10, 0, 0, 9]),
+            Port::Dhcp,
+            "Ack 0.0.0.0 script".into(),
+        ),
+        (
+            Client::ipxe().renew([10, 0, 0, 9]),
+            Port::BootServer,
+            "Ack 0.0.0.0 script".into(),
+        ),
+        (
+            Client::bios().inform([10, 0, 0, 9]),
+            Port::BootServer,
+            format!("Ack 0.0.0.0 {undionly}"),
+        ),
+        (
+            Client::ipxe().renew([10, 0, 0, 9]).option(54, &OTHER),
+            Port::BootServer,
+            "OtherServer(10.0.0.2)".into(),
+        ),
+        (
+            Client::ipxe().release([10, 0, 0, 9]),
+            Port::BootServer,
+            "NotOurAddress".into(),
+        ),
+        (
+            Client::system().renew([10, 0, 0, 9]),
+            Port::BootServer,
+            "NotNetboot".into(),
+        ),
+        (uefi().renew([10, 0, 0, 9]), Port::BootServer, later),
+    ] {
+        let verdict = judge(&client, port, &proxy(), &Leases::default());
+        assert_eq!(outcome(&verdict), want, "{client:?} {port:?}");
+        assert_eq!(verdict.lease, None, "a proxy remembers nothing");
+    }
+}
+
+#[test]
+fn full_one_row_per_rule() {
+    let none = Leases::default;
+    let mine = || holding(MAC, [10, 0, 0, 105]);
+    let theirs = || holding(NEIGHBOUR, [10, 0, 0, 105]);
+    let reserved = |client: Client| Client {
+        mac: Mac([2, 0, 0, 0, 0, 0x99]),
+        ..client
+    };
+    let ack = "Ack 10.0.0.105 script";
+    let nak = "Nak 0.0.0.0 nothing";
+    for (client, leases, want) in [
+        // DISCOVER
+        (Client::ipxe().discover(), mine(), "Offer 10.0.0.105 script"),
+        (
+            Client::bios().discover(),
+            mine(),
+            "Offer 10.0.0.105 undionly.kpxe by TFTP",
+        ),
+        (
+            Client::init().discover(),
+            mine(),
+            "Offer 10.0.0.105 nothing",
+        ),
+        (
+            Client::system().discover(),
+            mine(),
+            "Offer 10.0.0.105 nothing",
+        ),
+        (
+            Client::ipxe().option(50, &[10, 0, 0, 102]).discover(),
+            none(),
+            "Offer 10.0.0.102 script",
+        ),
+        (
+            reserved(Client::system().discover()),
+            none(),
+            "Offer 10.0.0.50 nothing",
+        ),
+        (
+            Client::system()
+                .option(60, b"HTTPClient:Arch:00016:UNDI:003001")
+                .discover(),
+            none(),
+            "NotYet(UefiHttp(16))",
+        ),
+        // SELECTING
+        (Client::ipxe().request([10, 0, 0, 105], US), mine(), ack),
+        (Client::ipxe().request([10, 0, 0, 105], US), none(), ack),
+        (Client::ipxe().request([10, 0, 0, 105], US), theirs(), nak),
+        (Client::ipxe().request([10, 0, 0, 20], US), none(), nak),
+        (Client::ipxe().request([10, 0, 0, 50], US), none(), nak),
+        (
+            reserved(Client::system().request([10, 0, 0, 105], US)),
+            none(),
+            nak,
+        ),
+        (
+            Client::ipxe().request([10, 0, 0, 105], OTHER),
+            mine(),
+            "OtherServer(10.0.0.2)",
+        ),
+        // INIT-REBOOT
+        (Client::ipxe().reboot([10, 0, 0, 105]), mine(), ack),
+        (Client::ipxe().reboot([10, 0, 0, 105]), none(), ack),
+        (Client::ipxe().reboot([10, 0, 0, 105]), theirs(), nak),
+        (Client::ipxe().reboot([192, 168, 0, 9]), none(), nak),
+        (
+            Client::ipxe().reboot([10, 0, 0, 20]),
+            none(),
+            "NoRecord(10.0.0.20)",
+        ),
+        (Client::ipxe().reboot([10, 0, 0, 20]), mine(), nak),
+        (
+            reserved(Client::system().reboot([10, 0, 0, 20])),
+            none(),
+            nak,
+        ),
+        // RENEWING, REBINDING
+        (Client::ipxe().renew([10, 0, 0, 105]), mine(), ack),
+        (Client::ipxe().renew([10, 0, 0, 105]), none(), ack),
+        (Client::ipxe().renew([10, 0, 0, 105]), theirs(), nak),
+        (
+            Client::ipxe().renew([10, 0, 0, 20]),
+            none(),
+            "NoRecord(10.0.0.20)",
+        ),
+        (Client::ipxe().renew([192, 168, 0, 9]), none(), nak),
+        (
+            Client::ipxe()
+                .renew([10, 0, 0, 105])
+                .option(50, &[10, 0, 0, 105]),
+            mine(),
+            ack,
+        ),
+        (
+            Client::ipxe()
+                .renew([10, 0, 0, 105])
+                .option(50, &[10, 0, 0, 106]),
+            mine(),
+            "Shapeless { ciaddr: 10.0.0.105, requested: 10.0.0.106 }",
+        ),
+        (
+            Client::ipxe().renew([0, 0, 0, 0]),
+            mine(),
+            "Shapeless { ciaddr: 0.0.0.0, requested: 0.0.0.0 }",
+        ),
+        // INFORM, RELEASE, DECLINE
+        (
+            Client::system().inform([10, 0, 0, 105]),
+            none(),
+            "Ack 0.0.0.0 nothing",
+        ),
+        (
+            Client::ipxe().inform([10, 0, 0, 105]),
+            none(),
+            "Ack 0.0.0.0 script",
+        ),
+        (
+            Client::system().release([10, 0, 0, 105]),
+            mine(),
+            "Released(10.0.0.105)",
+        ),
+        (
+            Client::system().release([10, 0, 0, 105]),
+            theirs(),
+            "NotHolder(10.0.0.105)",
+        ),
+        (
+            Client::system().decline([10, 0, 0, 105]),
+            mine(),
+            "Declined(10.0.0.105)",
+        ),
+        (
+            Client::system().decline([10, 0, 0, 105]),
+            none(),
+            "NotHolder(10.0.0.105)",
+        ),
+        // Relays
+        (
+            Client {
+                giaddr: [10, 0, 1, 1],
+                ..Client::ipxe().discover()
+            },
+            mine(),
+            "Relayed(10.0.1.1)",
+        ),
+        (
+            Client {
+                giaddr: [10, 0, 0, 3],
+                ..Client::ipxe().discover()
+            },
+            mine(),
+            "Offer 10.0.0.105 script",
+        ),
+    ] {
+        let verdict = judge(&client, Port::Dhcp, &full(), &leases);
+        assert_eq!(outcome(&verdict), want, "{client:?}");
+    }
+}
+
+#[test]
+fn what_is_remembered() {
+    let hold = |seconds| {
+        Some(LeaseChange::Hold {
+            mac: MAC,
+            address: Ipv4Addr::new(10, 0, 0, 105),
+            until: NOW + seconds,
+        })
+    };
+    let mine = || holding(MAC, [10, 0, 0, 105]);
+    for (client, want) in [
+        (Client::ipxe().discover(), hold(OFFER_FOR)),
+        (Client::ipxe().request([10, 0, 0, 105], US), hold(HOUR)),
+        (Client::ipxe().renew([10, 0, 0, 105]), hold(HOUR)),
+        (Client::ipxe().request([10, 0, 0, 20], US), None),
+        (
+            Client::ipxe().request([10, 0, 0, 105], OTHER),
+            Some(LeaseChange::Free { mac: MAC }),
+        ),
+        (
+            Client::ipxe().release([10, 0, 0, 105]),
+            Some(LeaseChange::Free { mac: MAC }),
+        ),
+        (Client::ipxe().inform([10, 0, 0, 105]), None),
+        (
+            Client::ipxe().decline([10, 0, 0, 105]),
+            Some(LeaseChange::SetAside {
+                address: Ipv4Addr::new(10, 0, 0, 105),
+                until: NOW + SET_ASIDE_FOR,
+            }),
+        ),
+    ] {
+        assert_eq!(
+            judge(&client, Port::Dhcp, &full(), &mine()).lease,
+            want,
+            "{client:?}"
+        );
+    }
+}
+
+#[test]
+fn an_empty_pool_is_said() {
+    let mut leases = Leases::default();
+    for last in 100..=109 {
+        let mac = Mac([2, 0, 0, 0, 0, last]);
+        leases.apply(LeaseChange::Hold {
+            mac,
+            address: [10, 0, 0, last].into(),
+            until: NOW + HOUR,
+        });
+    }
+    let verdict = judge(&Client::ipxe().discover(), Port::Dhcp, &full(), &leases);
+    assert_eq!(verdict, Verdict::ignore(Why::PoolExhausted));
+}
+
+#[test]
+fn where_the_answer_goes() {
+    let to = |ip: [u8; 4], port| SocketAddrV4::new(ip.into(), port);
+    let everybody = to([255; 4], 68);
+    let relayed = |client| Client {
+        giaddr: [10, 0, 0, 3],
+        ..client
+    };
+    let from = |source, client| Client { source, ..client };
+    let mine = holding(MAC, [10, 0, 0, 105]);
+    for (client, port, want) in [
+        (Client::ipxe().discover(), Port::Dhcp, everybody),
+        (
+            Client {
+                flags: 0x8000,
+                ..Client::ipxe().discover()
+            },
+            Port::Dhcp,
+            everybody,
+        ),
+        (
+            Client::ipxe().renew([10, 0, 0, 105]),
+            Port::Dhcp,
+            to([10, 0, 0, 105], 68),
+        ),
+        (
+            Client::ipxe().inform([10, 0, 0, 105]),
+            Port::Dhcp,
+            to([10, 0, 0, 105], 68),
+        ),
+        (
+            Client::ipxe().renew([192, 168, 0, 1]),
+            Port::Dhcp,
+            everybody,
+        ),
+        (
+            relayed(Client::ipxe().discover()),
+            Port::Dhcp,
+            to([10, 0, 0, 3], 67),
+        ),
+        (
+            relayed(Client::ipxe().renew([10, 0, 0, 105])),
+            Port::Dhcp,
+            to([10, 0, 0, 3], 67),
+        ),
+        (
+            relayed(Client::ipxe().renew([192, 168, 0, 1])),
+            Port::Dhcp,
+            to([10, 0, 0, 3], 67),
+        ),
+        (
+            from(to([10, 0, 0, 9], 68), Client::ipxe().renew([10, 0, 0, 9])),
+            Port::BootServer,
+            to([10, 0, 0, 9], 68),
+        ),
+        (
+            from(to([10, 0, 0, 9], 4011), Client::ipxe().renew([10, 0, 0, 9])),
+            Port::BootServer,
+            to([10, 0, 0, 9], 4011),
+        ),
+        (
+            Client::ipxe().renew([10, 0, 0, 9]),
+            Port::BootServer,
+            everybody,
+        ),
+    ] {
+        assert_eq!(
+            reply(judge(&client, port, &full(), &mine)).to,
+            want,
+            "{client:?}"
+        );
+    }
+}
+
+#[test]
+fn an_offer_to_a_bios_rom_in_proxy_mode() {
+    let client = Client {
+        flags: 0x8001,
+        ..Client::bios().discover()
+    };
+    let message = reply(judge(&client, Port::Dhcp, &proxy(), &Leases::default())).message;
+    assert_eq!(
+        (message.xid(), u16::from(message.flags())),
+        (0x1234_5678, 0x8001)
+    );
+    assert_eq!(message.chaddr(), MAC.0);
+    assert_eq!(
+        (message.siaddr(), message.yiaddr()),
+        (SERVER, Ipv4Addr::UNSPECIFIED)
+    );
+    assert_eq!(message.sname(), Some(b"10.0.0.1".as_slice()));
+    assert_eq!(message.fname(), Some(b"undionly.kpxe".as_slice()));
+    let options: Vec<DhcpOption> = message
+        .opts()
+        .iter()
+        .map(|(_, option)| option.clone())
+        .collect();
+    assert_eq!(
+        options,
+        [
+            DhcpOption::VendorExtensions(vec![6, 1, 8, 255]),
+            DhcpOption::MessageType(MessageType::Offer),
+            DhcpOption::ServerIdentifier(SERVER),
+            DhcpOption::ClassIdentifier(b"PXEClient".to_vec()),
+            DhcpOption::ClientMachineIdentifier(vec![0; 17]),
+        ]
+    );
+}
+
+#[test]
+fn an_acknowledgement_in_full_mode() {
+    let client = Client::ipxe()
+        .request([10, 0, 0, 105], US)
+        .option(61, b"\x01me");
+    let message = reply(judge(&client, Port::Dhcp, &full(), &Leases::default())).message;
+    assert_eq!(message.fname(), Some(URL.as_bytes()));
+    let codes: Vec<u8> = message
+        .opts()
+        .iter()
+        .map(|(code, _)| (*code).into())
+        .collect();
+    // No 3 and no 6: the manager routes nothing and resolves nothing.
+    assert_eq!(codes, [1, 43, 51, 53, 54, 58, 59, 60, 61, 97, 175]);
+    assert_eq!(
+        option(&message, 51),
+        Some(DhcpOption::AddressLeaseTime(3600))
+    );
+    assert_eq!(option(&message, 58), Some(DhcpOption::Renewal(1800)));
+    assert_eq!(option(&message, 59), Some(DhcpOption::Rebinding(3150)));
+    assert_eq!(
+        option(&message, 61),
+        Some(DhcpOption::ClientIdentifier(b"\x01me".to_vec()))
+    );
+    let bytes = reply(judge(&client, Port::Dhcp, &full(), &Leases::default()))
+        .encode()
+        .expect("encodes");
+    assert!(
+        bytes.windows(5).any(|w| w == [175, 3, 0xb0, 1, 1]),
+        "no-pxedhcp"
+    );
+    assert!(bytes.len() >= 300);
+}
+
+#[test]
+fn router_and_name_servers_only_if_there_are_any() {
+    let policy = policy(
+        "[dhcp]\nmode = \"full\"\npool = \"10.0.0.100-10.0.0.109\"\nrouter = \"10.0.0.254\"\ndns = [\"9.9.9.9\"]",
+    );
+    let message = reply(judge(
+        &Client::system().discover(),
+        Port::Dhcp,
+        &policy,
+        &Leases::default(),
+    ))
+    .message;
+    assert_eq!(
+        option(&message, 3),
+        Some(DhcpOption::Router(vec![Ipv4Addr::new(10, 0, 0, 254)]))
+    );
+    assert_eq!(
+        option(&message, 6),
+        Some(DhcpOption::DomainNameServer(vec![Ipv4Addr::new(
+            9, 9, 9, 9
+        )]))
+    );
+    assert_eq!(
+        (message.siaddr(), message.fname()),
+        (Ipv4Addr::UNSPECIFIED, None)
+    );
+}
+
+#[test]
+fn a_relays_words_are_mirrored_last() {
+    let client = Client {
+        giaddr: [10, 0, 0, 3],
+        ..Client::ipxe().option(82, b"\x01\x02ab").discover()
+    };
+    let reply = reply(judge(&client, Port::Dhcp, &full(), &Leases::default()));
+    assert_eq!(reply.message.giaddr(), Ipv4Addr::new(10, 0, 0, 3));
+    let bytes = reply.encode().expect("encodes");
+    assert!(
+        bytes.ends_with(b"\x52\x04\x01\x02ab\xff"),
+        "RFC 3046 §2.1: option 82 is the last one"
+    );
+}
