@@ -21,3 +21,4 @@ pub mod inits;
 pub mod interface;
 pub mod ipxe;
 pub mod machine;
+pub mod squashfs;

@@ -1,0 +1,362 @@
+//! Files of a squashfs, by path, as the running worker would see them: symbolic links are followed inside the image.
+//!
+//! Takes bytes nobody changes meanwhile. Before the library that reads squashfs is let at the tables, they are walked here:
+//! every block must follow the last and every folder must lead on, within [`MAX_METADATA_BLOCKS`], [`MAX_TREE_BYTES`],
+//! [`MAX_DEPTH`] and [`MAX_PATH_BYTES`]. The library holds the whole tree in memory, recurses into folders, and adds
+//! numbers of the image without asking whether they overflow; a tree that passed the walk gives it no occasion.
+
+use std::collections::{HashSet, VecDeque};
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io::{Cursor, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use backhand::v4::inode::InodeInner;
+use backhand::{FilesystemReader, InnerNode, Node, Squashfs, SquashfsFileReader};
+use bytes::Bytes;
+
+use super::{BadImage, METADATA_BYTES, Superblock};
+
+/// Blocks of 8 KiB in the inode table and in the directory table: about eight million files.
+const MAX_METADATA_BLOCKS: u64 = 32_768;
+/// What paths and block lists of all files may take in memory.
+const MAX_TREE_BYTES: u64 = 1 << 30;
+/// The kernel's PATH_MAX.
+const MAX_PATH_BYTES: usize = 4096;
+const MAX_DEPTH: usize = 256;
+/// As the kernel follows them (MAXSYMLINKS).
+const MAX_LINKS: usize = 40;
+/// What the library keeps for a file beside its path and block list.
+const NODE_BYTES: usize = 160;
+const DIRECTORY_HEADER: usize = 12;
+const DIRECTORY_ENTRY: usize = 8;
+
+/// A squashfs whose tables were read and found sound.
+pub struct Tree {
+    superblock: Superblock,
+    reader: FilesystemReader<'static>,
+}
+
+impl fmt::Debug for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tree({} files)", self.reader.root.nodes.len())
+    }
+}
+
+impl Tree {
+    /// Reads all tables of a whole image.
+    ///
+    /// # Errors
+    /// The image is not a sound squashfs.
+    pub fn open(image: Bytes) -> Result<Self, BadImage> {
+        let file_bytes = image.len() as u64;
+        let superblock = Superblock::parse(&image, file_bytes)?;
+        let used = usize::try_from(superblock.bytes_used).unwrap_or(usize::MAX);
+        let image = image.slice(..used);
+        check_blocks(&superblock, &image)?;
+        let damaged = |e: backhand::BackhandError| BadImage::Tables(e.to_string());
+        let squashfs = Squashfs::from_reader(Cursor::new(image)).map_err(damaged)?;
+        check_folders(&squashfs)?;
+        let reader = squashfs.into_filesystem_reader().map_err(damaged)?;
+        if !reader.root.nodes.is_sorted() {
+            return Err(BadImage::Tables("its paths are not in order".to_owned()));
+        }
+        Ok(Self { superblock, reader })
+    }
+
+    /// What the image says about itself.
+    #[must_use]
+    pub const fn superblock(&self) -> &Superblock {
+        &self.superblock
+    }
+
+    /// Where `path` leads when all symbolic links are followed; `None` if it leads nowhere.
+    #[must_use]
+    pub fn resolve(&self, path: &str) -> Option<PathBuf> {
+        let mut at = PathBuf::from("/");
+        let mut pending: VecDeque<OsString> = parts(Path::new(path)).collect();
+        let mut links = 0;
+        while let Some(part) = pending.pop_front() {
+            if part == ".." {
+                at.pop();
+                continue;
+            }
+            let next = at.join(&part);
+            match &self.node(&next)?.inner {
+                InnerNode::Symlink(symlink) => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return None;
+                    }
+                    if symlink.link.is_absolute() {
+                        at = PathBuf::from("/");
+                    }
+                    for part in parts(&symlink.link).rev() {
+                        pending.push_front(part);
+                    }
+                }
+                _ => at = next,
+            }
+        }
+        Some(at)
+    }
+
+    /// Names in the folder that `path` leads to, in order; empty if it leads to none.
+    #[must_use]
+    pub fn list(&self, path: &str) -> Vec<String> {
+        let Some(folder) = self.resolve(path) else {
+            return Vec::new();
+        };
+        let nodes = &self.reader.root.nodes;
+        let from = nodes.partition_point(|node| node.fullpath <= folder);
+        nodes[from..]
+            .iter()
+            .take_while(|node| node.fullpath.starts_with(&folder))
+            .filter(|node| node.fullpath.parent() == Some(&folder))
+            .filter_map(|node| node.fullpath.file_name()?.to_str().map(str::to_owned))
+            .collect()
+    }
+
+    /// Bytes of the plain file that `path` leads to; `None` if it leads to none.
+    #[must_use]
+    pub fn size(&self, path: &str) -> Option<u64> {
+        self.file(path).map(|file| file.file_len() as u64)
+    }
+
+    /// The content of the plain file that `path` leads to; `None` if it leads to none.
+    ///
+    /// # Errors
+    /// The file is larger than `limit`, or its blocks are damaged.
+    pub fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, BadImage> {
+        let Some(file) = self.file(path) else {
+            return Ok(None);
+        };
+        let bytes = file.file_len() as u64;
+        if bytes > limit {
+            return Err(BadImage::Tables(format!(
+                "{path} has {bytes} bytes; {limit} are the limit"
+            )));
+        }
+        let damaged = |e: &dyn fmt::Display| BadImage::Tables(format!("{path}: {e}"));
+        let mut content = Vec::new();
+        let reader = self.reader.file(file).reader_checked();
+        let reader = reader.map_err(|e| damaged(&e))?;
+        reader
+            .take(bytes)
+            .read_to_end(&mut content)
+            .map_err(|e| damaged(&e))?;
+        if content.len() as u64 == bytes {
+            Ok(Some(content))
+        } else {
+            let found = content.len();
+            Err(damaged(&format!(
+                "{found} bytes instead of {bytes} can be read"
+            )))
+        }
+    }
+
+    fn file(&self, path: &str) -> Option<&SquashfsFileReader> {
+        match &self.node(&self.resolve(path)?)?.inner {
+            InnerNode::File(file) => Some(file),
+            _ => None,
+        }
+    }
+
+    fn node(&self, path: &Path) -> Option<&Node<SquashfsFileReader>> {
+        let nodes = &self.reader.root.nodes;
+        let found = nodes.binary_search_by(|node| node.fullpath.as_path().cmp(path));
+        found.ok().map(|i| &nodes[i])
+    }
+}
+
+fn parts(path: &Path) -> impl DoubleEndedIterator<Item = OsString> {
+    path.components().filter_map(|component| match component {
+        Component::Normal(part) => Some(part.to_owned()),
+        Component::ParentDir => Some(OsString::from("..")),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    })
+}
+
+/// The blocks of both big tables follow each other up to where the next table begins.
+fn check_blocks(superblock: &Superblock, image: &[u8]) -> Result<(), BadImage> {
+    let Superblock {
+        inode_table,
+        directory_table,
+        after_directories,
+        ..
+    } = *superblock;
+    let table = "inode table";
+    let blocks = walk(image, table, inode_table, directory_table)?;
+    let room = blocks * METADATA_BYTES / super::SMALLEST_INODE;
+    super::count("inodes", superblock.inodes.into(), room)?;
+
+    let table = "directory table";
+    let pointer = usize::try_from(after_directories)
+        .ok()
+        .and_then(|at| image.get(at..)?.first_chunk::<8>())
+        .ok_or(BadImage::Metadata {
+            table,
+            at: after_directories,
+        })?;
+    walk(image, table, directory_table, u64::from_le_bytes(*pointer)).map(drop)
+}
+
+fn walk(image: &[u8], table: &'static str, start: u64, end: u64) -> Result<u64, BadImage> {
+    let mut at = start;
+    let mut blocks = 0;
+    while at < end {
+        let header = usize::try_from(at)
+            .ok()
+            .and_then(|at| image.get(at..)?.first_chunk::<2>());
+        let length = header.map(|header| u64::from(u16::from_le_bytes(*header) & 0x7fff));
+        match length {
+            Some(length @ 1..=METADATA_BYTES) => at += 2 + length,
+            _ => return Err(BadImage::Metadata { table, at }),
+        }
+        blocks += 1;
+        if blocks > MAX_METADATA_BLOCKS {
+            return Err(BadImage::TooLarge {
+                what: table,
+                bytes: blocks * METADATA_BYTES,
+                limit: MAX_METADATA_BLOCKS * METADATA_BYTES,
+            });
+        }
+    }
+    if at == end {
+        Ok(blocks)
+    } else {
+        Err(BadImage::Metadata { table, at: end })
+    }
+}
+
+/// A folder still to be looked into.
+struct Folder {
+    number: u32,
+    depth: usize,
+    path_bytes: usize,
+}
+
+/// Every folder is reached once, and all files together take no more memory than is granted.
+fn check_folders(squashfs: &Squashfs<'_>) -> Result<(), BadImage> {
+    let damaged = |what: &str| BadImage::Tables(what.to_owned());
+    let root = squashfs.root_inode.header.inode_number;
+    let mut seen = HashSet::from([root]);
+    let mut pending = vec![Folder {
+        number: root,
+        depth: 0,
+        path_bytes: 1,
+    }];
+    let mut total = 0_u64;
+    while let Some(folder) = pending.pop() {
+        let inode = if folder.depth == 0 {
+            &squashfs.root_inode.inner
+        } else {
+            let found = squashfs.inodes.get(&folder.number);
+            &found
+                .ok_or_else(|| damaged("a folder leads nowhere"))?
+                .inner
+        };
+        for entry in entries(listing(squashfs, inode)?) {
+            let (number, name) = entry?;
+            if matches!(name.as_bytes(), b"" | b"." | b"..") || name.as_bytes().contains(&b'/') {
+                return Err(damaged("a file has a name that no file can have"));
+            }
+            let inode = squashfs.inodes.get(&number);
+            let inode = inode.ok_or_else(|| damaged("a folder names a file that is not there"))?;
+            let path_bytes = folder.path_bytes + 1 + name.len();
+            let blocks = match &inode.inner {
+                InodeInner::BasicFile(file) => file.block_sizes.len(),
+                InodeInner::ExtendedFile(file) => file.block_sizes.len(),
+                InodeInner::BasicDirectory(_) | InodeInner::ExtendedDirectory(_) => {
+                    if !seen.insert(number) {
+                        return Err(damaged("a folder is inside itself or in two places"));
+                    }
+                    pending.push(Folder {
+                        number,
+                        depth: folder.depth + 1,
+                        path_bytes,
+                    });
+                    0
+                }
+                _ => 0,
+            };
+            total += (NODE_BYTES + path_bytes + 4 * blocks) as u64;
+            if path_bytes > MAX_PATH_BYTES || folder.depth >= MAX_DEPTH {
+                return Err(damaged("a path is longer than 4096 bytes or 256 folders"));
+            }
+            if total > MAX_TREE_BYTES {
+                return Err(BadImage::TooLarge {
+                    what: "list of files",
+                    bytes: total,
+                    limit: MAX_TREE_BYTES,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The stored entries of one folder.
+fn listing<'a>(squashfs: &'a Squashfs<'_>, inode: &InodeInner) -> Result<&'a [u8], BadImage> {
+    let (block, offset, stored) = match inode {
+        InodeInner::BasicDirectory(dir) => {
+            (dir.block_index, dir.block_offset, u32::from(dir.file_size))
+        }
+        InodeInner::ExtendedDirectory(dir) => (dir.block_index, dir.block_offset, dir.file_size),
+        _ => return Err(BadImage::Tables("a folder is not a folder".to_owned())),
+    };
+    // Three bytes more than are stored, for "." and "..": an empty folder says 3.
+    let Some(bytes) = stored.checked_sub(3).filter(|&bytes| bytes > 0) else {
+        return Ok(&[]);
+    };
+    let (starts, content) = &squashfs.dir_blocks;
+    starts
+        .get(&u64::from(block))
+        .and_then(|start| usize::try_from(*start).ok()?.checked_add(offset.into()))
+        .and_then(|start| content.get(start..)?.get(..usize::try_from(bytes).ok()?))
+        .ok_or_else(|| BadImage::Tables("a folder is outside of its table".to_owned()))
+}
+
+/// Inode numbers and names of one folder's entries.
+fn entries(mut rest: &[u8]) -> impl Iterator<Item = Result<(u32, &OsStr), BadImage>> {
+    let broken = || BadImage::Tables("a folder's entries are cut off".to_owned());
+    let (mut left, mut base) = (0_u32, 0_u32);
+    std::iter::from_fn(move || {
+        if left == 0 {
+            if rest.is_empty() {
+                return None;
+            }
+            let Some((header, after)) = rest.split_first_chunk::<DIRECTORY_HEADER>() else {
+                rest = &[];
+                return Some(Err(broken()));
+            };
+            left = word(header, 0).saturating_add(1);
+            base = word(header, 8);
+            rest = after;
+        }
+        left -= 1;
+        let entry = rest
+            .split_first_chunk::<DIRECTORY_ENTRY>()
+            .and_then(|(head, after)| {
+                let delta = i16::from_le_bytes([head[2], head[3]]);
+                let length = usize::from(u16::from_le_bytes([head[6], head[7]])) + 1;
+                let (name, after) = after.split_at_checked(length)?;
+                rest = after;
+                // The library adds them as signed numbers.
+                let number = base.cast_signed().checked_add(delta.into())?;
+                Some((u32::try_from(number).ok()?, OsStr::from_bytes(name)))
+            });
+        if entry.is_none() {
+            (rest, left) = (&[], 0);
+        }
+        Some(entry.ok_or_else(broken))
+    })
+}
+
+fn word(bytes: &[u8; DIRECTORY_HEADER], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+#[cfg(test)]
+mod tests;
