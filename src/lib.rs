@@ -22,3 +22,4 @@ pub mod interface;
 pub mod ipxe;
 pub mod machine;
 pub mod squashfs;
+pub mod store;

@@ -1,0 +1,339 @@
+//! Images by digest, and names that point at them.
+//!
+//! ```text
+//! <state>/images/<id>/{image.sqfs, chunks, image.json, boot/…}
+//! <state>/names/<name>/<generation>.json     the greatest number wins; a rollback is a new generation
+//! <state>/tmp/…                              being published; <state>/cache/… can be made anew
+//! ```
+//!
+//! Reading takes nothing for granted: a symbolic link, a file of another length, a name that does not belong, a boot file
+//! whose bytes are not those of its name are errors that name the file. Nothing is ever modified: see [`commit`].
+
+pub mod cache;
+pub mod commit;
+mod files;
+mod map;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
+use ramboot_wire::paths::is_boot_name;
+use ramboot_wire::{ChunkList, ImageId};
+use serde::{Deserialize, Serialize};
+
+use crate::inits::Arch;
+
+pub(crate) use map::map;
+
+const IMAGE: &str = "image.sqfs";
+const CHUNKS: &str = "chunks";
+const FACTS: &str = "image.json";
+const BOOT: &str = "boot";
+
+/// A generation and an image's facts are a few hundred bytes; a note may be longer.
+const MAX_JSON_BYTES: u64 = 64 * 1024;
+const MAX_NAME_BYTES: usize = 63;
+/// Digits of its digest that a boot file's name ends with.
+const DIGEST_DIGITS: usize = 16;
+
+/// The name workers get an image by: one plain path component.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(String);
+
+/// The text is not a name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not a name: up to {MAX_NAME_BYTES} of a-z, 0-9, '.', '_' and '-', and the first of a-z or 0-9"
+)]
+pub struct BadName(String);
+
+impl FromStr for Name {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let inner = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
+        let first = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        if text.len() <= MAX_NAME_BYTES
+            && text.bytes().next().is_some_and(first)
+            && text.bytes().all(inner)
+        {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(BadName(text.chars().take(80).collect()))
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A kernel or an initramfs in an image's `boot` folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootFile {
+    /// `vmlinuz-` or `initrd-` and the first digits of its BLAKE3.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl BootFile {
+    /// The name and size that `content` has in a store.
+    #[must_use]
+    pub fn of(kind: &str, content: &[u8]) -> Self {
+        let digest = blake3::hash(content).to_hex();
+        Self {
+            name: format!("{kind}-{}", &digest[..DIGEST_DIGITS]),
+            size: content.len() as u64,
+        }
+    }
+}
+
+/// One publication under a name. Fields this `ramboot` does not know are passed over: an older `serve` goes on serving
+/// what a newer `publish` wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generation {
+    /// The name of its file; not in the file.
+    #[serde(skip)]
+    pub number: u64,
+    /// What to boot.
+    pub image: ImageId,
+    /// Bytes of the image.
+    pub size: u64,
+    /// The kernel to boot it with.
+    pub kernel: BootFile,
+    /// The initramfs that belongs to the kernel.
+    pub initrd: BootFile,
+    /// As `uname -r` prints it.
+    pub kernel_version: String,
+    /// Machines that can boot it.
+    pub arch: Arch,
+    /// Seconds since 1970.
+    pub published: u64,
+    /// What the publisher wanted to remember.
+    #[serde(default)]
+    pub note: String,
+}
+
+/// What is true of an image whoever publishes it. Unknown fields are passed over, as in a [`Generation`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageFacts {
+    /// BLAKE3 of `image.sqfs`.
+    pub id: ImageId,
+    /// Bytes of `image.sqfs`.
+    pub size: u64,
+    /// `gzip`, `xz` or `zstd`.
+    pub compressor: String,
+    /// Bytes of a data block.
+    pub block_size: u32,
+    /// Of the kernel in the image, or of the one first published with it.
+    pub kernel_version: String,
+    /// Of that kernel.
+    pub arch: Arch,
+}
+
+/// A store that others may be publishing into.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    opened: Mutex<HashMap<ImageId, (files::Identity, Arc<Image>)>>,
+}
+
+impl Store {
+    /// Opens the store at `root`, which may be empty or not be there yet: then it has no names.
+    ///
+    /// # Errors
+    /// There is something else at `root`, or it cannot be looked at.
+    pub fn open(root: impl Into<PathBuf>) -> anyhow::Result<Self> {
+        let root = root.into();
+        match std::fs::metadata(&root) {
+            Ok(metadata) if !metadata.is_dir() => {
+                bail!("{} is not a folder; images are kept in one", root.display())
+            }
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(e).with_context(|| format!("opening the store {}", root.display()));
+            }
+            _ => Ok(Self {
+                root,
+                opened: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Where the store is.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// All names, in order.
+    ///
+    /// # Errors
+    /// The folder cannot be read, or something in it is not a name.
+    pub fn names(&self) -> anyhow::Result<Vec<Name>> {
+        let folder = self.root.join("names");
+        let mut names = files::list(&folder)?
+            .iter()
+            .map(|name| name.parse::<Name>())
+            .collect::<Result<Vec<_>, _>>()
+            .with_context(|| format!("reading {}", folder.display()))?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// What `name` stands for at this moment; `None` if nothing was published under it.
+    ///
+    /// # Errors
+    /// The generation's file is damaged, or something else is among the generations.
+    pub fn current(&self, name: &Name) -> anyhow::Result<Option<Generation>> {
+        let folder = self.root.join("names").join(&name.0);
+        let Some(number) = newest(&folder)? else {
+            return Ok(None);
+        };
+        let path = folder.join(format!("{number}.json"));
+        let mut generation: Generation = files::read_json(&path, MAX_JSON_BYTES)?;
+        generation.number = number;
+        for file in [&generation.kernel, &generation.initrd] {
+            ensure!(
+                is_boot_name(&file.name),
+                "{}: {:?} is not the name of a boot file",
+                path.display(),
+                file.name
+            );
+        }
+        Ok(Some(generation))
+    }
+
+    /// An image, opened once and kept while its folder is there; `None` if there is no such image.
+    ///
+    /// # Errors
+    /// The image's files contradict each other.
+    pub fn image(&self, id: ImageId) -> anyhow::Result<Option<Arc<Image>>> {
+        let folder = self.root.join("images").join(id.to_string());
+        let there = files::identity(&folder)?;
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(there) = there else {
+            opened.remove(&id);
+            return Ok(None);
+        };
+        if let Some((identity, image)) = opened.get(&id)
+            && *identity == there
+        {
+            return Ok(Some(Arc::clone(image)));
+        }
+        let image = Arc::new(Image::open(folder, id)?);
+        opened.insert(id, (there, Arc::clone(&image)));
+        Ok(Some(image))
+    }
+}
+
+/// The greatest generation in the folder of a name.
+fn newest(folder: &Path) -> anyhow::Result<Option<u64>> {
+    let numbers = files::list(folder)?
+        .iter()
+        .map(|file| {
+            let number = file.strip_suffix(".json").and_then(|n| n.parse().ok());
+            // One spelling: "+1" and "01" parse, too.
+            number
+                .filter(|number: &u64| format!("{number}.json") == *file)
+                .with_context(|| format!("{} is not a generation", folder.join(file).display()))
+        })
+        .collect::<anyhow::Result<Vec<u64>>>()?;
+    Ok(numbers.into_iter().max())
+}
+
+/// One image and its boot files.
+#[derive(Debug)]
+pub struct Image {
+    /// What `image.json` says.
+    pub facts: ImageFacts,
+    /// The image, mapped.
+    pub sqfs: Bytes,
+    /// The chunk list, proven to belong to the image's id.
+    pub chunks: Bytes,
+    folder: PathBuf,
+    boot: Mutex<HashMap<String, Bytes>>,
+}
+
+impl Image {
+    fn open(folder: PathBuf, id: ImageId) -> anyhow::Result<Self> {
+        let path = folder.join(FACTS);
+        let facts: ImageFacts = files::read_json(&path, MAX_JSON_BYTES)?;
+        ensure!(
+            facts.id == id,
+            "{} is of image {}, not of the one its folder is named after",
+            path.display(),
+            facts.id
+        );
+        let open = |name: &str| {
+            let path = folder.join(name);
+            let file =
+                files::open(&path)?.with_context(|| format!("{} is missing", path.display()))?;
+            map(&file).with_context(|| format!("mapping {}", path.display()))
+        };
+        let (sqfs, chunks) = (open(IMAGE)?, open(CHUNKS)?);
+        ensure!(
+            sqfs.len() as u64 == facts.size,
+            "{} has {} bytes, {} says {}; remove the folder and publish the image again",
+            folder.join(IMAGE).display(),
+            sqfs.len(),
+            FACTS,
+            facts.size
+        );
+        ChunkList::prove(id, facts.size, &chunks)
+            .with_context(|| format!("reading {}", folder.join(CHUNKS).display()))?;
+        Ok(Self {
+            facts,
+            sqfs,
+            chunks,
+            folder,
+            boot: Mutex::default(),
+        })
+    }
+
+    /// A file of the `boot` folder; `None` if there is none of this name.
+    ///
+    /// # Errors
+    /// Its bytes are not those it was named after.
+    pub fn boot(&self, name: &str) -> anyhow::Result<Option<Bytes>> {
+        if !is_boot_name(name) {
+            return Ok(None);
+        }
+        let mut boot = self.boot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = boot.get(name) {
+            return Ok(Some(bytes.clone()));
+        }
+        let path = self.folder.join(BOOT).join(name);
+        let Some(file) = files::open(&path)? else {
+            return Ok(None);
+        };
+        let bytes = map(&file).with_context(|| format!("mapping {}", path.display()))?;
+        check_boot_file(&path, name, &bytes)?;
+        boot.insert(name.to_owned(), bytes.clone());
+        Ok(Some(bytes))
+    }
+}
+
+/// Verify, then serve: a boot file is small enough to be read whole when it is first asked for.
+fn check_boot_file(path: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+    let found = blake3::hash(bytes).to_hex();
+    let named = name.rsplit_once('-').map_or(name, |(_, digits)| digits);
+    ensure!(
+        named == &found[..DIGEST_DIGITS],
+        "{} is damaged: its digest begins with {}; remove it and publish the image again",
+        path.display(),
+        &found[..DIGEST_DIGITS]
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! What takes long to make and can be made again: `<state>/cache/<kind>-<digest of what it was made from>`.
+//!
+//! Each file begins with the BLAKE3 of the rest, so that a damaged one is made anew instead of being booted. Safe to
+//! delete at any time.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+const DIGEST_BYTES: usize = 32;
+/// Kernels that are in use at a time, with some to spare.
+const KEPT: usize = 8;
+
+/// One entry of a store's cache.
+#[derive(Debug)]
+pub struct Entry {
+    folder: PathBuf,
+    name: String,
+}
+
+impl Entry {
+    /// The entry of what `kind` makes from `inputs`.
+    #[must_use]
+    pub fn new(root: &Path, kind: &str, inputs: &blake3::Hash) -> Self {
+        Self {
+            folder: root.join("cache"),
+            name: format!("{kind}-{}", inputs.to_hex()),
+        }
+    }
+
+    /// What was stored, if it was and is undamaged.
+    #[must_use]
+    pub fn get(&self) -> Option<Vec<u8>> {
+        let mut content = fs::read(self.folder.join(&self.name)).ok()?;
+        let digest: [u8; DIGEST_BYTES] = *content.first_chunk()?;
+        content.drain(..DIGEST_BYTES);
+        (blake3::hash(&content) == digest).then_some(content)
+    }
+
+    /// Stores `content`, and forgets the oldest entries.
+    ///
+    /// # Errors
+    /// It cannot be written; nothing is lost but time.
+    pub fn put(&self, content: &[u8]) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        file.write_all(blake3::hash(content).as_bytes())?;
+        file.write_all(content)?;
+        file.persist(self.folder.join(&self.name))?;
+        self.prune()
+    }
+
+    fn prune(&self) -> io::Result<()> {
+        let mut entries = fs::read_dir(&self.folder)?
+            .filter_map(Result::ok)
+            .map(|entry| {
+                let written = entry.metadata().and_then(|m| m.modified());
+                (written.unwrap_or(SystemTime::UNIX_EPOCH), entry.path())
+            })
+            .collect::<Vec<_>>();
+        entries.sort();
+        for (_, path) in entries.iter().rev().skip(KEPT) {
+            fs::remove_file(path)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_entry_is_no_entry() {
+        let root = tempfile::tempdir().expect("temp folder");
+        let entry = Entry::new(root.path(), "modules", &blake3::hash(b"inputs"));
+        assert_eq!(entry.get(), None);
+        entry.put(b"content").expect("stored");
+        assert_eq!(entry.get().as_deref(), Some(&b"content"[..]));
+        let path = entry.folder.join(&entry.name);
+        let whole = fs::read(&path).expect("there");
+        for cut in 0..whole.len() {
+            fs::write(&path, &whole[..cut]).expect("cut");
+            assert_eq!(entry.get(), None, "{cut}");
+        }
+    }
+
+    #[test]
+    fn the_cache_does_not_grow_for_ever() {
+        let root = tempfile::tempdir().expect("temp folder");
+        for i in 0..KEPT + 5 {
+            let entry = Entry::new(root.path(), "modules", &blake3::hash(&[i as u8]));
+            entry.put(b"content").expect("stored");
+            assert!(entry.get().is_some());
+        }
+        let left = fs::read_dir(root.path().join("cache")).expect("there");
+        assert_eq!(left.count(), KEPT);
+    }
+}

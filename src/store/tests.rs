@@ -1,0 +1,297 @@
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use ramboot_wire::image::{CHUNK_BYTES, chaining_value};
+use tempfile::TempDir;
+
+use super::commit::Staging;
+use super::*;
+
+fn state() -> TempDir {
+    tempfile::tempdir().expect("temp folder")
+}
+
+fn name() -> Name {
+    "worker".parse().expect("a name")
+}
+
+fn chunks_of(image: &[u8]) -> Vec<u8> {
+    if image.len() as u64 <= CHUNK_BYTES {
+        return Vec::new();
+    }
+    image
+        .chunks(CHUNK_BYTES as usize)
+        .zip(0..)
+        .flat_map(|(chunk, i)| chaining_value(i, chunk))
+        .collect()
+}
+
+/// Publishes `image` with an initramfs of these bytes.
+fn publish(root: &Path, image: &[u8], initrd: &[u8]) -> anyhow::Result<Generation> {
+    use std::io::Write;
+
+    let staging = Staging::begin(root)?;
+    staging.create_image()?.write_all(image)?;
+    let id = ImageId(*blake3::hash(image).as_bytes());
+    let size = image.len() as u64;
+    let mut generation = Generation {
+        number: 0,
+        image: id,
+        size,
+        kernel: staging.add_boot("vmlinuz", b"kernel")?,
+        initrd: staging.add_boot("initrd", initrd)?,
+        kernel_version: "6.1.0".to_owned(),
+        arch: Arch::X86_64,
+        published: 1_700_000_000,
+        note: String::new(),
+    };
+    let facts = ImageFacts {
+        id,
+        size,
+        compressor: "zstd".to_owned(),
+        block_size: 131_072,
+        kernel_version: "6.1.0".to_owned(),
+        arch: Arch::X86_64,
+    };
+    generation.number = staging.commit(&facts, &chunks_of(image), &name(), &generation)?;
+    Ok(generation)
+}
+
+#[test]
+fn an_empty_store_has_no_names() {
+    let state = state();
+    for root in [state.path().join("missing"), state.path().to_owned()] {
+        let store = Store::open(root).expect("opens");
+        assert_eq!(store.names().expect("none"), []);
+        assert_eq!(store.current(&name()).expect("none"), None);
+        let image = store.image(ImageId([1; 32])).expect("none");
+        assert!(image.is_none());
+    }
+    let file = state.path().join("file");
+    fs::write(&file, "").expect("written");
+    assert!(Store::open(file).is_err());
+}
+
+#[test]
+fn what_is_published_is_found_at_once() {
+    let state = state();
+    let store = Store::open(state.path()).expect("opens");
+    let image = vec![9; 3 * CHUNK_BYTES as usize + 5];
+    let first = publish(state.path(), &image, b"initrd 1").expect("published");
+    assert_eq!(first.number, 1);
+    assert_eq!(store.names().expect("one"), [name()]);
+    assert_eq!(store.current(&name()).expect("there"), Some(first.clone()));
+
+    let opened = store.image(first.image).expect("sound").expect("there");
+    assert_eq!(opened.sqfs, image);
+    assert_eq!(opened.chunks, chunks_of(&image));
+    let kernel = opened.boot(&first.kernel.name).expect("sound");
+    assert_eq!(kernel.expect("there"), "kernel");
+    for nothing in ["", ".", "../image.json", "vmlinuz-0000000000000000"] {
+        assert_eq!(opened.boot(nothing).expect("no error"), None, "{nothing}");
+    }
+    let mode = fs::metadata(opened.folder.join(IMAGE)).expect("there");
+    assert_eq!(mode.permissions().mode() & 0o777, 0o444);
+    assert_eq!(
+        fs::read_dir(state.path().join("tmp"))
+            .expect("there")
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn publishing_again_adds_and_never_modifies() {
+    let state = state();
+    let store = Store::open(state.path()).expect("opens");
+    let first = publish(state.path(), b"image", b"initrd 1").expect("published");
+    let opened = store.image(first.image).expect("sound").expect("there");
+    let second = publish(state.path(), b"image", b"initrd 2").expect("published");
+    let third = publish(state.path(), b"image", b"initrd 2").expect("published");
+    assert_eq!((second.number, third.number), (2, 3));
+    assert_eq!(store.current(&name()).expect("there"), Some(third));
+    let again = store.image(first.image).expect("sound").expect("there");
+    assert!(Arc::ptr_eq(&opened, &again), "the mapping is kept");
+    for (generation, content) in [(first, "initrd 1"), (second, "initrd 2")] {
+        let initrd = opened.boot(&generation.initrd.name).expect("sound");
+        assert_eq!(initrd.expect("there"), content);
+    }
+}
+
+#[test]
+fn an_image_that_was_removed_is_forgotten() {
+    let state = state();
+    let store = Store::open(state.path()).expect("opens");
+    let id = publish(state.path(), b"image", b"initrd")
+        .expect("published")
+        .image;
+    let opened = store.image(id).expect("sound").expect("there");
+    fs::remove_dir_all(state.path().join("images").join(id.to_string())).expect("removed");
+    assert!(store.image(id).expect("no error").is_none());
+    assert_eq!(opened.sqfs, "image", "who has it keeps it");
+    publish(state.path(), b"image", b"initrd").expect("published");
+    let anew = store.image(id).expect("sound").expect("there");
+    assert!(!Arc::ptr_eq(&opened, &anew));
+}
+
+#[test]
+fn publishers_do_not_get_the_same_number() {
+    let state = state();
+    std::thread::scope(|scope| {
+        for i in 0..8_u8 {
+            let root = state.path();
+            scope.spawn(move || {
+                for _ in 0..5 {
+                    publish(root, &[i / 2; 10], b"initrd").expect("published");
+                }
+            });
+        }
+    });
+    let names = state.path().join("names/worker");
+    assert_eq!(newest(&names).expect("sound"), Some(40));
+    assert_eq!(fs::read_dir(&names).expect("there").count(), 40);
+    assert_eq!(
+        fs::read_dir(state.path().join("tmp"))
+            .expect("there")
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn a_running_publisher_is_left_alone_and_a_dead_one_is_cleared() {
+    let state = state();
+    let running = Staging::begin(state.path()).expect("begun");
+    let dead = state.path().join("tmp/dead");
+    fs::create_dir_all(dead.join("image/boot")).expect("made");
+    fs::write(dead.join("image/image.sqfs"), "half").expect("written");
+    drop(Staging::begin(state.path()).expect("begun"));
+    assert!(!dead.exists());
+    assert_eq!(
+        fs::read_dir(state.path().join("tmp"))
+            .expect("there")
+            .count(),
+        1
+    );
+    running.create_image().expect("still there");
+}
+
+#[test]
+fn lying_files_are_named() {
+    let state = state();
+    let generation = publish(state.path(), b"image", b"initrd").expect("published");
+    let folder = state
+        .path()
+        .join("images")
+        .join(generation.image.to_string());
+    let replace = |path: &Path, content: &str| {
+        fs::remove_file(path).expect("removed");
+        fs::write(path, content).expect("written");
+    };
+    let error = || {
+        let store = Store::open(state.path()).expect("opens");
+        let image = store.image(generation.image);
+        let error = match image {
+            Err(e) => e,
+            Ok(image) => image
+                .expect("there")
+                .boot(&generation.kernel.name)
+                .expect_err("refused"),
+        };
+        format!("{error:#}")
+    };
+    let kernel = folder.join(BOOT).join(&generation.kernel.name);
+    replace(&kernel, "kernex");
+    assert!(
+        error().contains("is damaged: its digest begins with"),
+        "{}",
+        error()
+    );
+    fs::remove_file(&kernel).expect("removed");
+    symlink("/etc/passwd", &kernel).expect("linked");
+    assert!(error().contains("is a symbolic link"), "{}", error());
+
+    replace(&folder.join(CHUNKS), "xx");
+    assert!(error().contains("chunk list of 2 bytes"), "{}", error());
+    replace(&folder.join(IMAGE), "imag");
+    assert!(
+        error().contains("has 4 bytes, image.json says 5"),
+        "{}",
+        error()
+    );
+    let facts = fs::read_to_string(folder.join(FACTS)).expect("there");
+    let other = facts.replace(&generation.image.to_string(), &ImageId([3; 32]).to_string());
+    replace(&folder.join(FACTS), &other);
+    assert!(error().contains("is of image 0303"), "{}", error());
+    for (content, want) in [
+        ("{", "image.json"),
+        (&"x".repeat(70_000), "more than 65536 bytes"),
+    ] {
+        replace(&folder.join(FACTS), content);
+        assert!(error().contains(want), "{}", error());
+    }
+    let again = publish(state.path(), b"image", b"initrd").expect_err("not repaired silently");
+    assert!(format!("{again:#}").contains("image.json"), "{again:#}");
+}
+
+#[test]
+fn lying_names_are_named() {
+    let state = state();
+    publish(state.path(), b"image", b"initrd").expect("published");
+    let store = Store::open(state.path()).expect("opens");
+    let names = state.path().join("names");
+    let error = || format!("{:#}", store.current(&name()).expect_err("refused"));
+    fs::write(names.join("worker/2.json"), "{\"image\": 3}").expect("written");
+    assert!(error().contains("names/worker/2.json"), "{}", error());
+    fs::write(names.join("worker/02.json"), "").expect("written");
+    assert!(
+        error().contains("02.json is not a generation"),
+        "{}",
+        error()
+    );
+    fs::create_dir(names.join("Worker")).expect("made");
+    let error = format!("{:#}", store.names().expect_err("refused"));
+    assert!(error.contains("\"Worker\" is not a name"), "{error}");
+}
+
+#[test]
+fn a_newer_field_is_passed_over() {
+    let state = state();
+    let generation = publish(state.path(), b"image", b"initrd").expect("published");
+    let path = state.path().join("names/worker/1.json");
+    let newer = fs::read_to_string(path)
+        .expect("there")
+        .replacen('{', "{\"signed\": true,", 1);
+    fs::write(state.path().join("names/worker/2.json"), newer).expect("written");
+    let store = Store::open(state.path()).expect("opens");
+    let current = store.current(&name()).expect("read").expect("there");
+    assert_eq!(
+        current,
+        Generation {
+            number: 2,
+            ..generation
+        }
+    );
+}
+
+#[test]
+fn names_are_plain() {
+    for good in ["a", "0", "debian-12.worker_3", &"a".repeat(63)] {
+        assert_eq!(good.parse::<Name>().expect(good).to_string(), good);
+    }
+    for bad in [
+        "",
+        ".",
+        "..",
+        "-a",
+        "_a",
+        "A",
+        "a/b",
+        "a b",
+        "é",
+        "a\n",
+        &"a".repeat(64),
+    ] {
+        assert!(bad.parse::<Name>().is_err(), "{bad}");
+    }
+}
