@@ -11,7 +11,10 @@ use blake3::hazmat::{self, HasherExt, Mode};
 use serde::{Deserialize, Serialize};
 
 /// Bytes in every chunk but the last. A power of two times BLAKE3's 1 KiB, so that each chunk is one subtree.
-pub const CHUNK_BYTES: u64 = 256 * 1024;
+pub const CHUNK_BYTES: u64 = CHUNK_LEN as u64;
+
+/// [`CHUNK_BYTES`] as a length in memory.
+pub const CHUNK_LEN: usize = 256 * 1024;
 
 /// Images above this are refused: the chunk list (8 MiB at this size) must fit beside the image in a worker's RAM.
 pub const MAX_IMAGE_BYTES: u64 = 64 * 1024 * 1024 * 1024;
@@ -324,7 +327,7 @@ mod tests {
 
     fn image(size: u64) -> Vec<u8> {
         (0..size)
-            .map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8)
+            .map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()[0])
             .collect()
     }
 
@@ -333,7 +336,7 @@ mod tests {
             return Vec::new();
         }
         image
-            .chunks(CHUNK_BYTES as usize)
+            .chunks(CHUNK_LEN)
             .zip(0..)
             .flat_map(|(chunk, i)| chaining_value(i, chunk))
             .collect()
@@ -354,7 +357,7 @@ mod tests {
             let image = image(size);
             let id = ImageId(*blake3::hash(&image).as_bytes());
             let list = ChunkList::prove(id, size, &list_of(&image)).expect("proves");
-            for (chunk, i) in image.chunks(CHUNK_BYTES as usize).zip(0..) {
+            for (chunk, i) in image.chunks(CHUNK_LEN).zip(0..) {
                 assert_eq!(list.verify(i, chunk), Ok(()), "size {size} chunk {i}");
             }
         }
@@ -404,7 +407,7 @@ mod tests {
         let image = image(2 * CHUNK_BYTES + 5);
         let id = ImageId(*blake3::hash(&image).as_bytes());
         let list = ChunkList::prove(id, image.len() as u64, &list_of(&image)).expect("proves");
-        let first = &image[..CHUNK_BYTES as usize];
+        let first = &image[..CHUNK_LEN];
         assert!(
             matches!(
                 list.verify(1, first),
