@@ -17,6 +17,7 @@
 pub mod cli;
 pub mod config;
 pub mod dhcp;
+pub mod http;
 pub mod inits;
 pub mod interface;
 pub mod ipxe;

@@ -1,0 +1,8 @@
+//! HTTP: how a worker gets its kernel, its initramfs and its image.
+//!
+//! [`answer`] decides from values what to say; [`serve`] owns the sockets. A body is never copied here: it is a slice
+//! of the store's mapping ([`bytes::Bytes`]), and the kernel copies it once, from the page cache into the socket.
+
+pub mod answer;
+pub mod range;
+pub mod serve;

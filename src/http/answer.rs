@@ -1,0 +1,387 @@
+//! What to answer to a request, as a value: (method, headers, content) → status, headers and slices of the content.
+//!
+//! No socket, no disk, no clock. GET and HEAD, conditional by a strong ETag, single and multiple ranges as RFC 9110
+//! has them; every refusal names what would have been right.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use bytes::Bytes;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, StatusCode};
+
+use super::range::{self, Wanted};
+
+/// One representation (RFC 9110 §3.2): what a path names.
+#[derive(Debug, Clone)]
+pub struct Content {
+    /// All of it; usually a slice of a mapping.
+    pub bytes: Bytes,
+    /// Strong ETag without its quotes; `None` for what is made anew for each request.
+    pub etag: Option<String>,
+    /// Media type.
+    pub media_type: &'static str,
+}
+
+/// Status, headers and body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The status code.
+    pub status: StatusCode,
+    /// All headers but `Date`.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The body in order; empty for HEAD.
+    pub body: VecDeque<Bytes>,
+}
+
+/// A year, the most that RFC 9111 §5.2.2.1 gives a meaning; what a digest names never changes.
+const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// Separates the parts of a multipart answer. The parts' lengths are in their `Content-Range`, so it would not matter
+/// if an image held these bytes.
+const BOUNDARY: &str = "ramboot-5f1e0c6a9d3b47";
+
+/// Answers a GET or HEAD for something that exists.
+#[must_use]
+pub fn content(method: &Method, request: &HeaderMap, content: &Content) -> Answer {
+    let len = content.bytes.len() as u64;
+    let mut answer = Answer {
+        status: StatusCode::OK,
+        headers: validators(content),
+        body: VecDeque::new(),
+    };
+    if matches_any(request.get(header::IF_NONE_MATCH), content) {
+        answer.status = StatusCode::NOT_MODIFIED;
+        return answer;
+    }
+    answer.push(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    // RFC 9110 §14.2: Range is defined for GET only.
+    let field = request
+        .get(header::RANGE)
+        .filter(|_| *method == Method::GET && may_range(request, content));
+    match field
+        .and_then(|field| field.to_str().ok())
+        .map_or(Wanted::Whole, |field| range::parse(field, len))
+    {
+        Wanted::Whole => {
+            answer.push(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static(content.media_type),
+            );
+            answer.push(header::CONTENT_LENGTH, len.into());
+            if *method == Method::GET {
+                answer.body.push_back(content.bytes.clone());
+            }
+        }
+        Wanted::Parts(parts) => answer.partial(content, &parts),
+        Wanted::Unsatisfiable => {
+            let text = format!("the content has {len} bytes\n");
+            return Answer::text(StatusCode::RANGE_NOT_SATISFIABLE, text)
+                .with(header::CONTENT_RANGE, value(format!("bytes */{len}")));
+        }
+    }
+    answer
+}
+
+impl Answer {
+    /// A status with one sentence for whoever looks.
+    #[must_use]
+    pub fn text(status: StatusCode, text: impl Into<String>) -> Self {
+        let text: String = text.into();
+        let headers = vec![
+            (header::CONTENT_TYPE, TEXT),
+            (header::CONTENT_LENGTH, text.len().into()),
+            (header::CACHE_CONTROL, NO_STORE),
+        ];
+        Self {
+            status,
+            headers,
+            body: VecDeque::from([Bytes::from(text)]),
+        }
+    }
+
+    /// 404.
+    #[must_use]
+    pub fn not_found() -> Self {
+        Self::text(StatusCode::NOT_FOUND, "no such file here\n")
+    }
+
+    /// 405, naming the methods that there are.
+    #[must_use]
+    pub fn method_not_allowed(allowed: &'static str) -> Self {
+        Self::text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            format!("only {allowed} here\n"),
+        )
+        .with(header::ALLOW, HeaderValue::from_static(allowed))
+    }
+
+    /// The same without its body, as HEAD wants it.
+    #[must_use]
+    pub fn without_body(mut self) -> Self {
+        self.body.clear();
+        self
+    }
+
+    /// Bytes of the body.
+    #[must_use]
+    pub fn body_len(&self) -> u64 {
+        self.body.iter().map(|part| part.len() as u64).sum()
+    }
+
+    fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.push(name, value);
+        self
+    }
+
+    fn push(&mut self, name: HeaderName, value: HeaderValue) {
+        self.headers.push((name, value));
+    }
+
+    fn partial(&mut self, content: &Content, parts: &[Range<u64>]) {
+        let len = content.bytes.len();
+        self.status = StatusCode::PARTIAL_CONTENT;
+        if let [part] = parts {
+            self.push(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static(content.media_type),
+            );
+            self.push(header::CONTENT_RANGE, value(content_range(part, len)));
+            self.body.push_back(slice(content, part));
+        } else {
+            // RFC 9110 §14.6; the framing is RFC 2046 §5.1.
+            for part in parts {
+                let head = format!(
+                    "\r\n--{BOUNDARY}\r\nContent-Type: {}\r\nContent-Range: {}\r\n\r\n",
+                    content.media_type,
+                    content_range(part, len)
+                );
+                self.body.push_back(Bytes::from(head));
+                self.body.push_back(slice(content, part));
+            }
+            self.body
+                .push_back(Bytes::from(format!("\r\n--{BOUNDARY}--\r\n")));
+            self.push(
+                header::CONTENT_TYPE,
+                value(format!("multipart/byteranges; boundary={BOUNDARY}")),
+            );
+        }
+        self.push(header::CONTENT_LENGTH, self.body_len().into());
+    }
+}
+
+fn slice(content: &Content, part: &Range<u64>) -> Bytes {
+    // The range was cut to a length that is a usize; a target where it would not fit cannot hold the content either.
+    let index = |at: u64| {
+        usize::try_from(at)
+            .unwrap_or(usize::MAX)
+            .min(content.bytes.len())
+    };
+    content.bytes.slice(index(part.start)..index(part.end))
+}
+
+fn content_range(part: &Range<u64>, len: usize) -> String {
+    format!("bytes {}-{}/{len}", part.start, part.end - 1)
+}
+
+fn validators(content: &Content) -> Vec<(HeaderName, HeaderValue)> {
+    match &content.etag {
+        Some(etag) => vec![
+            (header::ETAG, value(format!("\"{etag}\""))),
+            (header::CACHE_CONTROL, IMMUTABLE),
+        ],
+        None => vec![(header::CACHE_CONTROL, NO_STORE)],
+    }
+}
+
+/// RFC 9110 §13.1.2: weak comparison, a list, or `*`.
+fn matches_any(field: Option<&HeaderValue>, content: &Content) -> bool {
+    let (Some(field), Some(etag)) = (field.and_then(|field| field.to_str().ok()), &content.etag)
+    else {
+        return false;
+    };
+    field.split(',').map(str::trim).any(|tag| {
+        tag == "*" || unquoted(tag.strip_prefix("W/").unwrap_or(tag)) == Some(etag.as_str())
+    })
+}
+
+/// RFC 9110 §13.1.5: `If-Range` holds only by strong comparison; a date never does, there is no Last-Modified.
+fn may_range(request: &HeaderMap, content: &Content) -> bool {
+    match request.get(header::IF_RANGE) {
+        None => true,
+        Some(field) => {
+            field.to_str().ok().and_then(unquoted) == content.etag.as_deref()
+                && content.etag.is_some()
+        }
+    }
+}
+
+fn unquoted(tag: &str) -> Option<&str> {
+    tag.strip_prefix('"')?.strip_suffix('"')
+}
+
+/// Every text here is made of digits, hexadecimal, checked names and constants.
+fn value(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ten() -> Content {
+        Content {
+            bytes: Bytes::from_static(b"0123456789"),
+            etag: Some("e".to_owned()),
+            media_type: "application/octet-stream",
+        }
+    }
+
+    fn ask(method: &Method, headers: &[(HeaderName, &str)]) -> Answer {
+        let map = headers
+            .iter()
+            .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).expect("value")))
+            .collect();
+        content(method, &map, &ten())
+    }
+
+    fn body(answer: &Answer) -> String {
+        answer
+            .body
+            .iter()
+            .map(|part| String::from_utf8_lossy(part).into_owned())
+            .collect()
+    }
+
+    fn field(answer: &Answer, name: &HeaderName) -> Option<String> {
+        let (_, value) = answer.headers.iter().find(|(n, _)| n == name)?;
+        Some(value.to_str().expect("ascii").to_owned())
+    }
+
+    #[test]
+    fn one_row_per_rule() {
+        use header::{IF_NONE_MATCH, IF_RANGE, RANGE};
+        let get = Method::GET;
+        for (headers, status, want, range) in [
+            (vec![], 200, "0123456789", None),
+            (vec![(RANGE, "bytes=2-4")], 206, "234", Some("bytes 2-4/10")),
+            (vec![(RANGE, "bytes=-3")], 206, "789", Some("bytes 7-9/10")),
+            (
+                vec![(RANGE, "bytes=10-")],
+                416,
+                "the content has 10 bytes\n",
+                Some("bytes */10"),
+            ),
+            (vec![(RANGE, "pages=1-2")], 200, "0123456789", None),
+            (
+                vec![(RANGE, "bytes=2-4"), (IF_RANGE, "\"e\"")],
+                206,
+                "234",
+                Some("bytes 2-4/10"),
+            ),
+            (
+                vec![(RANGE, "bytes=2-4"), (IF_RANGE, "\"other\"")],
+                200,
+                "0123456789",
+                None,
+            ),
+            (
+                vec![(RANGE, "bytes=2-4"), (IF_RANGE, "W/\"e\"")],
+                200,
+                "0123456789",
+                None,
+            ),
+            (
+                vec![
+                    (RANGE, "bytes=2-4"),
+                    (IF_RANGE, "Tue, 15 Nov 1994 12:45:26 GMT"),
+                ],
+                200,
+                "0123456789",
+                None,
+            ),
+            (vec![(IF_NONE_MATCH, "\"e\"")], 304, "", None),
+            (vec![(IF_NONE_MATCH, "\"x\", W/\"e\"")], 304, "", None),
+            (vec![(IF_NONE_MATCH, "*")], 304, "", None),
+            (vec![(IF_NONE_MATCH, "\"x\"")], 200, "0123456789", None),
+        ] {
+            let answer = ask(&get, &headers);
+            assert_eq!(answer.status.as_u16(), status, "{headers:?}");
+            assert_eq!(body(&answer), want, "{headers:?}");
+            assert_eq!(
+                field(&answer, &header::CONTENT_RANGE).as_deref(),
+                range,
+                "{headers:?}"
+            );
+            if status != 304 {
+                assert_eq!(
+                    field(&answer, &header::CONTENT_LENGTH),
+                    Some(want.len().to_string()),
+                    "{headers:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn head_has_the_length_and_no_body_and_knows_no_range() {
+        let answer = ask(&Method::HEAD, &[(header::RANGE, "bytes=2-4")]);
+        assert_eq!((answer.status.as_u16(), body(&answer).as_str()), (200, ""));
+        assert_eq!(
+            field(&answer, &header::CONTENT_LENGTH).as_deref(),
+            Some("10")
+        );
+        assert_eq!(field(&answer, &header::ETAG).as_deref(), Some("\"e\""));
+    }
+
+    #[test]
+    fn several_ranges_are_parts() {
+        let answer = ask(&Method::GET, &[(header::RANGE, "bytes=0-1,8-")]);
+        assert_eq!(answer.status.as_u16(), 206);
+        let want = format!(
+            "\r\n--{BOUNDARY}\r\nContent-Type: application/octet-stream\r\nContent-Range: bytes 0-1/10\r\n\r\n01\
+             \r\n--{BOUNDARY}\r\nContent-Type: application/octet-stream\r\nContent-Range: bytes 8-9/10\r\n\r\n89\
+             \r\n--{BOUNDARY}--\r\n"
+        );
+        assert_eq!(body(&answer), want);
+        assert_eq!(
+            field(&answer, &header::CONTENT_LENGTH),
+            Some(want.len().to_string())
+        );
+    }
+
+    #[test]
+    fn only_what_a_digest_names_may_be_cached() {
+        assert_eq!(
+            field(&ask(&Method::GET, &[]), &header::CACHE_CONTROL).as_deref(),
+            Some("public, max-age=31536000, immutable")
+        );
+        let fresh = Content {
+            etag: None,
+            ..ten()
+        };
+        let answer = content(&Method::GET, &HeaderMap::new(), &fresh);
+        assert_eq!(
+            field(&answer, &header::CACHE_CONTROL).as_deref(),
+            Some("no-store")
+        );
+        assert_eq!(
+            field(&Answer::method_not_allowed("GET, HEAD"), &header::ALLOW).as_deref(),
+            Some("GET, HEAD")
+        );
+    }
+
+    #[test]
+    fn a_body_is_a_slice_of_the_mapping() {
+        let content = ten();
+        let map = HeaderMap::from_iter([(header::RANGE, HeaderValue::from_static("bytes=3-5"))]);
+        let answer = super::content(&Method::GET, &map, &content);
+        assert_eq!(
+            answer.body[0].as_ptr(),
+            content.bytes[3..].as_ptr(),
+            "not a copy"
+        );
+    }
+}

@@ -1,0 +1,326 @@
+//! The HTTP shell: accepts connections, looks things up, sends what [`super::answer`] decided.
+//!
+//! Sockets and the signal to stop are handed in, so tests bind port 0. Every limit that keeps a stranger from holding
+//! memory or a connection for ever stands at the bottom.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::fmt;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use ramboot_wire::paths::Resource;
+use ramboot_wire::stage::{MAX_REPORT_BYTES, Report};
+use ramboot_wire::{ImageId, Mac};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tracing::{debug, info, warn};
+
+use super::answer::{self, Answer, Content};
+use crate::store::Store;
+
+/// What HTTP was asked for.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Requests answered with 2xx or 304.
+    pub answered: AtomicU64,
+    /// Requests answered with 4xx or 5xx.
+    pub refused: AtomicU64,
+    /// Bytes of bodies handed to the kernel, boot files and chunk lists included.
+    pub bytes: AtomicU64,
+    /// Of these, bytes of images.
+    pub image_bytes: AtomicU64,
+}
+
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (answered, refused) = (of(&self.answered), of(&self.refused));
+        write!(
+            f,
+            "{answered} answered, {refused} refused, {} bytes, {} of images",
+            of(&self.bytes),
+            of(&self.image_bytes)
+        )
+    }
+}
+
+/// Writes the iPXE script for a machine that reached us at this address of ours.
+pub type Script = dyn Fn(&Store, Mac, SocketAddr) -> String + Send + Sync;
+
+/// What the server answers from.
+pub struct Site {
+    /// Images and their boot files.
+    pub store: Store,
+    /// Boot scripts.
+    pub script: Box<Script>,
+    /// Shared with whoever wants to know.
+    pub counters: Arc<Counters>,
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Site")
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Serves until `stop` becomes true; connections that are open then are closed, and workers resume where they were.
+pub async fn run(listener: TcpListener, site: Arc<Site>, mut stop: watch::Receiver<bool>) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &slots) => accepted,
+            _ = stop.wait_for(|stop| *stop) => return,
+            Some(_) = connections.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, peer, slot)) => {
+                let site = Arc::clone(&site);
+                connections.spawn(async move {
+                    connection(stream, peer, site).await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                // EMFILE and the like: the backlog holds the others until a connection ends.
+                warn!(%error, "HTTP: accepting a connection failed, trying again in {ACCEPT_PAUSE:?}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let slot = Arc::clone(slots)
+        .acquire_owned()
+        .await
+        .map_err(std::io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, slot))
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, site: Arc<Site>) {
+    let local = match prepare(&stream) {
+        Ok(local) => local,
+        Err(error) => return debug!(%peer, %error, "HTTP: connection was gone before it began"),
+    };
+    let service = service_fn(move |request| {
+        let site = Arc::clone(&site);
+        async move { Ok::<_, Infallible>(respond(request, peer, local, &site).await) }
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_BUFFER_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        // Not a fault of ours: a worker that was switched off, a client that speaks no HTTP.
+        debug!(%peer, error = %format_args!("{error:#}"), "HTTP: connection ended");
+    }
+}
+
+fn prepare(stream: &TcpStream) -> std::io::Result<SocketAddr> {
+    // Headers and body leave in one writev; waiting for more to send (Nagle) would only hold back the last piece.
+    stream.set_nodelay(true)?;
+    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(DEAD_PEER_TIMEOUT))?;
+    stream.local_addr()
+}
+
+async fn respond(
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    local: SocketAddr,
+    site: &Site,
+) -> Response<Parts> {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let answer = route(request, peer, local, site).await;
+    let counter = if answer.status.as_u16() < 400 {
+        &site.counters.answered
+    } else {
+        &site.counters.refused
+    };
+    counter.fetch_add(1, Ordering::Relaxed);
+    site.counters
+        .bytes
+        .fetch_add(answer.body_len(), Ordering::Relaxed);
+    debug!(%peer, %method, path, status = answer.status.as_u16(), bytes = answer.body_len(), "HTTP");
+    let mut response = Response::new(Parts::new(answer.body));
+    *response.status_mut() = answer.status;
+    response.headers_mut().extend(answer.headers);
+    response
+}
+
+async fn route(
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    local: SocketAddr,
+    site: &Site,
+) -> Answer {
+    let (method, path) = (request.method(), request.uri().path());
+    let Some(resource) = Resource::parse(path) else {
+        return Answer::not_found();
+    };
+    match (method, &resource) {
+        (&Method::POST, Resource::Report) => report(request, peer).await,
+        (_, Resource::Report) => Answer::method_not_allowed("POST"),
+        (&Method::GET | &Method::HEAD, _) => {
+            let answer = match look_up(&resource, local, site) {
+                Ok(Some(content)) => answer::content(method, request.headers(), &content),
+                Ok(None) => Answer::not_found(),
+                Err(error) => {
+                    warn!(%peer, path, error = %format_args!("{error:#}"), "HTTP: the store cannot be read");
+                    Answer::text(
+                        StatusCode::INTERNAL_SERVER_ERROR,
+                        "the manager cannot read its store, its log says why\n",
+                    )
+                }
+            };
+            if matches!(resource, Resource::Image(_)) {
+                site.counters
+                    .image_bytes
+                    .fetch_add(answer.body_len(), Ordering::Relaxed);
+            }
+            if *method == Method::HEAD {
+                answer.without_body()
+            } else {
+                answer
+            }
+        }
+        _ => Answer::method_not_allowed("GET, HEAD"),
+    }
+}
+
+/// Reads a few small files at most (images and boot files are mapped once and kept).
+fn look_up(resource: &Resource, local: SocketAddr, site: &Site) -> anyhow::Result<Option<Content>> {
+    let binary = |bytes: Bytes, etag: String| Content {
+        bytes,
+        etag: Some(etag),
+        media_type: "application/octet-stream",
+    };
+    let image = |id: &ImageId| site.store.image(*id);
+    Ok(match resource {
+        Resource::Image(id) => image(id)?.map(|image| binary(image.sqfs.clone(), id.to_string())),
+        Resource::Chunks(id) => {
+            image(id)?.map(|image| binary(image.chunks.clone(), format!("{id}-chunks")))
+        }
+        Resource::Boot(id, name) => match image(id)? {
+            Some(image) => image.boot(name)?.map(|bytes| binary(bytes, name.clone())),
+            None => None,
+        },
+        Resource::Script(mac) => {
+            let text = (site.script)(&site.store, *mac, local);
+            Some(Content {
+                bytes: Bytes::from(text),
+                etag: None,
+                media_type: "text/plain; charset=utf-8",
+            })
+        }
+        Resource::Report => None,
+    })
+}
+
+/// Logs what a worker says of itself. Nothing is decided by it: anybody on the LAN can send one.
+async fn report(request: Request<Incoming>, peer: SocketAddr) -> Answer {
+    let too_large = || {
+        let text = format!("a report has at most {MAX_REPORT_BYTES} bytes\n");
+        Answer::text(StatusCode::PAYLOAD_TOO_LARGE, text)
+    };
+    if request.body().size_hint().lower() > MAX_REPORT_BYTES as u64 {
+        return too_large();
+    }
+    let body = Limited::new(request.into_body(), MAX_REPORT_BYTES).collect();
+    let bytes = match tokio::time::timeout(REPORT_TIMEOUT, body).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(_)) => return too_large(),
+        Err(_) => {
+            return Answer::text(
+                StatusCode::REQUEST_TIMEOUT,
+                format!("no report came within {REPORT_TIMEOUT:?}\n"),
+            );
+        }
+    };
+    match serde_json::from_slice::<Report>(&bytes) {
+        Ok(report) => {
+            // StageLine's text has no control characters, whatever a worker sent.
+            let line = report.line.to_string();
+            let line = line.trim_start_matches("ramboot: ");
+            match report.line.error {
+                None => info!(worker = %report.mac, image = report.image.short(), "{line}"),
+                Some(_) => warn!(worker = %report.mac, image = report.image.short(), "{line}"),
+            }
+            Answer::text(StatusCode::OK, "")
+        }
+        Err(error) => {
+            debug!(%peer, %error, "HTTP: malformed report");
+            Answer::text(StatusCode::BAD_REQUEST, format!("not a report: {error}\n"))
+        }
+    }
+}
+
+/// A body that is slices of mappings, in order: each is handed to hyper whole and never copied here.
+#[derive(Debug)]
+pub struct Parts {
+    parts: VecDeque<Bytes>,
+    left: u64,
+}
+
+impl Parts {
+    fn new(parts: VecDeque<Bytes>) -> Self {
+        let left = parts.iter().map(|part| part.len() as u64).sum();
+        Self { parts, left }
+    }
+}
+
+impl Body for Parts {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let part = self.parts.pop_front();
+        self.left -= part.as_ref().map_or(0, |part| part.len() as u64);
+        Poll::Ready(part.map(|part| Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+/// A thousand workers with four streams each, and as many strangers.
+const MAX_CONNECTIONS: usize = 8192;
+/// From accepting, or the end of the last answer, to the whole request head. /init keeps connections for less.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+const MAX_HEADERS: usize = 64;
+/// For a request's head, and for answers that wait to be sent.
+const MAX_BUFFER_BYTES: usize = 64 * 1024;
+/// TCP_USER_TIMEOUT: unacknowledged for this long, or a window that stayed shut, is a worker without power.
+const DEAD_PEER_TIMEOUT: Duration = Duration::from_secs(30);
+/// A report fits into three Ethernet frames.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -1,0 +1,368 @@
+//! The HTTP side over a real listener on port 0: what a worker, a cache and a hostile client would see.
+#![allow(clippy::disallowed_methods, reason = "tests wait with deadlines")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ramboot::http::serve::{Counters, Site, run};
+use ramboot::store::{BootFile, Store};
+use ramboot_wire::ImageId;
+use ramboot_wire::image::{CHUNK_BYTES, CHUNK_LEN, chaining_value};
+use tokio::sync::watch;
+
+struct Manager {
+    address: SocketAddr,
+    id: ImageId,
+    image: Vec<u8>,
+    counters: Arc<Counters>,
+    stop: watch::Sender<bool>,
+    served: Option<std::thread::JoinHandle<()>>,
+    _state: tempfile::TempDir,
+}
+
+impl Manager {
+    fn start() -> Self {
+        let state = tempfile::tempdir().expect("temporary folder");
+        let image: Vec<u8> = (0..3 * CHUNK_BYTES + 1234)
+            .map(|i| (i * i).to_le_bytes()[1])
+            .collect();
+        let id = ImageId(*blake3::hash(&image).as_bytes());
+        store_image(state.path(), id, &image);
+        let counters = Arc::new(Counters::default());
+        let site = Arc::new(Site {
+            store: Store::open(state.path()).expect("store"),
+            script: Box::new(|_, mac, local| format!("#!ipxe\n# {mac} by {local}\n")),
+            counters: Arc::clone(&counters),
+        });
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+        listener.set_nonblocking(true).expect("non-blocking");
+        let address = listener.local_addr().expect("address");
+        let (stop, stopped) = watch::channel(false);
+        let served = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("runtime");
+            runtime.block_on(async {
+                run(
+                    tokio::net::TcpListener::from_std(listener).expect("listener"),
+                    site,
+                    stopped,
+                )
+                .await
+            });
+        });
+        Self {
+            address,
+            id,
+            image,
+            counters,
+            stop,
+            served: Some(served),
+            _state: state,
+        }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).expect("connect");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .expect("timeout");
+        stream
+    }
+
+    /// One request on a connection of its own; the whole answer.
+    fn raw(&self, request: &[u8]) -> (String, Vec<u8>) {
+        let mut stream = self.connect();
+        stream.write_all(request).expect("send");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("receive");
+        let at = answer
+            .windows(4)
+            .position(|w| w == b"\r\n\r\n")
+            .map_or(answer.len(), |at| at + 4);
+        let body = answer.split_off(at);
+        (
+            String::from_utf8(answer)
+                .expect("ascii head")
+                .to_lowercase(),
+            body,
+        )
+    }
+
+    fn ask(&self, method: &str, path: &str, headers: &str) -> (String, Vec<u8>) {
+        self.raw(
+            format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n")
+                .as_bytes(),
+        )
+    }
+
+    fn image_path(&self) -> String {
+        format!("/images/{}/image.sqfs", self.id)
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        self.stop.send(true).expect("the server runs until told");
+        self.served
+            .take()
+            .expect("started")
+            .join()
+            .expect("no panic in the server");
+    }
+}
+
+fn store_image(state: &Path, id: ImageId, image: &[u8]) {
+    let folder = state.join("images").join(id.to_string());
+    std::fs::create_dir_all(folder.join("boot")).expect("folder");
+    let chunks: Vec<u8> = image
+        .chunks(CHUNK_LEN)
+        .zip(0..)
+        .flat_map(|(chunk, i)| chaining_value(i, chunk))
+        .collect();
+    let facts = format!(
+        r#"{{"id":"{id}","size":{},"compressor":"zstd","block_size":131072,"kernel_version":"6.1.0","arch":"x86_64"}}"#,
+        image.len()
+    );
+    for (name, bytes) in [
+        ("image.sqfs", image),
+        ("chunks", &chunks),
+        ("image.json", facts.as_bytes()),
+        (&format!("boot/{}", kernel()), b"kernel"),
+    ] {
+        std::fs::write(folder.join(name), bytes).expect("file");
+    }
+}
+
+fn kernel() -> String {
+    BootFile::of("vmlinuz", b"kernel").name
+}
+
+fn status(head: &str) -> &str {
+    head.split(' ').nth(1).expect("status")
+}
+
+#[test]
+fn a_worker_gets_every_byte() {
+    let manager = Manager::start();
+    let (head, body) = manager.ask("GET", &manager.image_path(), "");
+    assert_eq!(status(&head), "200");
+    assert!(body == manager.image, "the whole image");
+    assert!(
+        head.contains(&format!("\r\netag: \"{}\"\r\n", manager.id)),
+        "{head}"
+    );
+    assert!(
+        head.contains("\r\ncache-control: public, max-age=31536000, immutable\r\n"),
+        "{head}"
+    );
+    let (head, body) = manager.ask(
+        "GET",
+        &manager.image_path(),
+        "range: bytes=262144-524287\r\n",
+    );
+    assert_eq!(status(&head), "206");
+    assert!(
+        head.contains(&format!(
+            "\r\ncontent-range: bytes 262144-524287/{}\r\n",
+            manager.image.len()
+        )),
+        "{head}"
+    );
+    assert!(body == manager.image[262_144..524_288]);
+    let (_, chunks) = manager.ask("GET", &format!("/images/{}/chunks", manager.id), "");
+    let list = ramboot_wire::ChunkList::prove(manager.id, manager.image.len() as u64, &chunks)
+        .expect("proves");
+    assert_eq!(list.verify(1, &body), Ok(()));
+    let (_, kernel) = manager.ask(
+        "GET",
+        &format!("/images/{}/boot/{}", manager.id, kernel()),
+        "",
+    );
+    assert_eq!(kernel, b"kernel");
+    assert_eq!(
+        manager.counters.image_bytes.load(Ordering::Relaxed),
+        manager.image.len() as u64 + 262_144
+    );
+}
+
+#[test]
+fn several_ranges_in_one_answer() {
+    let manager = Manager::start();
+    let (head, body) = manager.ask("GET", &manager.image_path(), "range: bytes=0-9,-10\r\n");
+    assert_eq!(status(&head), "206");
+    assert!(
+        head.contains("content-type: multipart/byteranges; boundary="),
+        "{head}"
+    );
+    let length: usize = head
+        .split("content-length: ")
+        .nth(1)
+        .and_then(|t| t.split('\r').next())
+        .expect("length")
+        .parse()
+        .expect("number");
+    assert_eq!(body.len(), length);
+    assert!(
+        body.windows(10).any(|w| w == &manager.image[..10])
+            && body
+                .windows(10)
+                .any(|w| w == &manager.image[manager.image.len() - 10..])
+    );
+}
+
+#[test]
+fn one_connection_serves_many_requests() {
+    let manager = Manager::start();
+    let mut stream = manager.connect();
+    for i in 0..20 {
+        let (first, last) = (i * 1000, i * 1000 + 999);
+        write!(
+            stream,
+            "GET {} HTTP/1.1\r\nhost: x\r\nrange: bytes={first}-{last}\r\n\r\n",
+            manager.image_path()
+        )
+        .expect("send");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("head");
+            head.push(byte[0]);
+        }
+        let mut body = vec![0; 1000];
+        stream.read_exact(&mut body).expect("body");
+        assert!(body == manager.image[first..=last], "{i}");
+    }
+}
+
+#[test]
+fn refusals_are_right_and_counted() {
+    let manager = Manager::start();
+    let image = manager.image_path();
+    let id = manager.id;
+    let cases = [
+        ("GET", "/".to_owned(), "", "404"),
+        ("GET", "/images/../../etc/passwd".to_owned(), "", "404"),
+        (
+            "GET",
+            format!("/images/{id}/boot/..%2f..%2fimage.json"),
+            "",
+            "404",
+        ),
+        ("GET", format!("/images/{id}/image.json"), "", "404"),
+        (
+            "GET",
+            format!("/images/{}/image.sqfs", "0".repeat(64)),
+            "",
+            "404",
+        ),
+        ("GET", format!("/images/{id}/boot/vmlinuz-2"), "", "404"),
+        ("GET", image.clone(), "range: bytes=99999999-\r\n", "416"),
+        ("PUT", image.clone(), "", "405"),
+        ("DELETE", image.clone(), "", "405"),
+        ("POST", image.clone(), "content-length: 3\r\n\r\nabc", "405"),
+        ("GET", "/report".to_owned(), "", "405"),
+        (
+            "POST",
+            "/report".to_owned(),
+            "content-length: 5\r\n\r\nhello",
+            "400",
+        ),
+        (
+            "POST",
+            "/report".to_owned(),
+            "content-length: 99999999\r\n",
+            "413",
+        ),
+    ];
+    for (method, path, headers, want) in &cases {
+        let (head, _) = manager.ask(method, path, headers);
+        assert_eq!(status(&head), *want, "{method} {path} {headers}");
+    }
+    assert_eq!(
+        manager.counters.refused.load(Ordering::Relaxed),
+        cases.len() as u64
+    );
+    let (head, body) = manager.ask("HEAD", &image, "");
+    assert_eq!((status(&head), body.len()), ("200", 0));
+    assert!(
+        head.contains(&format!("\r\ncontent-length: {}\r\n", manager.image.len())),
+        "{head}"
+    );
+    let (head, _) = manager.ask("GET", &image, &format!("if-none-match: \"{id}\"\r\n"));
+    assert_eq!(status(&head), "304");
+}
+
+#[test]
+fn bytes_that_are_not_http_do_no_harm() {
+    let manager = Manager::start();
+    let long_header = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(1 << 20));
+    let many_headers = format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(1000));
+    for request in [
+        &b"\0\x01\x02\r\n\r\n"[..],
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        long_header.as_bytes(),
+        many_headers.as_bytes(),
+    ] {
+        let mut stream = manager.connect();
+        // The server may close before all of it is sent.
+        let _ = stream.write_all(request);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert!(
+            answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"),
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
+    }
+    let (head, _) = manager.ask("GET", &manager.image_path(), "");
+    assert_eq!(status(&head), "200", "still serving");
+}
+
+#[test]
+fn a_report_is_taken_and_a_script_is_made_for_the_one_who_asks() {
+    let manager = Manager::start();
+    let json = format!(
+        r#"{{"mac":"52:54:00:00:00:01","image":"{}","line":{{"stage":"dhcp","facts":[["addr","10.0.0.5"]],"ms":3}}}}"#,
+        manager.id
+    );
+    let (head, _) = manager.ask(
+        "POST",
+        "/report",
+        &format!("content-length: {}\r\n\r\n{json}", json.len()),
+    );
+    assert_eq!(status(&head), "200");
+    let (head, body) = manager.ask("GET", "/ipxe/52-54-00-00-00-01", "");
+    assert_eq!(
+        String::from_utf8_lossy(&body),
+        format!("#!ipxe\n# 52:54:00:00:00:01 by {}\n", manager.address)
+    );
+    assert!(head.contains("cache-control: no-store"), "{head}");
+}
+
+#[test]
+fn stopping_does_not_wait_for_a_slow_client() {
+    let manager = Manager::start();
+    let mut slow = manager.connect();
+    write!(
+        slow,
+        "GET {} HTTP/1.1\r\nhost: x\r\n\r\n",
+        manager.image_path()
+    )
+    .expect("send");
+    let mut byte = [0];
+    slow.read_exact(&mut byte).expect("the answer has begun");
+    let begin = std::time::Instant::now();
+    drop(manager);
+    assert!(
+        begin.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begin.elapsed()
+    );
+}
