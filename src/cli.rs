@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
 
 /// Boots machines without a disk from one verified squashfs in RAM.
 ///
@@ -17,6 +18,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     propagate_version = true
 )]
 pub struct Cli {
+    /// How much to log: error, warn, info, debug, or a list such as info,ramboot::dhcp=debug.
+    #[arg(
+        long,
+        global = true,
+        env = "RAMBOOT_LOG",
+        default_value = "info",
+        value_name = "LEVEL"
+    )]
+    pub log: EnvFilter,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,

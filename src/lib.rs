@@ -14,6 +14,7 @@
 //!
 //! `cli` also holds the types of single words ([`cli::Pool`], [`cli::DhcpMode`]) that the config file shares.
 
+pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod dhcp;
@@ -22,5 +23,8 @@ pub mod inits;
 pub mod interface;
 pub mod ipxe;
 pub mod machine;
+pub mod port;
+pub mod serve;
 pub mod squashfs;
 pub mod store;
+pub mod tftp;

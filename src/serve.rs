@@ -1,0 +1,329 @@
+//! `ramboot serve`: opens the sockets, starts DHCP, TFTP and HTTP, and stops them. The only place that spawns.
+//!
+//! Every socket is open before the first packet is answered, so a port that is taken is said at once and nothing
+//! half-runs. SIGTERM or Ctrl-C ends it within a second; workers that were fetching go on at the next start.
+
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use bytes::Bytes;
+use ramboot_wire::Base;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::cli::{DhcpMode, ServeArgs};
+use crate::config::Config;
+use crate::dhcp::policy::Policy;
+use crate::http::serve::Site;
+use crate::interface::{self, Interface};
+use crate::port::{self, Proto};
+use crate::store::Store;
+use crate::{boot, dhcp, http, tftp};
+
+/// RFC 1350.
+const TFTP_PORT: u16 = 69;
+/// What BIOS ROMs are handed, as Debian's `ipxe` package names it.
+const TFTP_FILES: [&str; 1] = ["undionly.kpxe"];
+/// Where that package puts it.
+const IPXE_DIR: &str = "/usr/lib/ipxe";
+/// Connections that wait to be accepted: a rack that is switched on at once.
+const BACKLOG: i32 = 4096;
+
+/// Runs until a signal ends it.
+///
+/// # Errors
+/// A bad config, an interface or port that is not to be had, or a socket that fails for good.
+pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    let config = configured(args)?;
+    let interfaces = interface::choose(
+        &interface::all().context("listing network interfaces")?,
+        &args.interface,
+    )?;
+    let store = Store::open(&args.state)?;
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let result = runtime.block_on(serve(args, config, &interfaces, store));
+    // What still runs holds nothing that is worth waiting for.
+    runtime.shutdown_background();
+    result
+}
+
+/// The file, then the flags over it.
+fn configured(args: &ServeArgs) -> anyhow::Result<Config> {
+    let mut config = match &args.config {
+        Some(path) => Config::read(path)?,
+        None => Config::default(),
+    };
+    config.dhcp.mode = args.dhcp.unwrap_or(config.dhcp.mode);
+    config.dhcp.pool = args.pool.or(config.dhcp.pool);
+    config.http_port = args.http_port.unwrap_or(config.http_port);
+    Ok(config)
+}
+
+async fn serve(
+    args: &ServeArgs,
+    config: Config,
+    interfaces: &[Interface],
+    store: Store,
+) -> anyhow::Result<()> {
+    let sockets = Sockets::open(&config, interfaces)?;
+    let table = Arc::new(boot_roms(
+        args.ipxe_dir
+            .as_deref()
+            .unwrap_or_else(|| Path::new(IPXE_DIR)),
+    ));
+    say_ready(&config, interfaces, &store);
+    let counters = Arc::new(Counters::default());
+    let (stop, stopped) = watch::channel(false);
+    let config = Arc::new(config);
+    let site = Arc::new(site(store, &config, &counters));
+    let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    for listener in sockets.http {
+        let listener = tokio::net::TcpListener::from_std(listener)
+            .context("making the HTTP socket asynchronous")?;
+        let (site, stopped) = (Arc::clone(&site), stopped.clone());
+        tasks.spawn(async move {
+            http::serve::run(listener, site, stopped).await;
+            Ok(())
+        });
+    }
+    for socket in sockets.tftp {
+        tasks.spawn(tftp::run(
+            socket,
+            Arc::clone(&table),
+            Arc::clone(&counters.tftp),
+        ));
+    }
+    for (sockets, policy) in sockets.dhcp {
+        let (counters, mut stopped) = (Arc::clone(&counters), stopped.clone());
+        tasks.spawn(async move {
+            let stop = async { drop(stopped.wait_for(|stop| *stop).await) };
+            dhcp::socket::run(sockets, policy, &counters.dhcp, stop).await;
+            Ok(())
+        });
+    }
+    // Fails where systemd did not start us: then there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let result = tokio::select! {
+        result = told_to_stop() => result,
+        Some(ended) = tasks.join_next() => ended.context("a server task panicked").and_then(|result| result),
+    };
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    stop.send_replace(true);
+    counters.log();
+    result
+}
+
+async fn told_to_stop() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let name = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    info!(
+        "{name}: stopping; running workers need nobody, fetching ones go on when a manager is back"
+    );
+    Ok(())
+}
+
+fn site(store: Store, config: &Arc<Config>, counters: &Counters) -> Site {
+    let config = Arc::clone(config);
+    Site {
+        store,
+        script: Box::new(move |store, mac, local| match local {
+            SocketAddr::V4(addr) => boot::script(
+                store,
+                &config,
+                mac,
+                &Base {
+                    addr,
+                    prefix: String::new(),
+                },
+            ),
+            SocketAddr::V6(_) => String::new(),
+        }),
+        counters: Arc::clone(&counters.http),
+    }
+}
+
+/// What is asked for, counted; printed when the manager stops.
+#[derive(Debug, Default)]
+struct Counters {
+    dhcp: dhcp::socket::Counters,
+    tftp: Arc<tftp::Counters>,
+    http: Arc<http::serve::Counters>,
+}
+
+impl Counters {
+    fn log(&self) {
+        let dhcp::socket::Counts {
+            asked,
+            answered,
+            ignored,
+            malformed,
+        } = self.dhcp.read();
+        info!("DHCP: {asked} asked, {answered} answered, {ignored} ignored, {malformed} malformed");
+        info!("TFTP: {}", self.tftp);
+        info!("HTTP: {}", self.http);
+    }
+}
+
+/// All that `serve` listens on.
+struct Sockets {
+    http: Vec<TcpListener>,
+    tftp: Vec<UdpSocket>,
+    dhcp: Vec<(dhcp::socket::Sockets, Policy)>,
+}
+
+impl Sockets {
+    fn open(config: &Config, interfaces: &[Interface]) -> anyhow::Result<Self> {
+        let mut all = Self {
+            http: Vec::new(),
+            tftp: Vec::new(),
+            dhcp: Vec::new(),
+        };
+        for interface in interfaces {
+            if let Some(policy) = Policy::new(config, interface, config.http_port)? {
+                all.dhcp
+                    .push((dhcp::socket::Sockets::bind(interface)?, policy));
+            }
+            // On the interface's own address: an answer must come from where it was asked for.
+            all.tftp.push(udp(interface.address, TFTP_PORT)?);
+            all.http.push(tcp(interface.address, config.http_port)?);
+        }
+        Ok(all)
+    }
+}
+
+fn tcp(address: Ipv4Addr, port: u16) -> anyhow::Result<TcpListener> {
+    use socket2::{Domain, Socket, Type};
+    let open = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        // Connections of the manager before this one may still be in TIME-WAIT (RFC 9293 §3.6.1).
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::from((address, port)).into())?;
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        Ok(TcpListener::from(socket))
+    };
+    open().map_err(|error| {
+        taken(
+            error,
+            Proto::Tcp,
+            address,
+            port,
+            "give another one with --http-port",
+        )
+    })
+}
+
+fn udp(address: Ipv4Addr, port: u16) -> anyhow::Result<UdpSocket> {
+    UdpSocket::bind(SocketAddrV4::new(address, port)).map_err(|error| {
+        taken(
+            error,
+            Proto::Udp,
+            address,
+            port,
+            "stop that TFTP server, BIOS machines ask this port only",
+        )
+    })
+}
+
+/// A socket error in words: which port, who has it, and what to do.
+fn taken(
+    error: std::io::Error,
+    proto: Proto,
+    address: Ipv4Addr,
+    port: u16,
+    remedy: &str,
+) -> anyhow::Error {
+    let name = match proto {
+        Proto::Tcp => "TCP",
+        Proto::Udp => "UDP",
+    };
+    match error.kind() {
+        ErrorKind::AddrInUse => {
+            let owner = port::owner(proto, port)
+                .unwrap_or_else(|| "a process this user may not see".to_owned());
+            anyhow::anyhow!("{name} port {port} is taken by {owner}: {remedy}")
+        }
+        ErrorKind::PermissionDenied => {
+            anyhow::anyhow!(
+                "{name} port {port} is for root or whoever has CAP_NET_BIND_SERVICE: use sudo or the systemd unit"
+            )
+        }
+        _ => anyhow::Error::new(error).context(format!("listening on {name} {address}:{port}")),
+    }
+}
+
+/// Reads what BIOS ROMs will ask for; what is missing is said once, here, with the remedy.
+fn boot_roms(folder: &Path) -> tftp::Table {
+    let mut table = tftp::Table::new();
+    for name in TFTP_FILES {
+        let path = folder.join(name);
+        match std::fs::read(&path) {
+            Ok(bytes) => {
+                table.insert(name.to_owned(), Bytes::from(bytes));
+            }
+            Err(error) => warn!(
+                "BIOS machines without iPXE in their ROM cannot boot: reading {}: {error} (apt install ipxe, or --ipxe-dir)",
+                path.display()
+            ),
+        }
+    }
+    table
+}
+
+fn say_ready(config: &Config, interfaces: &[Interface], store: &Store) {
+    let mode = match config.dhcp.mode {
+        DhcpMode::Proxy => "proxyDHCP beside the DHCP server that is there",
+        DhcpMode::Full => "DHCP",
+        DhcpMode::Off => "no DHCP",
+    };
+    for interface in interfaces {
+        info!(
+            "serving on {} {}: {mode}, TFTP {TFTP_PORT}, HTTP {}",
+            interface.name, interface.address, config.http_port
+        );
+    }
+    match published(store) {
+        Ok(lines) if lines.is_empty() => info!(
+            "no image is published yet: ramboot publish IMAGE, and machines that wait boot it"
+        ),
+        Ok(lines) => lines.iter().for_each(|line| info!("{line}")),
+        Err(error) => warn!("reading the store: {error:#}"),
+    }
+}
+
+fn published(store: &Store) -> anyhow::Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for name in store.names()? {
+        if let Some(current) = store.current(&name)? {
+            let (id, size) = (current.image.short(), current.size / 1_000_000);
+            lines.push(format!(
+                "image {name}: {id}, {size} MB, kernel {}",
+                current.kernel_version
+            ));
+        }
+    }
+    Ok(lines)
+}
+
+/// Two descriptors a worker's stream; the usual soft limit of 1 024 is for programs that use select(2).
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        warn!("raising the limit of open files: {error}");
+    }
+}
