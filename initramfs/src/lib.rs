@@ -1,1 +1,25 @@
-//! The worker side.
+//! The worker's side of ramboot, in the order of a boot: [`boot`] conducts, the other modules do one part each.
+//!
+//! Pure, with clock and chance as arguments: [`backoff`], [`dhcp`], [`lease`], [`pick`]; everything else is a shell.
+
+pub mod backoff;
+pub mod boot;
+pub mod chunks;
+pub mod clock;
+pub mod console;
+pub mod dhcp;
+pub mod early;
+pub mod fetch;
+pub mod handover;
+pub mod http;
+pub mod last;
+pub mod lease;
+pub mod links;
+pub mod modules;
+pub mod net;
+pub mod netlink;
+pub mod pick;
+pub mod ram;
+pub mod report;
+pub mod root;
+pub mod sys;

@@ -1,5 +1,21 @@
-//! PID 1 of a worker.
+//! PID 1 of a worker: boots, and if that fails says so and does what the command line says.
 
-fn main() {
-    println!("ramboot-init");
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use ramboot_init::{boot, last};
+
+fn main() -> ExitCode {
+    if !rustix::process::getpid().is_init() {
+        eprintln!(
+            "ramboot-init is the first process of a netbooted worker (/init in its initramfs); it does nothing else"
+        );
+        return ExitCode::from(2);
+    }
+    last::hook_panics();
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match boot::boot(&args) {
+        Ok(never) => match never {},
+        Err(error) => last::stop(&format!("ramboot: boot stopped: {error:#}")),
+    }
 }

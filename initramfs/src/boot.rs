@@ -1,0 +1,242 @@
+//! The conductor: all stages of a boot in order, each ending in one line on the console, in the kernel's log and, once
+//! there is a network, in a report to the manager.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::fs;
+
+use anyhow::Context as _;
+use ramboot_wire::{BootArgs, Mac, Report, Stage, StageLine};
+
+use crate::chunks::fetch_list;
+use crate::clock;
+use crate::console::{self, Event};
+use crate::early;
+use crate::fetch::{Pace, STREAMS, fetch};
+use crate::handover;
+use crate::last;
+use crate::modules::Modules;
+use crate::net::Network;
+use crate::ram;
+use crate::report::Reporter;
+use crate::root;
+
+type Facts = Vec<(String, String)>;
+
+/// Boots. `init_args` are the words of the kernel command line that are meant for an init.
+///
+/// # Errors
+/// The stage that failed for good, and why; it has been printed and reported.
+pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
+    let mut journal = Journal::default();
+    let args = journal.stage(Stage::Early, |_| {
+        early::prepare()?;
+        let args = early::args()?;
+        if let Some(seconds) = args.deadline {
+            last::arm(seconds);
+        }
+        let facts = vec![
+            fact("kernel", kernel()),
+            fact("image", args.image.short()),
+            fact("size", args.size),
+        ];
+        Ok((args, facts))
+    })?;
+    let mut modules = journal.stage(Stage::Modules, |_| {
+        let mut modules = Modules::open()?;
+        modules.always();
+        modules.coldplug();
+        let facts = vec![
+            fact("loaded", modules.loaded),
+            fact("failed", modules.failed),
+        ];
+        Ok((modules, facts))
+    })?;
+    let mut network = journal.stage(Stage::Net, |_| {
+        let mut network = Network::open()?;
+        let link = network.await_carrier(&mut modules, args.bootif);
+        Ok((
+            network,
+            vec![fact("link", &link.name), fact("mac", link.mac)],
+        ))
+    })?;
+    let (link, lease) = journal.stage(Stage::Dhcp, |_| {
+        let (link, lease) = network.await_lease(&mut modules, &args)?;
+        let mut facts = vec![
+            fact("addr", lease.addr),
+            fact("prefix", lease.prefix),
+            fact("link", &link.name),
+            fact("server", lease.server),
+        ];
+        facts.extend(lease.router.map(|router| fact("router", router)));
+        Ok(((link, lease), facts))
+    })?;
+    modules.drop_files();
+    journal.connect(&args, link.mac);
+
+    let list = journal.stage(Stage::Chunks, |journal| {
+        let tell = |event| journal.event(event, Stage::Chunks);
+        let (list, retries) = fetch_list(args.image, args.size, &args.bases, Pace::WORKER, &tell)?;
+        let facts = vec![fact("chunks", list.count()), fact("retries", retries)];
+        Ok((list, facts))
+    })?;
+    let image = journal.stage(Stage::Fetch, |journal| {
+        ram::check(args.size, ram::available()?)?;
+        let image = ram::image_file(&root::part("image"), args.size)?;
+        let tell = |event| journal.event(event, Stage::Fetch);
+        let start = clock::now();
+        let counts = fetch(&list, &args.bases, &image, Pace::WORKER, &tell)?;
+        let seconds = clock::now().duration_since(start).as_secs_f64();
+        let facts = vec![
+            fact("bytes", counts.bytes),
+            fact("chunks", list.count()),
+            fact("streams", STREAMS),
+            fact("retries", counts.retries),
+            fact("bad", counts.bad),
+            fact("mbps", megabits(args.size, seconds)),
+        ];
+        Ok((image, facts))
+    })?;
+    let (new_root, init) = journal.stage(Stage::Mount, |_| {
+        let layer = ram::layer_bytes(args.overlay, ram::available()?);
+        let new_root = root::mount_root(&image, layer)?;
+        let init = root::find_init(&new_root)?;
+        Ok((
+            (new_root, init),
+            vec![fact("overlay", layer), fact("init", init)],
+        ))
+    })?;
+    drop(image);
+    journal.stage(Stage::Handover, |_| {
+        handover::settle(&new_root, args.hostname.as_deref(), &lease)?;
+        handover::switch(&new_root)?;
+        Ok(((), vec![fact("init", init)]))
+    })?;
+    journal.keep();
+    journal.linger();
+    last::disarm();
+    Err(handover::exec(init, init_args)).with_context(|| format!("starting {init}"))
+}
+
+/// What was said so far, and to whom it is told.
+#[derive(Debug, Default)]
+struct Journal {
+    lines: Vec<StageLine>,
+    manager: Option<Manager>,
+}
+
+#[derive(Debug)]
+struct Manager {
+    reporter: Reporter,
+    mac: Mac,
+    args: BootArgs,
+}
+
+impl Journal {
+    fn stage<T>(
+        &mut self,
+        stage: Stage,
+        run: impl FnOnce(&Self) -> anyhow::Result<(T, Facts)>,
+    ) -> anyhow::Result<T> {
+        let start = clock::now();
+        let result = run(self);
+        let ms = clock::now().duration_since(start).as_millis();
+        let (value, error, facts) = match result {
+            Ok((value, facts)) => (Ok(value), None, facts),
+            Err(error) => {
+                let text = format!("{error:#}");
+                (
+                    Err(error.context(format!("stage {stage}"))),
+                    Some(text),
+                    Facts::new(),
+                )
+            }
+        };
+        let line = StageLine {
+            stage,
+            error,
+            facts,
+            ms: u64::try_from(ms).unwrap_or(u64::MAX),
+        };
+        console::say(&line.to_string());
+        self.report(&line);
+        self.lines.push(line);
+        value
+    }
+
+    /// There is a network: the manager hears of every stage so far.
+    fn connect(&mut self, args: &BootArgs, mac: Mac) {
+        self.manager = Reporter::start(args.bases.clone()).map(|reporter| Manager {
+            reporter,
+            mac,
+            args: args.clone(),
+        });
+        self.lines.iter().for_each(|line| self.report(line));
+    }
+
+    fn report(&self, line: &StageLine) {
+        if let Some(manager) = &self.manager {
+            manager.reporter.send(&Report {
+                mac: manager.mac,
+                image: manager.args.image,
+                line: line.clone(),
+            });
+        }
+    }
+
+    fn event(&self, event: Event, stage: Stage) {
+        match event {
+            Event::Progress(text) => console::progress(&format!("ramboot: {text}")),
+            Event::Bad(text) => {
+                console::say(&format!(
+                    "ramboot: bad chunk from {text}; fetching it again"
+                ));
+                // Not a stage line on the console: the stage goes on.
+                self.report(&StageLine {
+                    stage,
+                    error: Some(text),
+                    facts: vec![fact("again", "yes")],
+                    ms: 0,
+                });
+            }
+        }
+    }
+
+    /// For whoever looks later: all stage lines, as text and as JSON. A worker boots without them, too.
+    fn keep(&self) {
+        let text: String = self.lines.iter().map(|line| format!("{line}\n")).collect();
+        let json = serde_json::json!({
+            "image": self.manager.as_ref().map(|manager| manager.args.image),
+            "mac": self.manager.as_ref().map(|manager| manager.mac),
+            "lines": self.lines,
+        });
+        let kept = fs::create_dir_all("/run/ramboot")
+            .and_then(|()| fs::write("/run/ramboot/boot", text))
+            .and_then(|()| fs::write("/run/ramboot/boot.json", format!("{json}\n")));
+        if let Err(error) = kept {
+            console::say(&format!("ramboot: writing /run/ramboot: {error}"));
+        }
+    }
+
+    fn linger(&self) {
+        if let Some(manager) = &self.manager {
+            manager.reporter.linger();
+        }
+    }
+}
+
+fn fact(key: &str, value: impl Display) -> (String, String) {
+    (key.to_owned(), value.to_string())
+}
+
+fn kernel() -> String {
+    rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn megabits(bytes: u64, seconds: f64) -> String {
+    format!("{:.0}", bytes as f64 * 8.0 / 1e6 / seconds.max(0.001))
+}

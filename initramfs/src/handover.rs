@@ -1,0 +1,236 @@
+//! The step from the initramfs into the image: mounts move over, the initramfs gives its RAM back, the image's init
+//! becomes PID 1.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, fstatfs, open, openat, openat2, statat,
+    unlinkat,
+};
+use rustix::mount::mount_move;
+use rustix::process::{chdir, chroot};
+
+use crate::lease::Lease;
+
+/// Writes what the image cannot know: the host name if the command line gave one, and name servers if the image has
+/// none of its own.
+///
+/// # Errors
+/// The writable layer refused.
+pub fn settle(root: &Path, hostname: Option<&str>, lease: &Lease) -> anyhow::Result<()> {
+    let folder = File::open(root).context("opening the new root")?;
+    if let Some(name) = hostname {
+        rustix::system::sethostname(name.as_bytes()).context("setting the host name")?;
+        write_inside(&folder, "etc/hostname", &format!("{name}\n"))?;
+    }
+    let text = resolv_conf(lease);
+    // A symbolic link belongs to the image's own resolver (systemd-resolved), wherever it leads.
+    let is_free = match fs::symlink_metadata(root.join("etc/resolv.conf")) {
+        Ok(there) => there.is_file() && there.len() == 0,
+        Err(_) => root.join("etc").is_dir(),
+    };
+    if is_free && !text.is_empty() {
+        write_inside(&folder, "etc/resolv.conf", &text)?;
+    }
+    Ok(())
+}
+
+/// Moves the mounts, empties the initramfs and makes `root` the root.
+///
+/// # Errors
+/// Which step failed. After the first one, only a reboot helps.
+pub fn switch(root: &Path) -> anyhow::Result<()> {
+    for folder in ["/dev", "/proc", "/sys", "/run"] {
+        let to = root.join(folder.trim_start_matches('/'));
+        fs::create_dir_all(&to).with_context(|| format!("making {folder} in the image"))?;
+        mount_move(folder, &to).with_context(|| format!("moving {folder} into the image"))?;
+    }
+    let old = open("/", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .context("opening the initramfs")?;
+    let magic = fstatfs(&old).context("looking at the initramfs")?.f_type;
+    if ![RAMFS_MAGIC, TMPFS_MAGIC]
+        .iter()
+        .any(|known| i128::from(magic) == i128::from(*known))
+    {
+        bail!(
+            "the root is no initramfs (file system {magic:x}): nothing is deleted, nothing is started"
+        );
+    }
+    empty(old.as_fd(), 0);
+    chdir(root).context("entering the new root")?;
+    mount_move(".", "/").context("moving the new root to /")?;
+    chroot(".").context("changing the root")?;
+    chdir("/").context("entering the new root")
+}
+
+/// Starts the image's init. Returns only if that failed.
+///
+/// The program gets the arguments the kernel passed on (`single`, `3`), the environment the kernel gives a first
+/// process and nothing else; signals are as they were at our own start: std unblocks all and resets SIGPIPE, and a
+/// handler does not outlive exec.
+pub fn exec(init: &str, args: &[OsString]) -> io::Error {
+    Command::new(init)
+        .args(args)
+        .env_clear()
+        .envs([
+            ("HOME", "/"),
+            ("TERM", "linux"),
+            (
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            ),
+        ])
+        .exec()
+}
+
+/// Deletes everything below `folder` that lies on the same file system. Best effort: what stays costs RAM, no more.
+fn empty(folder: impl AsFd, depth: usize) {
+    let Ok(device) = rustix::fs::fstat(&folder).map(|stat| stat.st_dev) else {
+        return;
+    };
+    let Ok(entries) = Dir::read_from(&folder) else {
+        return;
+    };
+    // Read to the end first: deleting while reading may skip entries.
+    let names: Vec<_> = entries
+        .flatten()
+        .map(|e| e.file_name().to_owned())
+        .collect();
+    for name in &names {
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let Ok(stat) = statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) else {
+            continue;
+        };
+        if stat.st_dev != device {
+            continue;
+        }
+        let mut how = AtFlags::empty();
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            how = AtFlags::REMOVEDIR;
+            let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            if depth < MAX_DEPTH
+                && let Ok(inner) = openat(&folder, name, flags, Mode::empty())
+            {
+                empty(inner, depth + 1);
+            }
+        }
+        unlinkat(&folder, name, how).ok();
+    }
+}
+
+/// Symbolic links are followed as the image's own programs would, never out of it.
+fn write_inside(root: &File, path: &str, text: &str) -> anyhow::Result<()> {
+    let file: OwnedFd = openat2(
+        root,
+        path,
+        OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC,
+        Mode::from_raw_mode(0o644),
+        ResolveFlags::IN_ROOT,
+    )
+    .with_context(|| format!("opening /{path} in the image"))?;
+    File::from(file)
+        .write_all(text.as_bytes())
+        .with_context(|| format!("writing /{path} in the image"))
+}
+
+fn resolv_conf(lease: &Lease) -> String {
+    if lease.dns.is_empty() {
+        return String::new();
+    }
+    let search = lease.domain.iter().map(|name| format!("search {name}\n"));
+    let servers = lease.dns.iter().map(|dns| format!("nameserver {dns}\n"));
+    search.chain(servers).collect()
+}
+
+const RAMFS_MAGIC: u32 = 0x8584_58f6;
+const TMPFS_MAGIC: u32 = 0x0102_1994;
+/// Of folders in an initramfs; deeper ones stay. Bounds the stack.
+const MAX_DEPTH: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+    use std::os::unix::fs::symlink;
+
+    fn lease(dns: &[[u8; 4]]) -> Lease {
+        Lease {
+            addr: Ipv4Addr::new(10, 0, 0, 5),
+            prefix: 24,
+            router: None,
+            dns: dns.iter().map(|a| (*a).into()).collect(),
+            domain: Some("lab".to_owned()),
+            mtu: None,
+            server: Ipv4Addr::new(10, 0, 0, 1),
+        }
+    }
+
+    fn folder(name: &str) -> std::path::PathBuf {
+        let path = std::env::temp_dir().join(format!("ramboot-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("folder");
+        path
+    }
+
+    #[test]
+    fn name_servers_go_only_where_the_image_has_none() {
+        let root = folder("settle");
+        fs::create_dir(root.join("etc")).expect("folder");
+        let conf = root.join("etc/resolv.conf");
+        let text = || fs::read_to_string(&conf).ok();
+        let run = |dns: &[[u8; 4]]| settle(&root, None, &lease(dns)).expect("settles");
+        run(&[]);
+        let nothing = text();
+        run(&[[10, 0, 0, 1], [10, 0, 0, 2]]);
+        let written = text();
+        run(&[[10, 0, 0, 3]]);
+        let kept = text();
+        fs::remove_file(&conf).expect("remove");
+        symlink("/run/systemd/resolve/stub-resolv.conf", &conf).expect("link");
+        run(&[[10, 0, 0, 3]]);
+        let linked = text();
+        fs::remove_dir_all(&root).expect("clean up");
+        let want = "search lab\nnameserver 10.0.0.1\nnameserver 10.0.0.2\n";
+        assert_eq!(
+            [nothing, written, kept, linked],
+            [None, Some(want.to_owned()), Some(want.to_owned()), None]
+        );
+    }
+
+    #[test]
+    fn writing_follows_links_inside_the_root_only() {
+        let root = folder("inside");
+        fs::create_dir(root.join("etc")).expect("folder");
+        symlink("/etc/real", root.join("etc/hostname")).expect("link");
+        symlink("../../../../../../etc/out", root.join("etc/up")).expect("link");
+        let handle = File::open(&root).expect("open");
+        write_inside(&handle, "etc/hostname", "a\n").expect("writes");
+        write_inside(&handle, "etc/up", "b\n").expect("writes");
+        let inside = ["real", "out"].map(|name| root.join("etc").join(name).is_file());
+        fs::remove_dir_all(&root).expect("clean up");
+        assert_eq!(inside, [true, true]);
+    }
+
+    #[test]
+    fn emptying_deletes_links_and_not_what_they_lead_to() {
+        let (outside, root) = (folder("outside"), folder("empty"));
+        fs::write(outside.join("keep"), "").expect("file");
+        fs::create_dir_all(root.join("a/b/c")).expect("folders");
+        fs::write(root.join("a/b/file"), "").expect("file");
+        symlink(&outside, root.join("a/link")).expect("link");
+        empty(File::open(&root).expect("open"), 0);
+        let left = fs::read_dir(&root).expect("there").count();
+        let kept = outside.join("keep").is_file();
+        fs::remove_dir_all(&root).expect("clean up");
+        fs::remove_dir_all(&outside).expect("clean up");
+        assert_eq!((left, kept), (0, true));
+    }
+}

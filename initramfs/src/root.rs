@@ -1,0 +1,160 @@
+//! From the verified file to a root: loop device, squashfs, and a writable layer over it.
+//!
+//! Once the overlay stands, it alone holds the parts: the image's file has no name, the loop device is autoclear and
+//! the lower mounts are detached, so a later soft-reboot into another image gives the RAM back.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+
+use crate::ram;
+use crate::sys;
+
+/// Where all of it happens, inside the initramfs.
+pub const WORK: &str = "/ramboot";
+
+/// The folder of one part.
+#[must_use]
+pub fn part(name: &str) -> PathBuf {
+    Path::new(WORK).join(name)
+}
+
+/// Mounts the image with a writable layer of `layer` bytes and gives the new root's folder.
+///
+/// # Errors
+/// Which step failed, and what usually is the reason.
+pub fn mount_root(image: &File, layer: u64) -> anyhow::Result<PathBuf> {
+    let (lower, upper, root) = (part("lower"), part("layer"), part("root"));
+    let device = attach(image)?;
+    fs::create_dir_all(&lower).context("making a folder for the image")?;
+    mount(&device, &lower, "squashfs", MountFlags::RDONLY, None).with_context(|| {
+        format!(
+            "mounting {} as squashfs (does the kernel have squashfs, with the image's compression?)",
+            device.display()
+        )
+    })?;
+    ram::mount_tmpfs(&upper, layer, "0755")?;
+    mount_overlay(&lower, &upper, &root)?;
+    fs::remove_file(part("image").join("image.sqfs")).context("unlinking the image's file")?;
+    for folder in [&lower, &upper, &part("image")] {
+        unmount(folder, UnmountFlags::DETACH)
+            .with_context(|| format!("detaching {}", folder.display()))?;
+    }
+    Ok(root)
+}
+
+/// The program a root is started with: the first that is there and executable, resolved inside that root.
+///
+/// # Errors
+/// None is.
+pub fn find_init(root: &Path) -> anyhow::Result<&'static str> {
+    let folder = File::open(root).context("opening the new root")?;
+    for candidate in INITS {
+        let found = openat2(
+            &folder,
+            candidate,
+            OFlags::PATH | OFlags::CLOEXEC,
+            Mode::empty(),
+            // Absolute symbolic links are the rule here (Debian: /sbin/init -> /lib/systemd/systemd).
+            ResolveFlags::IN_ROOT,
+        );
+        let Ok(file) = found else { continue };
+        let Ok(stat) = fstat(&file) else { continue };
+        if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && stat.st_mode & 0o111 != 0
+        {
+            return Ok(candidate);
+        }
+    }
+    bail!("the image has no executable {}", INITS.join(", "))
+}
+
+/// Puts the file under a free loop device.
+fn attach(image: &File) -> anyhow::Result<PathBuf> {
+    let control = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/loop-control")
+        .context("opening /dev/loop-control (does the kernel have loop devices?)")?;
+    // Nobody else is here to race with; an image's own kernel command line (max_loop) may still occupy some.
+    for _ in 0..8 {
+        let number = sys::free_loop(&control).context("asking for a free loop device")?;
+        let path = PathBuf::from(format!("/dev/loop{number}"));
+        // Kept open until it is configured: autoclear acts when the last user closes it, and the mount is one.
+        let device = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
+        match sys::configure_loop(&device, image) {
+            Ok(()) => {
+                KEEP.set(device).ok();
+                return Ok(path);
+            }
+            Err(Errno::BUSY) => {}
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("putting the image under {}", path.display()));
+            }
+        }
+    }
+    bail!("every free loop device was taken by somebody else")
+}
+
+fn mount_overlay(lower: &Path, layer: &Path, root: &Path) -> anyhow::Result<()> {
+    for folder in [&layer.join("upper"), &layer.join("work"), root] {
+        fs::create_dir(folder).with_context(|| format!("making {}", folder.display()))?;
+    }
+    // The root folder's owner and mode are those of the upper one.
+    let upper = layer.join("upper");
+    let like = fs::metadata(lower).context("looking at the image's root folder")?;
+    fs::set_permissions(&upper, fs::Permissions::from_mode(like.mode() & 0o7777))
+        .and_then(|()| std::os::unix::fs::chown(&upper, Some(like.uid()), Some(like.gid())))
+        .context("giving the writable layer the mode of the image's root folder")?;
+    let data = std::ffi::CString::new(format!(
+        "lowerdir={},upperdir={},workdir={}",
+        lower.display(),
+        upper.display(),
+        layer.join("work").display()
+    ))?;
+    mount("ramboot", root, "overlay", MountFlags::empty(), &*data)
+        .context("mounting the overlay (does the kernel have overlayfs?)")
+}
+
+const INITS: [&str; 3] = ["/sbin/init", "/lib/systemd/systemd", "/init"];
+
+/// Closed at exec. By then the mount holds the device.
+static KEEP: std::sync::OnceLock<File> = std::sync::OnceLock::new();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn init_is_found_inside_the_root_and_must_be_executable() {
+        let root = std::env::temp_dir().join(format!("ramboot-root-{}", std::process::id()));
+        fs::create_dir_all(root.join("usr/lib/systemd")).expect("folders");
+        fs::create_dir_all(root.join("usr/sbin")).expect("folders");
+        symlink("usr/sbin", root.join("sbin")).expect("link");
+        symlink("/lib/systemd/systemd", root.join("usr/sbin/init")).expect("link");
+        symlink("usr/lib", root.join("lib")).expect("link");
+        let none = find_init(&root).expect_err("nothing there").to_string();
+        let program = root.join("usr/lib/systemd/systemd");
+        fs::write(&program, "").expect("file");
+        let not_executable = find_init(&root).is_err();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("mode");
+        let found = find_init(&root).ok();
+        fs::remove_file(root.join("usr/sbin/init")).expect("remove");
+        let second = find_init(&root).ok();
+        fs::remove_dir_all(&root).expect("clean up");
+        assert_eq!(
+            none,
+            "the image has no executable /sbin/init, /lib/systemd/systemd, /init"
+        );
+        assert!(not_executable);
+        assert_eq!(found, Some("/sbin/init"));
+        assert_eq!(second, Some("/lib/systemd/systemd"));
+    }
+}
