@@ -1,0 +1,42 @@
+#!/bin/bash
+# Builds a small Debian worker: build.sh OUT.sqfs
+# Root is not needed: mmdebstrap takes the best way this user has. MIRROR names another source (URI or sources file).
+set -euo pipefail
+
+out=${1:?"usage: build.sh OUT.sqfs"}
+here=$(cd "$(dirname "$0")" && pwd)
+suite=bookworm
+packages=linux-image-amd64,systemd-sysv,udev,kmod,iproute2,iputils-ping,procps,util-linux
+
+# Made before, by this very recipe? (the digest covers names, contents and modes of everything in this folder)
+recipe=$(tar -C "$here" -c --sort=name --owner=0 --group=0 --mode=u=rwX,go=rX --mtime=@0 . | sha256sum | cut -d' ' -f1)
+if [ -s "$out" ] && [ "$(cat "$out.recipe" 2>/dev/null)" = "$recipe" ]; then
+    echo "$out is up to date"
+    exit 0
+fi
+mkdir -p "$(dirname "$out")"
+rm -f "$out" "$out.recipe" "$out.tmp"
+trap 'rm -f "$out.tmp"' EXIT
+
+# No time of this build gets into the image.
+export SOURCE_DATE_EPOCH=1767225600
+# Debian's hook reads this: no initrd is made. ramboot makes its own when the image is published.
+export INITRD=No
+# shellcheck disable=SC2016 # "$1" is for the hooks: the folder that becomes the image
+mmdebstrap --quiet --variant=minbase --include="$packages" --format=tar \
+    --dpkgopt='path-exclude=/usr/share/man/*' \
+    --dpkgopt='path-exclude=/usr/share/locale/*' \
+    --dpkgopt='path-exclude=/usr/share/doc/*' \
+    --dpkgopt='path-include=/usr/share/doc/*/copyright' \
+    --customize-hook='rm -f "$1"/boot/initrd.img* "$1"/initrd.img* "$1"/etc/resolv.conf' \
+    --customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/* "$1"/var/log/*' \
+    --customize-hook='chroot "$1" passwd --quiet --lock root' \
+    --customize-hook='chroot "$1" systemctl --quiet enable serial-getty@ttyS0.service' \
+    --customize-hook="tar -C '$here/rootfs' -c --owner=0 --group=0 --mode=u=rwX,go=rX . | tar -C \"\$1\" -x --no-overwrite-dir" \
+    --customize-hook=': >"$1"/etc/machine-id' \
+    "$suite" - ${MIRROR:+"$MIRROR"} |
+    mksquashfs - "$out.tmp" -tar -quiet -no-progress -comp zstd -Xcompression-level 15 -b 256K
+
+mv "$out.tmp" "$out"
+echo "$recipe" >"$out.recipe"
+echo "$out: $(($(stat -c %s "$out") / 1000000)) MB"

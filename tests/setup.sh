@@ -1,0 +1,48 @@
+#!/bin/sh
+# Installs what `make demo` and `make test` need on Debian 12 or 13: checks first, so a second run needs neither root
+# nor network. Rust, a C compiler and make are there already.
+set -eu
+
+packages="qemu-system-x86 seabios ipxe-qemu ipxe squashfs-tools mmdebstrap debian-archive-keyring uidmap dnsmasq-base
+    nginx iproute2 zstd cpio curl systemd util-linux"
+missing=
+for package in $packages; do
+    case $(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null) in
+    installed) ;;
+    *) missing="$missing $package" ;;
+    esac
+done
+
+install_packages() {
+    root=
+    [ "$(id -u)" = 0 ] || root=sudo
+    # nginx is measured against, not served with: installing it must not open port 80, now or at the next boot.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e $policy ]; then
+        printf '#!/bin/sh\nexit 101\n' | $root tee $policy >/dev/null
+        trap '$root rm -f $policy' EXIT
+        $root chmod +x $policy
+    fi
+    $root apt-get update
+    # shellcheck disable=SC2086 # words are wanted
+    $root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $missing
+    case $missing in
+    *nginx*) $root rm -f /etc/systemd/system/multi-user.target.wants/nginx.service /etc/rc?.d/S??nginx ;;
+    esac
+}
+
+if [ -n "$missing" ]; then
+    echo "installing:$missing"
+    install_packages
+fi
+
+# /init is linked statically for both kinds of worker.
+if command -v rustup >/dev/null; then
+    installed=$(rustup target list --installed)
+    for target in x86_64-unknown-linux-musl aarch64-unknown-linux-musl; do
+        case $installed in
+        *"$target"*) ;;
+        *) rustup target add "$target" ;;
+        esac
+    done
+fi
