@@ -1,1 +1,105 @@
-fn main() {}
+//! Boots of real machines in QEMU: firmware, DHCP, kernel, `/init`, the image's own systemd.
+//!
+//! `cargo test --test vm` lists the cases; with `RAMBOOT_VM=1` they run, and a missing tool is a failure.
+//! `cargo test --test vm -- demo` shows one boot, step by step.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the outermost shell: starts programs, reads the clock and the environment"
+)]
+
+mod case;
+mod cases;
+mod console;
+mod demo;
+mod image;
+mod lan;
+mod machine;
+mod manager;
+mod process;
+mod transcript;
+mod wait;
+
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+use std::{env, thread};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::case::Case;
+
+/// For anything that includes firmware, a kernel or a whole download, emulated on a busy machine.
+const BOOT: Duration = Duration::from_secs(300);
+/// For one answer from a program that runs.
+const ANSWER: Duration = Duration::from_secs(120);
+
+/// What cases start.
+const TOOLS: [&str; 11] = [
+    "dnsmasq",
+    "ip",
+    "mksquashfs",
+    "mmdebstrap",
+    "qemu-system-x86_64",
+    "setpriv",
+    "sha256sum",
+    "sort",
+    "unshare",
+    "unsquashfs",
+    "xargs",
+];
+
+fn main() -> ExitCode {
+    let mut args: Vec<_> = env::args().collect();
+    if args.iter().any(|arg| arg == "demo") {
+        return demo::main();
+    }
+    let asked = env::var_os("RAMBOOT_VM").is_some_and(|value| value == "1");
+    // One machine at a time: each has two processors and up to a gigabyte.
+    if !args.iter().any(|arg| arg.starts_with("--test-threads")) {
+        args.push("--test-threads=1".to_owned());
+    }
+    let trials = cases::ALL
+        .iter()
+        .map(|(name, case)| {
+            if asked {
+                Trial::test(*name, || {
+                    run(name, *case).map_err(|e| Failed::from(format!("{e:#}")))
+                })
+            } else {
+                Trial::ignorable_test(*name, || {
+                    Ok(libtest_mimic::Completion::ignored_with(
+                        "boots QEMU: RAMBOOT_VM=1 cargo test --test vm",
+                    ))
+                })
+            }
+        })
+        .collect();
+    libtest_mimic::run(&Arguments::from_iter(args), trials).exit_code()
+}
+
+/// Runs one case on a thread of its own, for the thread joins the case's network and cannot leave it.
+fn run(name: &str, case: fn(&Case) -> Result<()>) -> Result<()> {
+    tools()?;
+    let context = Case::new(name)?;
+    let done = thread::scope(|scope| scope.spawn(|| case(&context)).join());
+    let done = done.unwrap_or_else(|_| Err(anyhow!("the case panicked")));
+    done.with_context(|| format!("logs are in {}", context.dir().display()))
+}
+
+/// All of [`TOOLS`] are there.
+fn tools() -> Result<()> {
+    let out = Command::new("sh")
+        .args([
+            "-c",
+            "for t; do command -v $t >/dev/null || echo $t; done",
+            "sh",
+        ])
+        .args(TOOLS)
+        .output()?;
+    let missing = String::from_utf8_lossy(&out.stdout).replace('\n', " ");
+    ensure!(
+        missing.is_empty(),
+        "not installed: {missing}(tests/setup.sh installs them)"
+    );
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! What every case has: a folder for its logs, the worker's image, and a store with this image published.
+
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::image::Image;
+use crate::manager::publish;
+
+/// One run of one case.
+#[derive(Debug)]
+pub(crate) struct Case {
+    dir: PathBuf,
+}
+
+/// Where cases keep things: target/vm.
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/vm")
+}
+
+impl Case {
+    /// A case with an empty folder, target/vm/`name`.
+    pub(crate) fn new(name: &str) -> Result<Self> {
+        let dir = folder().join(name);
+        empty(&dir)?;
+        Ok(Self { dir })
+    }
+
+    /// Its folder.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A log in its folder; what an earlier process of this case wrote there stays.
+    pub(crate) fn file(&self, name: &str) -> Result<File> {
+        let path = self.dir.join(name);
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        file.with_context(|| format!("opening {}", path.display()))
+    }
+
+    /// A store with the worker's image in it, published once for all cases of this run: for reading only.
+    pub(crate) fn store(&self) -> Result<PathBuf> {
+        static STORE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        let store = STORE.get_or_init(|| {
+            let publish_anew = || {
+                let store = folder().join("store");
+                empty(&store)?;
+                publish(&Image::debian()?.path, &store)?;
+                Ok::<_, anyhow::Error>(store)
+            };
+            publish_anew().map_err(|e| format!("{e:#}"))
+        });
+        store.clone().map_err(anyhow::Error::msg)
+    }
+
+    /// A store of this case alone, for breaking.
+    pub(crate) fn own_store(&self) -> Result<PathBuf> {
+        let store = self.dir.join("store");
+        fs::create_dir(&store)?;
+        publish(&Image::debian()?.path, &store)?;
+        Ok(store)
+    }
+}
+
+/// The folder of the one image in a store.
+pub(crate) fn stored_image(store: &Path) -> Result<PathBuf> {
+    let images = store.join("images");
+    let entries: Vec<_> = fs::read_dir(&images)
+        .with_context(|| format!("reading {}", images.display()))?
+        .collect::<Result<_, _>>()?;
+    ensure!(
+        entries.len() == 1,
+        "{} images in {} instead of 1",
+        entries.len(),
+        images.display()
+    );
+    Ok(entries[0].path())
+}
+
+fn empty(dir: &Path) -> Result<()> {
+    if dir.exists() {
+        fs::remove_dir_all(dir).with_context(|| format!("emptying {}", dir.display()))?;
+    }
+    fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))
+}

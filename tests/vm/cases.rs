@@ -1,0 +1,23 @@
+//! The cases, one story each; `/init` and the manager are the real ones in all of them.
+
+mod boots;
+mod outages;
+mod refusals;
+
+use anyhow::Result;
+
+use crate::case::Case;
+
+/// Name and story.
+pub(crate) const ALL: &[(&str, fn(&Case) -> Result<()>)] = &[
+    ("boots_into_ram", boots::into_ram),
+    ("boots_beside_dnsmasq", boots::beside_dnsmasq),
+    ("boots_from_e1000", boots::from_e1000),
+    ("survives_without_manager", outages::after_the_boot),
+    ("resumes_the_fetch", outages::during_the_fetch),
+    ("refuses_a_flipped_byte", refusals::flipped_byte),
+    (
+        "refuses_an_image_larger_than_ram",
+        refusals::larger_than_ram,
+    ),
+];

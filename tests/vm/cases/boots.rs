@@ -1,0 +1,83 @@
+//! From the power switch to the image's own systemd.
+
+use anyhow::{Context, Result, ensure};
+use ramboot_wire::stage::{Stage, StageLine};
+
+use crate::case::Case;
+use crate::lan::Lan;
+use crate::machine::Machine;
+use crate::manager::Manager;
+use crate::{ANSWER, BOOT};
+
+/// The root is an overlay over a squashfs in RAM; no network file system is anywhere.
+pub(super) fn into_ram(case: &Case) -> Result<()> {
+    let lan = Lan::new()?;
+    let manager = Manager::full(case, &case.store()?)?;
+    let mut worker = Machine::bios(1024).boot(case, &lan)?;
+    let console = &mut worker.console;
+    for stage in Stage::ALL {
+        console.stage(stage, BOOT)?;
+    }
+    console.login()?;
+
+    let root = console.run("findmnt --noheadings --output FSTYPE /")?;
+    ensure!(root == "overlay", "/ is {root} instead of overlay");
+    let systems = console.run("cut -d' ' -f3 /proc/mounts | sort -u | tr '\\n' ' '")?;
+    let remote = ["nfs", "nfs4", "cifs", "fuse", "9p", "nbd"];
+    ensure!(
+        !systems.split(' ').any(|system| remote.contains(&system)),
+        "a network file system among {systems}"
+    );
+    let lower = console.run("cat /sys/block/loop*/loop/backing_file")?;
+    ensure!(
+        lower.lines().count() == 1,
+        "one file should be behind a loop device, there are: {lower}"
+    );
+    let disks = console.run("lsblk --noheadings --nodeps --output NAME,TYPE")?;
+    ensure!(
+        disks.lines().all(|disk| disk.ends_with("loop")),
+        "a disk among {disks}"
+    );
+    let record = console.run("cat /run/ramboot/boot")?;
+    for stage in Stage::ALL {
+        let line = record
+            .lines()
+            .filter_map(StageLine::parse)
+            .find(|line| line.stage == stage)
+            .with_context(|| format!("no stage {stage} in /run/ramboot/boot: {record}"))?;
+        ensure!(line.error.is_none(), "in /run/ramboot/boot: {line}");
+    }
+    manager.terminate()
+}
+
+/// Another server gives the address, the manager only says what to boot.
+pub(super) fn beside_dnsmasq(case: &Case) -> Result<()> {
+    let lan = Lan::new()?;
+    let neighbour = lan.dhcp_server(case)?;
+    let manager = Manager::proxy(case, &case.store()?)?;
+    let mut worker = Machine::bios(1024).boot(case, &lan)?;
+    let dhcp = worker.console.stage(Stage::Dhcp, BOOT)?;
+    let address = dhcp.fact("addr").context("no addr in the dhcp line")?;
+    let address = address.split('/').next().unwrap_or(address);
+    neighbour
+        .log
+        .expect(&format!("DHCPACK(port1) {address}"), ANSWER)?;
+    worker.console.login()?;
+    manager.terminate()
+}
+
+/// A NIC that is on no emulator's mind alone.
+pub(super) fn from_e1000(case: &Case) -> Result<()> {
+    let lan = Lan::new()?;
+    let _manager = Manager::full(case, &case.store()?)?;
+    let mut worker = Machine::bios(1024).e1000().boot(case, &lan)?;
+    worker.console.login()?;
+    let driver = worker
+        .console
+        .run("basename $(readlink -f /sys/class/net/e*/device/driver)")?;
+    ensure!(
+        driver == "e1000",
+        "the NIC's driver is {driver} instead of e1000"
+    );
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! The worker's image on the host: built by its recipe, and asked what its files should be.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::process::{command, run};
+
+/// A squashfs.
+#[derive(Debug)]
+pub(crate) struct Image {
+    /// Where.
+    pub(crate) path: PathBuf,
+}
+
+/// sha256 by path, as sha256sum prints them.
+pub(crate) type Digests = BTreeMap<String, String>;
+
+impl Image {
+    /// images/debian, built now if its recipe changed since it was built.
+    pub(crate) fn debian() -> Result<Self> {
+        let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let path = project.join("target/images/debian.sqfs");
+        let status = command("images/debian/build.sh")
+            .arg(&path)
+            .current_dir(project)
+            .stdout(Stdio::null())
+            .status()?;
+        ensure!(
+            status.success(),
+            "images/debian/build.sh: {status} (tests/setup.sh installs what it needs)"
+        );
+        Ok(Self { path })
+    }
+
+    /// Bytes.
+    pub(crate) fn size(&self) -> Result<u64> {
+        Ok(fs::metadata(&self.path)?.len())
+    }
+
+    /// Digests of all files below some folders of the image, read from the squashfs on the host.
+    pub(crate) fn digests(&self, scratch: &Path, folders: &[&str]) -> Result<Digests> {
+        let tree = scratch.join("tree");
+        let tree_name = tree.to_str().context("a path in UTF-8")?;
+        let image = self.path.to_str().context("a path in UTF-8")?;
+        let mut args = vec!["-quiet", "-no-progress", "-no-xattrs", "-force", "-dest"];
+        args.extend([tree_name, image]);
+        args.extend(folders);
+        run("unsquashfs", &args)?;
+        let out = run(
+            "sh",
+            &["-euc", &format!("cd '{tree_name}'; {}", sum_of(folders))],
+        )?;
+        fs::remove_dir_all(&tree)?;
+        let digests = parse(&out)?;
+        ensure!(
+            digests.len() > folders.len(),
+            "only {} files below {folders:?} in {image}",
+            digests.len()
+        );
+        Ok(digests)
+    }
+}
+
+/// The command that prints digests of all files below some folders of the current one, here and in a worker.
+pub(crate) fn sum_of(folders: &[&str]) -> String {
+    format!(
+        "find {} -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum",
+        folders.join(" ")
+    )
+}
+
+/// Reads what sha256sum printed.
+pub(crate) fn parse(text: &str) -> Result<Digests> {
+    text.lines()
+        .map(|line| match line.split_once("  ") {
+            Some((digest, path)) if digest.len() == 64 => Ok((path.to_owned(), digest.to_owned())),
+            _ => bail!("{line:?} is no line of sha256sum"),
+        })
+        .collect()
+}

@@ -1,0 +1,138 @@
+//! A private network: a bridge in a namespace of its own, with nothing on it but what the test puts there.
+//!
+//! The namespace belongs to the thread that made it and to the programs this thread starts. It has no name and no file,
+//! so it is gone with them, whatever becomes of the test.
+
+use std::cell::Cell;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use nix::sched::{CloneFlags, unshare};
+
+use crate::BOOT;
+use crate::case::Case;
+use crate::process::{Process, command, run};
+use crate::transcript::Transcript;
+
+/// The bridge, where the manager listens.
+pub(crate) const BRIDGE: &str = "lan0";
+/// The manager's address.
+pub(crate) const MANAGER: &str = "192.168.77.1";
+/// What the manager may give out in full mode.
+pub(crate) const POOL: &str = "192.168.77.100-192.168.77.199";
+/// The other DHCP server's address, and what it gives out.
+const NEIGHBOUR: &str = "192.168.77.2";
+const NEIGHBOUR_RANGE: &str = "192.168.77.50,192.168.77.90,1h";
+
+/// The network; the thread that made it stays in it.
+#[derive(Debug)]
+pub(crate) struct Lan {
+    taps: Cell<u32>,
+}
+
+/// A DHCP server that knows nothing of booting, in its own namespace on the same bridge.
+#[derive(Debug)]
+pub(crate) struct Neighbour {
+    /// What it logs.
+    pub(crate) log: Transcript,
+    _process: Process,
+}
+
+impl Lan {
+    /// Moves this thread into a new network.
+    pub(crate) fn new() -> Result<Self> {
+        unshare(CloneFlags::CLONE_NEWNET).context(
+            "making a network namespace (run as root, or by `make vm`, which makes a user namespace first)",
+        )?;
+        let address = format!("{MANAGER}/24");
+        for args in [
+            // Without its forward delay a bridge swallows the first 15 s, and firmware gives up after 10.
+            "link add lan0 type bridge forward_delay 0 stp_state 0",
+            "link set lo up",
+            "link set lan0 up",
+        ] {
+            ip(args)?;
+        }
+        ip(&format!("address add {address} dev {BRIDGE}"))?;
+        Ok(Self { taps: Cell::new(0) })
+    }
+
+    /// A port for one machine.
+    pub(crate) fn tap(&self) -> Result<Tap> {
+        let number = self.taps.get();
+        self.taps.set(number + 1);
+        let name = format!("tap{number}");
+        ip(&format!("tuntap add {name} mode tap"))?;
+        ip(&format!("link set {name} master {BRIDGE} up"))?;
+        Ok(Tap { number, name })
+    }
+
+    /// Starts dnsmasq beside the manager, giving addresses and nothing else.
+    pub(crate) fn dhcp_server(&self, case: &Case) -> Result<Neighbour> {
+        // unshare keeps the pid; the shell waits until its end of the cable is there, then becomes dnsmasq.
+        let script = format!(
+            "echo unshared; read -r go; ip link set lo up; ip address add {NEIGHBOUR}/24 dev port1; ip link set port1 up; \
+             exec dnsmasq --keep-in-foreground --user=root --conf-file=/dev/null --port=0 --interface=port1 \
+             --bind-interfaces --dhcp-authoritative --dhcp-range={NEIGHBOUR_RANGE} --dhcp-leasefile=dnsmasq.leases \
+             --pid-file= --log-dhcp --log-facility=-"
+        );
+        let mut process = Process::spawn(
+            "dnsmasq",
+            command("unshare")
+                .args(["--net", "sh", "-euc", &script])
+                .current_dir(case.dir())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped()),
+        )?;
+        let mut line = String::new();
+        BufReader::new(process.stdout()?).read_line(&mut line)?;
+        ensure!(line == "unshared\n", "the neighbour's namespace: {line:?}");
+        ip("link add port0 type veth peer name port1")?;
+        ip(&format!("link set port1 netns {}", process.id()))?;
+        ip(&format!("link set port0 master {BRIDGE} up"))?;
+        process.stdin()?.write_all(b"go\n")?;
+        let log = Transcript::follow(
+            "dnsmasq",
+            process.stderr()?,
+            Some(case.file("dnsmasq.log")?),
+        );
+        log.expect("DHCP, IP range", BOOT)?;
+        Ok(Neighbour {
+            log,
+            _process: process,
+        })
+    }
+}
+
+/// One port of the bridge.
+#[derive(Debug)]
+pub(crate) struct Tap {
+    /// Counts from 0.
+    pub(crate) number: u32,
+    /// The interface.
+    pub(crate) name: String,
+}
+
+impl Tap {
+    /// Bytes that went to the machine so far, headers and all; for the thread that made the network.
+    pub(crate) fn delivered(&self) -> Result<u64> {
+        // Not /sys: it shows the network of whoever mounted it.
+        let table = fs::read_to_string("/proc/thread-self/net/dev")?;
+        let line = table
+            .lines()
+            .find_map(|line| line.trim_start().strip_prefix(&format!("{}:", self.name)))
+            .with_context(|| format!("no {} in {table}", self.name))?;
+        // Eight columns of receiving, then sending, which begins with bytes.
+        let sent = line.split_ascii_whitespace().nth(8);
+        sent.with_context(|| format!("no ninth column in {line:?}"))?
+            .parse()
+            .with_context(|| format!("reading the counter in {line:?}"))
+    }
+}
+
+fn ip(args: &str) -> Result<String> {
+    run("ip", &args.split(' ').collect::<Vec<_>>())
+}

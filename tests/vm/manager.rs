@@ -1,0 +1,100 @@
+//! `ramboot` itself: the built binary, run as a user runs it.
+
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::ANSWER;
+use crate::case::Case;
+use crate::lan::{BRIDGE, POOL};
+use crate::process::{Process, command, run};
+use crate::transcript::Transcript;
+use crate::wait;
+
+const RAMBOOT: &str = env!("CARGO_BIN_EXE_ramboot");
+
+/// A manager that serves.
+#[derive(Debug)]
+pub(crate) struct Manager {
+    /// What it logs.
+    pub(crate) log: Transcript,
+    process: Process,
+}
+
+/// `ramboot publish` into a store; what it printed.
+pub(crate) fn publish(image: &Path, store: &Path) -> Result<String> {
+    let path = |path: &Path| path.to_str().map(str::to_owned).context("a path in UTF-8");
+    run(
+        RAMBOOT,
+        &["publish", &path(image)?, "--state", &path(store)?],
+    )
+}
+
+impl Manager {
+    /// Serves as the only DHCP server.
+    pub(crate) fn full(case: &Case, store: &Path) -> Result<Self> {
+        Self::serve(case, store, &["--dhcp", "full", "--pool", POOL])
+    }
+
+    /// Serves beside another DHCP server.
+    pub(crate) fn proxy(case: &Case, store: &Path) -> Result<Self> {
+        Self::serve(case, store, &["--dhcp", "proxy"])
+    }
+
+    /// Serves, and is ready when it says so to its service manager.
+    fn serve(case: &Case, store: &Path, args: &[&str]) -> Result<Self> {
+        // A socket's path has at most 107 bytes: not in the case's folder, which may lie deep.
+        let folder = tempfile::tempdir()?;
+        let address = folder.path().join("notify");
+        let notify = UnixDatagram::bind(&address)?;
+        notify.set_read_timeout(Some(Duration::from_millis(50)))?;
+        let mut process = Process::spawn(
+            "ramboot serve",
+            command(RAMBOOT)
+                .arg("serve")
+                .arg("--state")
+                .arg(store)
+                .args(["--interface", BRIDGE])
+                .args(args)
+                .env("NOTIFY_SOCKET", &address)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped()),
+        )?;
+        let log = Transcript::follow(
+            "ramboot serve",
+            process.stderr()?,
+            Some(case.file("manager.log")?),
+        );
+        wait::until("READY=1 from ramboot serve", ANSWER, || {
+            let mut message = [0; 4096];
+            match notify.recv(&mut message) {
+                Ok(n) if message[..n].split(|b| *b == b'\n').any(|l| l == b"READY=1") => {
+                    Ok(Some(()))
+                }
+                _ => match process.ended()? {
+                    None => Ok(None),
+                    Some(status) => bail!("ramboot serve has ended: {status}"),
+                },
+            }
+        })
+        .or_else(|e| {
+            log.wait::<()>("a reason", Duration::ZERO, |_| None)
+                .context(e)
+        })?;
+        Ok(Self { log, process })
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(self) -> Result<()> {
+        self.process.kill()
+    }
+
+    /// SIGTERM; it must end well.
+    pub(crate) fn terminate(self) -> Result<()> {
+        self.process.terminate()
+    }
+}
