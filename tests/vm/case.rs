@@ -55,11 +55,11 @@ impl Case {
         store.clone().map_err(anyhow::Error::msg)
     }
 
-    /// A store of this case alone, for breaking.
-    pub(crate) fn own_store(&self) -> Result<PathBuf> {
+    /// A store of this case alone, with `image` in it.
+    pub(crate) fn own_store(&self, image: &Image) -> Result<PathBuf> {
         let store = self.dir.join("store");
         fs::create_dir(&store)?;
-        publish(&Image::debian()?.path, &store)?;
+        publish(&image.path, &store)?;
         Ok(store)
     }
 }
@@ -77,6 +77,15 @@ pub(crate) fn stored_image(store: &Path) -> Result<PathBuf> {
         images.display()
     );
     Ok(entries[0].path())
+}
+
+/// Bytes of all files directly in a folder.
+pub(crate) fn folder_size(folder: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+        bytes += entry?.metadata()?.len();
+    }
+    Ok(bytes)
 }
 
 fn empty(dir: &Path) -> Result<()> {

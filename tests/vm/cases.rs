@@ -8,8 +8,11 @@ use anyhow::Result;
 
 use crate::case::Case;
 
+/// What a case does.
+pub(crate) type Story = fn(&Case) -> Result<()>;
+
 /// Name and story.
-pub(crate) const ALL: &[(&str, fn(&Case) -> Result<()>)] = &[
+pub(crate) const ALL: &[(&str, Story)] = &[
     ("boots_into_ram", boots::into_ram),
     ("boots_beside_dnsmasq", boots::beside_dnsmasq),
     ("boots_from_e1000", boots::from_e1000),

@@ -72,7 +72,7 @@ impl Console {
         })?;
         // A shell that edits no lines and shows no prompt; from here on the kernel keeps quiet, and systemd, too, on its
         // signal SIGRTMIN+21.
-        self.send("stty -echo cols 1000; dmesg -n 1; kill -55 1; PS1=; exec sh -c 'echo \"<in\"side\">\"; exec sh'")?;
+        self.send("stty -echo cols 1000; dmesg -n 1; kill -55 1; exec env PS1= sh -c 'echo \"<in\"side\">\"; exec sh'")?;
         self.expect("<inside>", ANSWER)?;
         let state = self.run_any("systemctl is-system-running --wait")?;
         ensure!(

@@ -1,7 +1,8 @@
 //! The worker's image on the host: built by its recipe, and asked what its files should be.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -33,6 +34,27 @@ impl Image {
             status.success(),
             "images/debian/build.sh: {status} (tests/setup.sh installs what it needs)"
         );
+        Ok(Self { path })
+    }
+
+    /// A copy with so many more bytes that no compression makes fewer.
+    pub(crate) fn padded(&self, folder: &Path, bytes: u64) -> Result<Self> {
+        let (path, noise) = (folder.join("padded.sqfs"), folder.join("noise"));
+        fs::copy(&self.path, &path).context("copying the image")?;
+        let mut random = File::open("/dev/urandom")?.take(bytes);
+        let copied = io::copy(&mut random, &mut File::create(&noise)?)?;
+        ensure!(copied == bytes, "{copied} random bytes instead of {bytes}");
+        let status = command("mksquashfs")
+            .args([&noise, &path])
+            .args(["-quiet", "-no-progress"])
+            .stdout(Stdio::null())
+            .status()?;
+        ensure!(
+            status.success(),
+            "appending to {}: {status}",
+            path.display()
+        );
+        fs::remove_file(&noise)?;
         Ok(Self { path })
     }
 

@@ -78,7 +78,7 @@ fn main() -> ExitCode {
 }
 
 /// Runs one case on a thread of its own, for the thread joins the case's network and cannot leave it.
-fn run(name: &str, case: fn(&Case) -> Result<()>) -> Result<()> {
+fn run(name: &str, case: cases::Story) -> Result<()> {
     tools()?;
     let context = Case::new(name)?;
     let done = thread::scope(|scope| scope.spawn(|| case(&context)).join());

@@ -1,5 +1,6 @@
 //! `ramboot` itself: the built binary, run as a user runs it.
 
+use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Stdio;
@@ -15,12 +16,12 @@ use crate::transcript::Transcript;
 use crate::wait;
 
 const RAMBOOT: &str = env!("CARGO_BIN_EXE_ramboot");
+/// A worker is followed on its serial line.
+const CONFIG: &str = "[boot]\ncmdline = \"console=ttyS0\"\n";
 
 /// A manager that serves.
 #[derive(Debug)]
 pub(crate) struct Manager {
-    /// What it logs.
-    pub(crate) log: Transcript,
     process: Process,
 }
 
@@ -51,12 +52,16 @@ impl Manager {
         let address = folder.path().join("notify");
         let notify = UnixDatagram::bind(&address)?;
         notify.set_read_timeout(Some(Duration::from_millis(50)))?;
+        let config = case.dir().join("ramboot.toml");
+        fs::write(&config, CONFIG).with_context(|| format!("writing {}", config.display()))?;
         let mut process = Process::spawn(
             "ramboot serve",
             command(RAMBOOT)
                 .arg("serve")
                 .arg("--state")
                 .arg(store)
+                .arg("--config")
+                .arg(&config)
                 .args(["--interface", BRIDGE])
                 .args(args)
                 .env("NOTIFY_SOCKET", &address)
@@ -85,7 +90,7 @@ impl Manager {
             log.wait::<()>("a reason", Duration::ZERO, |_| None)
                 .context(e)
         })?;
-        Ok(Self { log, process })
+        Ok(Self { process })
     }
 
     /// SIGKILL.

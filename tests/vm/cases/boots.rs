@@ -28,10 +28,12 @@ pub(super) fn into_ram(case: &Case) -> Result<()> {
         !systems.split(' ').any(|system| remote.contains(&system)),
         "a network file system among {systems}"
     );
-    let lower = console.run("cat /sys/block/loop*/loop/backing_file")?;
+    let lower = console.run(
+        "for loop in $(cd /sys/block; ls -d loop*/loop); do head -c 4 /dev/${loop%/loop}; echo; done",
+    )?;
     ensure!(
-        lower.lines().count() == 1,
-        "one file should be behind a loop device, there are: {lower}"
+        lower == "hsqs",
+        "one loop device with a squashfs should be there: {lower:?}"
     );
     let disks = console.run("lsblk --noheadings --nodeps --output NAME,TYPE")?;
     ensure!(

@@ -1,12 +1,11 @@
 //! The manager dies.
 
-use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ramboot_wire::stage::{Stage, StageLine};
 
-use crate::case::{Case, stored_image};
+use crate::case::{Case, folder_size, stored_image};
 use crate::console::Console;
 use crate::image::{Digests, Image, parse, sum_of};
 use crate::lan::Lan;
@@ -102,12 +101,4 @@ fn number(line: &StageLine, key: &str) -> Result<u64> {
     value
         .parse()
         .with_context(|| format!("reading {key} in {line}"))
-}
-
-fn folder_size(folder: &std::path::Path) -> Result<u64> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
-        bytes += entry?.metadata()?.len();
-    }
-    Ok(bytes)
 }
