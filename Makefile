@@ -1,0 +1,74 @@
+# What there is to do; `make` alone lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+.PHONY: help demo test check image vm bench setup verify build install clean
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO ?= cargo
+IMAGE := target/images/debian.sqfs
+
+# VM tests make namespaces. Who is not root gets the right in a user namespace of his own.
+ROOTLIKE := $(shell [ "$$(id -u)" = 0 ] || echo unshare --user --map-root-user --net --mount)
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+demo: setup image ## boot one machine in QEMU, step by step, and kill the manager
+	@$(CARGO) test --locked --release --no-run --test vm
+	$(ROOTLIKE) $(CARGO) test --quiet --locked --release --test vm -- demo
+
+test: setup check verify image ## all of it: style, docs, unit tests, boots in QEMU
+	@mkdir -p target
+	status=0
+	{
+	    $(CARGO) test --locked --workspace --no-fail-fast || status=1
+	    RAMBOOT_VM=1 $(ROOTLIKE) $(CARGO) test --locked --test vm || status=1
+	    exit $$status
+	} 2>&1 | tee target/test.log || status=1
+	# One line for the sum of all. Cases that were only listed in the first run are those of the second.
+	awk -v status=$$status '/^test result: / { passed += $$4; failed += $$6 }
+	    END { if (status && !failed) failed = 1
+	          printf "test result: %s. %d passed; %d failed\n", failed ? "FAILED" : "ok", passed, failed
+	          exit (failed > 0) }' target/test.log
+
+check: setup ## format, lints and docs, warnings are errors
+	@$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+
+vm: setup image ## only the boots in QEMU; CASE=name for some of them
+	@RAMBOOT_VM=1 $(ROOTLIKE) $(CARGO) test --locked --test vm -- $(CASE)
+
+image: setup ## the Debian worker of demo and tests: target/images/debian.sqfs
+	@images/debian/build.sh $(IMAGE)
+
+bench: setup image ## numbers
+	@$(CARGO) bench --locked
+
+verify: setup ## the systemd unit
+	@$(CARGO) build --locked
+	folder=$$(mktemp -d)
+	trap 'rm -rf "$$folder"' EXIT
+	# systemd-analyze wants the program to be there.
+	sed "s|/usr/bin/ramboot|$$PWD/target/debug/ramboot|" packaging/ramboot.service >"$$folder/ramboot.service"
+	systemd-analyze verify --man=no "$$folder/ramboot.service"
+	echo "packaging/ramboot.service: ok"
+
+build: ## target/release/ramboot
+	@$(CARGO) build --locked --release
+
+install: build ## binary, unit and sample config below $(DESTDIR); PREFIX is /usr/local unless given
+	@install -D -m 755 target/release/ramboot "$(DESTDIR)$(PREFIX)/bin/ramboot"
+	install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system" "$(DESTDIR)/etc"
+	sed 's|/usr/bin/ramboot|$(PREFIX)/bin/ramboot|' packaging/ramboot.service \
+	    >"$(DESTDIR)$(PREFIX)/lib/systemd/system/ramboot.service"
+	[ -e "$(DESTDIR)/etc/ramboot.toml" ] || install -m 644 packaging/ramboot.toml "$(DESTDIR)/etc/ramboot.toml"
+
+setup: ## install with apt what is missing
+	@tests/setup.sh
+
+clean: ## what was built, images included
+	@$(CARGO) clean
