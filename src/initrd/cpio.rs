@@ -1,0 +1,181 @@
+//! A cpio archive as the kernel unpacks it ("newc", Documentation/driver-api/early-userspace/buffer-format.rst).
+//!
+//! The same entries give the same bytes: sorted by path, no time, no owner, inodes counted from 1.
+
+use std::collections::BTreeMap;
+
+const MODE_FOLDER: u32 = 0o040_755;
+const MODE_FILE: u32 = 0o100_644;
+const MODE_PROGRAM: u32 = 0o100_755;
+const MODE_CONSOLE: u32 = 0o020_600;
+const TRAILER: &str = "TRAILER!!!";
+/// The kernel's buffer for a name (PATH_MAX).
+const MAX_NAME_BYTES: usize = 4096;
+
+/// What stands at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Entry {
+    Folder,
+    File {
+        content: Vec<u8>,
+        mode: u32,
+    },
+    /// A character device: major and minor number.
+    Device(u32, u32),
+}
+
+/// Entries by path, without the leading slash.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Archive(BTreeMap<String, Entry>);
+
+/// Content that the format cannot hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CpioError {
+    /// 4 GiB and more.
+    #[error("{0} has {1} bytes; a file in an initramfs can have 4294967295")]
+    File(String, usize),
+    /// Longer than the kernel reads.
+    #[error("a path of {0} bytes; {MAX_NAME_BYTES} are possible in an initramfs")]
+    Name(usize),
+}
+
+impl Archive {
+    /// Adds a folder, and those above it.
+    pub fn folder(&mut self, path: &str) {
+        self.parents(path);
+        self.0.entry(path.to_owned()).or_insert(Entry::Folder);
+    }
+
+    /// Adds a file and the folders above it.
+    pub fn file(&mut self, path: &str, content: Vec<u8>) {
+        self.parents(path);
+        let mode = MODE_FILE;
+        self.0
+            .insert(path.to_owned(), Entry::File { content, mode });
+    }
+
+    /// Adds a file that can be executed, and the folders above it.
+    pub fn program(&mut self, path: &str, content: Vec<u8>) {
+        self.parents(path);
+        let mode = MODE_PROGRAM;
+        self.0
+            .insert(path.to_owned(), Entry::File { content, mode });
+    }
+
+    /// Adds a character device and the folders above it.
+    pub fn device(&mut self, path: &str, major: u32, minor: u32) {
+        self.parents(path);
+        self.0.insert(path.to_owned(), Entry::Device(major, minor));
+    }
+
+    fn parents(&mut self, path: &str) {
+        for (at, _) in path.match_indices('/') {
+            self.0.entry(path[..at].to_owned()).or_insert(Entry::Folder);
+        }
+    }
+
+    /// The archive's bytes. A folder stands before what is in it: its path is a prefix.
+    ///
+    /// # Errors
+    /// A path or file is too large for the format.
+    pub fn bytes(&self) -> Result<Vec<u8>, CpioError> {
+        let mut out = Vec::with_capacity(self.size());
+        for ((path, entry), inode) in self.0.iter().zip(1_u32..) {
+            match entry {
+                Entry::Folder => put(&mut out, inode, path, MODE_FOLDER, (0, 0), &[])?,
+                Entry::File { content, mode } => {
+                    put(&mut out, inode, path, *mode, (0, 0), content)?
+                }
+                Entry::Device(major, minor) => {
+                    put(&mut out, inode, path, MODE_CONSOLE, (*major, *minor), &[])?;
+                }
+            }
+        }
+        put(&mut out, 0, TRAILER, 0, (0, 0), &[])?;
+        Ok(out)
+    }
+
+    fn size(&self) -> usize {
+        let entry = |(path, entry): (&String, &Entry)| match entry {
+            Entry::File { content, .. } => 120 + path.len() + content.len(),
+            Entry::Folder | Entry::Device(..) => 120 + path.len(),
+        };
+        self.0.iter().map(entry).sum::<usize>() + 128
+    }
+}
+
+fn put(
+    out: &mut Vec<u8>,
+    inode: u32,
+    path: &str,
+    mode: u32,
+    device: (u32, u32),
+    content: &[u8],
+) -> Result<(), CpioError> {
+    let too_large = |_| CpioError::File(path.to_owned(), content.len());
+    let size = u32::try_from(content.len()).map_err(too_large)?;
+    let name_bytes = u32::try_from(path.len() + 1).unwrap_or(u32::MAX);
+    if path.len() >= MAX_NAME_BYTES {
+        return Err(CpioError::Name(path.len()));
+    }
+    let links = if mode == MODE_FOLDER { 2 } else { 1 };
+    let (major, minor) = device;
+    out.extend_from_slice(b"070701");
+    for field in [
+        inode, mode, 0, 0, links, 0, size, 0, 0, major, minor, name_bytes, 0,
+    ] {
+        out.extend_from_slice(format!("{field:08x}").as_bytes());
+    }
+    out.extend_from_slice(path.as_bytes());
+    out.push(0);
+    out.resize(out.len().next_multiple_of(4), 0);
+    out.extend_from_slice(content);
+    out.resize(out.len().next_multiple_of(4), 0);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_file_byte_by_byte() {
+        let mut archive = Archive::default();
+        archive.program("init", b"hello".to_vec());
+        let bytes = archive.bytes().expect("fits");
+        let want = "07070100000001000081ed000000000000000000000001000000000000000500000000000000000000000000000000000000050000000\
+                    0init\0\0hello\0\0\0\
+                    07070100000000000000000000000000000000000000010000000000000000000000000000000000000000000000000000000b0000000\
+                    0TRAILER!!!\0\0\0\0";
+        assert_eq!(String::from_utf8_lossy(&bytes), want);
+    }
+
+    #[test]
+    fn the_order_of_adding_does_not_matter() {
+        let mut a = Archive::default();
+        a.file("modules/kernel/a.ko", vec![1; 5]);
+        a.device("dev/console", 5, 1);
+        a.folder("proc");
+        let mut b = Archive::default();
+        b.folder("proc");
+        b.folder("modules");
+        b.device("dev/console", 5, 1);
+        b.file("modules/kernel/a.ko", vec![1; 5]);
+        let bytes = a.bytes().expect("fits");
+        assert_eq!(bytes, b.bytes().expect("fits"));
+        assert_eq!(bytes.len() % 4, 0);
+        let at = |name: &str| {
+            let text = String::from_utf8_lossy(&bytes);
+            text.find(&format!("{name}\0")).expect("there")
+        };
+        assert!(at("modules") < at("modules/kernel"));
+        assert!(at("modules/kernel") < at("modules/kernel/a.ko"));
+    }
+
+    #[test]
+    fn a_path_the_kernel_would_not_read_is_refused() {
+        let mut archive = Archive::default();
+        archive.file(&"a".repeat(4096), Vec::new());
+        assert_eq!(archive.bytes(), Err(CpioError::Name(4096)));
+    }
+}

@@ -1,0 +1,97 @@
+//! Which modules a machine may need before it has its image: what finds a wired network card and drives it.
+
+/// All drivers below these folders.
+const FOLDERS: [&str; 16] = [
+    "drivers/net/ethernet/",
+    "drivers/net/mdio/",
+    "drivers/net/pcs/",
+    "drivers/net/phy/",
+    "drivers/net/usb/",
+    // Boards: host bridges, and what their USB and Ethernet stand on. Few of these exist on PCs.
+    "drivers/clk/bcm/",
+    "drivers/pci/controller/",
+    "drivers/phy/broadcom/",
+    "drivers/pmdomain/bcm/",
+    "drivers/reset/",
+    "drivers/soc/bcm/",
+    "drivers/usb/chipidea/",
+    "drivers/usb/dwc2/",
+    "drivers/usb/dwc3/",
+    "drivers/usb/phy/",
+    "drivers/virtio/",
+];
+
+/// Single modules elsewhere, by the name of their file.
+const NAMES: [&str; 10] = [
+    "hv_netvsc",
+    "hv_vmbus",
+    "net_failover",
+    "of_mdio",
+    "pci-hyperv",
+    "rp1",
+    "rp1-pci",
+    "virtio_net",
+    "vmxnet3",
+    "xen-netfront",
+];
+
+/// Vendors' own drivers, which DKMS and packages put beside `kernel/`. The folder may hold graphics drivers of 60 MB, so
+/// that only names are taken.
+const VENDORS: [&str; 17] = [
+    "atlantic",
+    "bnxt_en",
+    "e1000e",
+    "i40e",
+    "iavf",
+    "ice",
+    "igb",
+    "igc",
+    "ixgbe",
+    "mlx5_core",
+    "r8101",
+    "r8125",
+    "r8126",
+    "r8127",
+    "r8152",
+    "r8168",
+    "tg3",
+];
+
+/// USB host controllers: `drivers/usb/host/` also holds adapters of the PCMCIA age.
+const USB_HOSTS: [&str; 4] = ["ehci", "ohci", "uhci", "xhci"];
+
+/// Wireless and telephone modems among the USB drivers: nothing boots over them.
+const USB_MODEMS: [&str; 10] = [
+    "cdc-phonet",
+    "cdc_mbim",
+    "hso",
+    "huawei_cdc_ncm",
+    "ipheth",
+    "kalmia",
+    "lg-vl600",
+    "qmi_wwan",
+    "rndis_wlan",
+    "sierra_net",
+];
+
+/// Devices that only a running system uses.
+const VIRTIO_OTHERS: [&str; 4] = ["virtio_balloon", "virtio_input", "virtio_mem", "virtio_rtc"];
+
+/// Whether the initramfs has this module, not counting what others need.
+pub(super) fn is_wanted(path: &str) -> bool {
+    let stem = stem(path);
+    let Some(inside) = path.strip_prefix("kernel/") else {
+        return VENDORS.contains(&stem);
+    };
+    if USB_MODEMS.contains(&stem) || VIRTIO_OTHERS.contains(&stem) {
+        return false;
+    }
+    let usb_host = inside.starts_with("drivers/usb/host/")
+        && USB_HOSTS.iter().any(|prefix| stem.starts_with(prefix));
+    usb_host || FOLDERS.iter().any(|folder| inside.starts_with(folder)) || NAMES.contains(&stem)
+}
+
+fn stem(path: &str) -> &str {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    file.split(".ko").next().unwrap_or(file)
+}
