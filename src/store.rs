@@ -159,7 +159,7 @@ impl Store {
                 bail!("{} is not a folder; images are kept in one", root.display())
             }
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(e).with_context(|| format!("opening the store {}", root.display()));
+                Err(e).with_context(|| format!("opening the store {}", root.display()))
             }
             _ => Ok(Self {
                 root,

@@ -82,7 +82,10 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    #[expect(clippy::single_range_in_vec_init, reason = "a list of one range is meant")]
+    #[expect(
+        clippy::single_range_in_vec_init,
+        reason = "a list of one range is meant"
+    )]
     fn ranges_of_rfc_9110() {
         let parts = |ranges: &[Range<u64>]| Wanted::Parts(ranges.to_vec());
         for (field, want) in [
