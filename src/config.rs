@@ -1,4 +1,4 @@
-//! The config file: what the user wrote ([`form`]) becomes what the manager runs on ([`Config`]), or an error that
+//! The config file: what the user wrote (`form`) becomes what the manager runs on ([`Config`]), or an error that
 //! names line, column and remedy.
 //!
 //! An unknown key, a value twice and a value that cannot work are errors here, not surprises at a machine's boot.
@@ -12,13 +12,15 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::Context as _;
-use ramboot_wire::paths::is_boot_name;
 use ramboot_wire::{Mac, Overlay};
 use toml::Spanned;
+
+use self::word::{cmdline, host, image_name, lease};
 
 use crate::cli::{DhcpMode, Pool};
 
 mod form;
+pub mod word;
 
 /// TCP port for kernel, initramfs and image, unless told otherwise.
 pub const DEFAULT_HTTP_PORT: u16 = 8067;
@@ -26,14 +28,8 @@ pub const DEFAULT_HTTP_PORT: u16 = 8067;
 /// A day: a worker keeps its address while the manager is away, so a short lease would only invite a second owner.
 pub const DEFAULT_LEASE_SECONDS: u32 = 24 * 60 * 60;
 
-/// Below a minute, T1 of RFC 2131 §4.4.5 comes round faster than some clients can renew.
-const MIN_LEASE_SECONDS: u32 = 60;
-
 /// Ten thousand `[[machine]]` tables fit; what is longer is not a config file.
 const MAX_FILE_BYTES: usize = 2 * 1024 * 1024;
-
-/// Leaves a third of the kernel command line to what ramboot itself must say there.
-const MAX_CMDLINE_BYTES: usize = 1_000;
 
 /// RFC 2132 allows more, but resolvers read three.
 const MAX_DNS: usize = 8;
@@ -190,25 +186,6 @@ impl Config {
     }
 }
 
-/// What would keep a text from arriving as it is on a kernel command line that iPXE writes; `None` if nothing would.
-///
-/// iPXE (`src/core/exec.c`) splits at blanks, expands `${…}`, takes a word that begins with `#` as a comment and the
-/// words `||`, `&&` and `;` as ends of a command; it has no quoting.
-#[must_use]
-pub fn cmdline_fault(text: &str) -> Option<String> {
-    if let Some(c) = text.chars().find(|c| !matches!(c, ' '..='~')) {
-        return Some(format!(
-            "{c:?} cannot stand on a kernel command line: use printable ASCII"
-        ));
-    }
-    if text.contains("${") {
-        return Some("\"${\" would be expanded by iPXE: leave it out".to_owned());
-    }
-    text.split_ascii_whitespace()
-        .find(|word| word.starts_with('#') || matches!(*word, "||" | "&&" | ";"))
-        .map(|word| format!("the word {word:?} would end the line in iPXE: leave it out"))
-}
-
 /// Turns the form into the checked values; knows the text, so that every error has a place.
 struct Door<'a> {
     text: &'a str,
@@ -323,64 +300,6 @@ impl Door<'_> {
 
 fn span<T>(value: &Option<Spanned<T>>) -> Option<Range<usize>> {
     value.as_ref().map(Spanned::span)
-}
-
-fn host(text: String) -> Result<Ipv4Addr, String> {
-    let address: Ipv4Addr = text
-        .parse()
-        .map_err(|_| format!("{text:?} is not an IPv4 address such as 10.0.0.1"))?;
-    if address.is_unspecified()
-        || address.is_loopback()
-        || address.is_multicast()
-        || address.is_broadcast()
-    {
-        Err(format!(
-            "{address} is not the address of a machine on a network"
-        ))
-    } else {
-        Ok(address)
-    }
-}
-
-fn lease(seconds: u32) -> Result<u32, String> {
-    if seconds < MIN_LEASE_SECONDS {
-        Err(format!(
-            "a lease of {seconds} s; at least {MIN_LEASE_SECONDS} are needed"
-        ))
-    } else {
-        Ok(seconds)
-    }
-}
-
-fn image_name(name: String) -> Result<String, String> {
-    if is_boot_name(&name) {
-        Ok(name)
-    } else {
-        Err(format!(
-            "{name:?} is not a name of an image: letters, digits, '.', '-', '_' and '+', at most 100"
-        ))
-    }
-}
-
-fn cmdline(text: String) -> Result<String, String> {
-    if text.len() > MAX_CMDLINE_BYTES {
-        return Err(format!(
-            "{} bytes of kernel parameters, {MAX_CMDLINE_BYTES} are possible",
-            text.len()
-        ));
-    }
-    if let Some(fault) = cmdline_fault(&text) {
-        return Err(fault);
-    }
-    // /init refuses a key that stands twice, so a machine would not boot with one of these.
-    match text.split_ascii_whitespace().find(|word| {
-        word.starts_with("ramboot.") || word.starts_with("BOOTIF=") || word.starts_with("initrd=")
-    }) {
-        None => Ok(text),
-        Some(word) => Err(format!(
-            "{word:?} is written by ramboot itself: use the keys hostname, overlay, deadline or debug"
-        )),
-    }
 }
 
 #[cfg(test)]

@@ -42,7 +42,6 @@ fn arrival(port: Port) -> Arrival {
         Port::BootServer => Ipv4Addr::new(10, 77, 0, 58),
     };
     Arrival {
-        interface: SERVER,
         port,
         source: SocketAddrV4::new(source, 68),
     }

@@ -43,7 +43,6 @@ struct Server {
 impl Server {
     fn receive(&mut self, bytes: &[u8], now: Duration) -> Option<Message> {
         let arrival = Arrival {
-            interface: SERVER,
             port: Port::Dhcp,
             source: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68),
         };

@@ -27,8 +27,6 @@ const ETHERNET: (u8, u8) = (1, 6);
 /// How a packet came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrival {
-    /// The manager's address on the interface it came in by.
-    pub interface: Ipv4Addr,
     /// Which of the two sockets it came to.
     pub port: Port,
     /// Who sent it.

@@ -184,11 +184,7 @@ pub async fn run(
                 continue;
             }
         };
-        let arrival = Arrival {
-            interface: policy.server,
-            port,
-            source,
-        };
+        let arrival = Arrival { port, source };
         Counters::add(&counters.asked);
         match parse(&buffer[..length], arrival) {
             Err(why) => malformed(&why, &source, &policy, counters),

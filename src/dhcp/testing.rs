@@ -130,7 +130,6 @@ impl Client {
 
 pub(super) fn arrival(port: Port) -> Arrival {
     Arrival {
-        interface: SERVER,
         port,
         source: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68),
     }
