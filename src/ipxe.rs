@@ -77,12 +77,12 @@ pub fn boot(
     Ok(format!(
         "#!ipxe
 echo ramboot: {mac} boots image {image}
-imgfree
+imgfree ||
 kernel --name {kernel} {kernel_url} initrd={initrd} {cmdline} || goto failed
 initrd --name {initrd} {initrd_url} || goto failed
 boot || goto failed
 :failed
-imgfree
+imgfree ||
 echo ramboot: kernel or initramfs could not be fetched from {base} or not be started; next try in {PAUSE_SECONDS} s
 {again}",
         image = args.image.short(),
@@ -104,13 +104,15 @@ echo ramboot: next question in {WAIT_SECONDS} s
     )
 }
 
-/// Fetches the script again, for ever. `--replace` keeps old scripts from staying in memory. DHCP is asked between
-/// tries, because a manager that is away may come back under another address; `${filename}` is what it says.
+/// Fetches the script again, for ever. A command that fails ends a script unless `||` follows, and then the firmware
+/// goes on to the disk; `sleep` fails when somebody presses Ctrl-C. `--replace` keeps old scripts from staying in
+/// memory. DHCP is asked between tries, because a manager that is away may come back under another address;
+/// `${filename}` is what it says.
 fn ask_again(base: &Base, mac: Mac, seconds: u32) -> String {
     let script = format!("{base}{}", Resource::Script(mac).path());
     format!(
         ":again
-sleep {seconds}
+sleep {seconds} ||
 chain --replace --autofree {script} ||
 echo ramboot: {base} does not answer; asking DHCP again, next try in {seconds} s
 dhcp ||
@@ -165,15 +167,15 @@ mod tests {
             format!(
                 "#!ipxe
 echo ramboot: 52:54:00:12:34:56 boots image 070707070707
-imgfree
+imgfree ||
 kernel --name vmlinuz http://10.0.0.1:8067/images/{id}/boot/vmlinuz initrd=initrd.img ramboot.image={id} ramboot.size=1000 ramboot.url=http://10.0.0.1:8067 ramboot.hostname=node-1 BOOTIF=01-52-54-00-12-34-56 console=ttyS0 || goto failed
 initrd --name initrd.img http://10.0.0.1:8067/images/{id}/boot/initrd.img || goto failed
 boot || goto failed
 :failed
-imgfree
+imgfree ||
 echo ramboot: kernel or initramfs could not be fetched from http://10.0.0.1:8067 or not be started; next try in 5 s
 :again
-sleep 5
+sleep 5 ||
 chain --replace --autofree http://10.0.0.1:8067/ipxe/52-54-00-12-34-56 ||
 echo ramboot: http://10.0.0.1:8067 does not answer; asking DHCP again, next try in 5 s
 dhcp ||
@@ -197,7 +199,7 @@ echo ramboot: 52:54:00:12:34:56 has nothing to boot yet
 echo ramboot: no image is published: run \"ramboot publish IMAGE\" on the manager
 echo ramboot: next question in 10 s
 :again
-sleep 10
+sleep 10 ||
 chain --replace --autofree http://10.0.0.1:8067/ipxe/52-54-00-12-34-56 ||
 echo ramboot: http://10.0.0.1:8067 does not answer; asking DHCP again, next try in 10 s
 dhcp ||
