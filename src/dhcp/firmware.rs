@@ -34,10 +34,10 @@ pub enum Firmware {
     /// and runs it in real mode: `undionly.kpxe`, an iPXE that uses the ROM's own driver. Not seen on a real ROM
     /// here; the form is that of RFC 4578 and of SeaBIOS PCs' vendor ROMs (Intel Boot Agent).
     BiosPxe,
-    /// iPXE that can HTTP, in a ROM or chained. Seen: QEMU's virtio-net and e1000 ROMs and undionly.kpxe, all
-    /// 1.0.0+git-20190125 (Debian 12): option 60 is the same as a BIOS ROM's, option 77 is the bare word `iPXE` (not
-    /// the form of RFC 3004), option 175 lists features. On port 4011 option 60 is cut to `PXEClient`. Takes a URL
-    /// as boot file.
+    /// iPXE that can HTTP, in a ROM or chained. Seen: QEMU's virtio-net and e1000 ROMs, its efi-virtio ROM under OVMF
+    /// (option 93 = 7) and undionly.kpxe, all 1.0.0+git-20190125 (Debian 12): option 60 is the same as a plain ROM's,
+    /// option 77 is the bare word `iPXE` (not the form of RFC 3004), option 175 lists features; undionly sets
+    /// BROADCAST. On port 4011 option 60 is cut to `PXEClient`. Takes a URL as boot file, whatever the architecture.
     Ipxe,
     /// iPXE built without HTTP, by its own list of features (some NIC vendors' ROMs). It does what a plain ROM does,
     /// so it gets the same: an iPXE that can.
