@@ -3,6 +3,8 @@
 //!
 //! There is no renewal: the address is set without a lifetime, because it must outlive every server.
 
+mod sift;
+
 use std::io;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -213,7 +215,8 @@ impl Client {
         if packet.get(2) != Some(&6) || packet.get(236..240) != Some(&MAGIC) {
             return Err(Why::NotForUs);
         }
-        let message = Message::decode(&mut Decoder::new(packet)).map_err(|_| Why::NotForUs)?;
+        let packet = sift::sift(packet).ok_or(Why::NotForUs)?;
+        let message = Message::decode(&mut Decoder::new(&packet)).map_err(|_| Why::NotForUs)?;
         if message.opcode() != Opcode::BootReply || message.chaddr() != self.identity.mac.0 {
             return Err(Why::NotForUs);
         }

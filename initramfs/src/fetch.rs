@@ -88,6 +88,7 @@ pub fn fetch(
             chunks: Chunks::new(list.count()),
             counts: Counts::default(),
             good: 0,
+            well: None,
             waiting: Vec::new(),
             failed: None,
         }),
@@ -135,6 +136,8 @@ struct Table {
     counts: Counts,
     /// Verified bytes.
     good: u64,
+    /// The base that last sent a good chunk, and when.
+    well: Option<(usize, Instant)>,
     /// One entry for each stream that waits after a failure.
     waiting: Vec<Waiting>,
     failed: Option<anyhow::Error>,
@@ -143,9 +146,27 @@ struct Table {
 #[derive(Clone)]
 struct Waiting {
     stream: thread::ThreadId,
+    /// What failed, and why.
     base: usize,
     why: String,
+    /// What will be tried, and when.
+    next: usize,
+    since: Instant,
     until: Instant,
+}
+
+impl Waiting {
+    fn new(base: usize, next: usize, why: String, wait: Duration) -> Self {
+        let since = clock::now();
+        Self {
+            stream: thread::current().id(),
+            base,
+            why,
+            next,
+            since,
+            until: since + wait,
+        }
+    }
 }
 
 /// How a run ended early.
@@ -187,8 +208,9 @@ impl Job<'_> {
             } else {
                 Duration::ZERO
             };
-            self.release_and_wait(run, base, why, wait);
-            base = (base + 1) % self.bases.len().max(1);
+            let next = (base + 1) % self.bases.len().max(1);
+            self.release_and_wait(run, Waiting::new(base, next, why, wait));
+            base = next;
         }
     }
 
@@ -254,6 +276,10 @@ impl Job<'_> {
             let mut table = self.lock();
             table.chunks.done(index);
             table.good += len as u64;
+            table.well = Some((base, clock::now()));
+            if !table.waiting.is_empty() {
+                self.changed.notify_all();
+            }
         }
         self.changed.notify_all();
         *slot = Some(connection);
@@ -274,22 +300,26 @@ impl Job<'_> {
         (self.tell)(Event::Bad(format!("{}: {bad}", self.name(base))));
     }
 
-    fn release_and_wait(&self, run: Run, base: usize, why: String, wait: Duration) {
-        let until = clock::now() + wait;
-        let stream = thread::current().id();
+    /// Waits out the back-off, or until another stream finds that the base to try next is well.
+    fn release_and_wait(&self, run: Run, waiting: Waiting) {
+        let Waiting {
+            stream,
+            next,
+            since,
+            until,
+            ..
+        } = waiting;
         let mut table = self.lock();
         table.chunks.release(run);
         table.counts.retries += 1;
-        table.waiting.push(Waiting {
-            stream,
-            base,
-            why,
-            until,
-        });
+        table.waiting.push(waiting);
         self.changed.notify_all();
         loop {
             let left = until.saturating_duration_since(clock::now());
-            if left.is_zero() || table.failed.is_some() {
+            let well = table
+                .well
+                .is_some_and(|(base, at)| base == next && at > since);
+            if left.is_zero() || well || table.failed.is_some() {
                 break;
             }
             table = self.wait(table, left);
@@ -320,7 +350,7 @@ impl Job<'_> {
                 continue;
             }
             let here = table.good;
-            let waiting = table.waiting.iter().max_by_key(|w| w.until).cloned();
+            let waiting = table.waiting.iter().min_by_key(|w| w.until).cloned();
             drop(table);
             let done = format!(
                 "{} % ({} of {} MB)",

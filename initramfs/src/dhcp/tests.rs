@@ -163,7 +163,7 @@ fn a_failed_send_changes_nothing_but_the_time() {
     assert_eq!(client.poll_at(), Some(now + AFTER_ERROR));
     assert_eq!(
         client.process(now, &bytes(&reply(MessageType::Offer))),
-        Outcome::Ignored(Why::OtherExchange(XID)),
+        Outcome::Ignored(Why::Unexpected),
         "nothing was asked, so nothing is an answer"
     );
 }
