@@ -1,0 +1,208 @@
+//! The fetch against servers that fail, stall and lie. Whatever they do, the file becomes the image and nothing else
+//! ever stands in it; what it costs is predicted.
+#![expect(clippy::disallowed_methods, reason = "a shell's test: waits for it")]
+
+mod common;
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{FAULTS, Fault, Image, PACE, serve};
+use proptest::prelude::*;
+use ramboot_init::chunks::fetch_list;
+use ramboot_init::console::Event;
+use ramboot_init::fetch::{Counts, STREAMS, fetch};
+use ramboot_wire::{Base, CHUNK_BYTES};
+
+const SIZE: usize = 40 * 262_144 + 777;
+
+/// An unlinked file, so that no test has to clean up.
+fn file() -> File {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let path = std::env::temp_dir().join(format!("ramboot-fetch-{}-{number}", std::process::id()));
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&path)
+        .expect("a file");
+    fs::remove_file(&path).expect("unlink");
+    file
+}
+
+/// Fetches and compares; gives the costs and what was told.
+fn run(image: &Image, bases: &[Base]) -> (Counts, Vec<Event>) {
+    let file = file();
+    let told = Mutex::new(Vec::new());
+    let tell = |event| told.lock().expect("lock").push(event);
+    let counts =
+        fetch(&image.chunks(), bases, &file, PACE, &tell).expect("a server cannot fail it");
+    let mut bytes = vec![0; image.bytes.len()];
+    file.read_exact_at(&mut bytes, 0).expect("read");
+    assert!(bytes == image.bytes, "the file is not the image");
+    (counts, told.into_inner().expect("lock"))
+}
+
+#[test]
+fn an_honest_server_costs_nothing_extra() {
+    let image = Image::new(SIZE);
+    let (base, _) = serve(&image, &[]);
+    let (counts, _) = run(&image, &[base]);
+    let bytes = SIZE as u64;
+    assert_eq!(
+        counts,
+        Counts {
+            bytes,
+            retries: 0,
+            bad: 0
+        }
+    );
+}
+
+#[test]
+fn every_fault_costs_one_retry_and_at_most_one_chunk() {
+    let image = Image::new(SIZE);
+    for fault in FAULTS {
+        let (base, left) = serve(&image, &[fault; 3]);
+        let (counts, _) = run(&image, &[base]);
+        assert!(left.lock().expect("lock").is_empty(), "{fault:?} was met");
+        assert_eq!(counts.retries, 3, "{fault:?}");
+        assert_eq!(
+            counts.bad,
+            if fault == Fault::Flip { 3 } else { 0 },
+            "{fault:?}"
+        );
+        let extra = counts.bytes - SIZE as u64;
+        assert!(extra <= 3 * CHUNK_BYTES, "{fault:?}: {extra} bytes extra");
+    }
+}
+
+#[test]
+fn a_base_that_always_lies_is_left_for_another_and_named() {
+    let image = Image::new(SIZE);
+    let (liar, _) = serve(&image, &[Fault::Flip; 1000]);
+    let (honest, _) = serve(&image, &[]);
+    let (counts, told) = run(&image, &[liar.clone(), honest]);
+    assert_eq!(
+        counts.bad, STREAMS as u64,
+        "one bad chunk a stream, then never again"
+    );
+    for event in told {
+        if let Event::Bad(text) = event {
+            assert!(text.starts_with(&format!("{liar}: chunk ")), "{text}");
+            assert!(text.contains(" of 41: digest "), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_bad_chunk_never_stands_in_the_file() {
+    let image = Image::new(262_145);
+    let (base, faults) = serve(&image, &[Fault::Flip; 100_000]);
+    let file = file();
+    let other = file.try_clone().expect("handle");
+    let told = Mutex::new(0);
+    let list = image.chunks();
+    let tell = |event| {
+        if matches!(event, Event::Bad(_)) {
+            *told.lock().expect("lock") += 1;
+        }
+    };
+    thread::scope(|scope| {
+        let fetching = scope.spawn(|| fetch(&list, &[base], &file, PACE, &tell));
+        let until = Instant::now() + Duration::from_secs(20);
+        while *told.lock().expect("lock") < 10 {
+            assert!(Instant::now() < until, "bad chunks are told");
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(
+            other.metadata().expect("stat").len(),
+            0,
+            "nothing was written"
+        );
+        faults.lock().expect("lock").clear();
+        fetching.join().expect("joins").expect("ends well");
+    });
+    let mut bytes = vec![0; image.bytes.len()];
+    other.read_exact_at(&mut bytes, 0).expect("read");
+    assert!(bytes == image.bytes);
+}
+
+#[test]
+fn waiting_is_visible_and_ends_when_the_server_is_back() {
+    let image = Image::new(SIZE);
+    let dead: Base = "http://127.0.0.1:1".parse().expect("base");
+    let (late, faults) = serve(&image, &[Fault::Status(503); 40]);
+    let (_, told) = run(&image, &[dead.clone(), late]);
+    assert!(faults.lock().expect("lock").is_empty());
+    let waits = |event: &Event| matches!(event, Event::Progress(text) if text.starts_with("fetch waits for http://127.0.0.1:"));
+    assert!(told.iter().any(waits), "{told:?}");
+}
+
+#[test]
+fn a_file_that_cannot_be_written_ends_the_fetch() {
+    let image = Image::new(SIZE);
+    let (base, _) = serve(&image, &[]);
+    let readonly = File::open("/proc/self/exe").expect("open");
+    let error =
+        fetch(&image.chunks(), &[base], &readonly, PACE, &|_| {}).expect_err("cannot write");
+    let text = format!("{error:#}");
+    assert!(
+        text.starts_with("writing chunk ") && text.contains("of 41: "),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_chunk_list_that_does_not_prove_is_asked_of_another_base() {
+    let (image, foreign) = (Image::new(SIZE), Image::new(SIZE + 9));
+    let size = SIZE as u64;
+    for fault in FAULTS
+        .into_iter()
+        .filter(|f| !matches!(f, Fault::WrongRange | Fault::IgnoreRange))
+    {
+        let (liar, _) = serve(&image, &[fault]);
+        let (honest, _) = serve(&image, &[]);
+        let (list, retries) =
+            fetch_list(image.id, size, &[liar, honest], PACE, &|_| {}).expect("some base has it");
+        assert_eq!((list, retries), (image.chunks(), 1), "{fault:?}");
+    }
+    let (other, _) = serve(&foreign, &[]);
+    let (late, _) = serve(&image, &[Fault::Status(404)]);
+    let told = Mutex::new(Vec::new());
+    let tell = |event| told.lock().expect("lock").push(event);
+    let (list, retries) =
+        fetch_list(image.id, size, &[other, late], PACE, &tell).expect("some base has it");
+    assert_eq!((list, retries), (image.chunks(), 3));
+    let told = told.into_inner().expect("lock");
+    assert!(
+        matches!(told.as_slice(), [Event::Progress(text)] if text.contains("status 404")),
+        "{told:?}"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// Any mixture (of the quick ones): one retry and at most one chunk a fault.
+    #[test]
+    fn whatever_servers_do(
+        first in prop::collection::vec(prop::sample::select(&FAULTS[..12]), 0..6),
+        second in prop::collection::vec(prop::sample::select(&FAULTS[..12]), 0..6),
+        size in 262_145_usize..3_000_000,
+    ) {
+        let image = Image::new(size);
+        let (a, left_a) = serve(&image, &first);
+        let (b, left_b) = serve(&image, &second);
+        let (counts, _) = run(&image, &[a, b]);
+        let left = left_a.lock().expect("lock").len() + left_b.lock().expect("lock").len();
+        let met = (first.len() + second.len() - left) as u64;
+        prop_assert_eq!(counts.retries, met);
+        prop_assert!(counts.bytes - size as u64 <= met * CHUNK_BYTES);
+    }
+}
