@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use ramboot_wire::stage::StageLine;
+use ramboot_wire::stage::{Stage, StageLine};
 
 use crate::case::Case;
 use crate::image::{Image, parse, sum_of};
@@ -92,10 +92,14 @@ fn run(screen: &mut Screen) -> Result<()> {
             screen.record("firmware to kernel", line.at);
         }
         if let Some(stage) = StageLine::parse(&line.text) {
+            if let (Stage::Early, Some(kernel)) = (stage.stage, kernel) {
+                let kernel_to_init = line.at.saturating_sub(Duration::from_millis(stage.ms));
+                screen.record("kernel to /init", kernel_to_init.saturating_sub(kernel));
+            }
             if handover.is_none() {
                 screen.stage(line, &stage);
             }
-            if stage.stage == ramboot_wire::stage::Stage::Handover {
+            if stage.stage == Stage::Handover {
                 handover = Some(line.at);
             }
         } else {
@@ -116,7 +120,8 @@ fn run(screen: &mut Screen) -> Result<()> {
     screen.step("The worker works on");
     for command in ["uname -sr", "findmnt -no FSTYPE,SOURCE /", "uptime -p"] {
         let printed = worker.console.run(command)?;
-        screen.say(&format!("$ {command}\n      {printed}"));
+        screen.say(&format!("$ {command}"));
+        printed.lines().for_each(|line| screen.more(line));
     }
     worker.console.run("echo 3 >/proc/sys/vm/drop_caches")?;
     let expected = image.digests(case.dir(), &UNTOUCHED)?;
@@ -164,6 +169,11 @@ impl Screen {
         self.clear();
         let at = format!("{:7.1} s", self.since.elapsed().as_secs_f64());
         println!("{}  {text}", self.paint("2", &at));
+    }
+
+    /// More of it.
+    fn more(&self, text: &str) {
+        println!("           {text}");
     }
 
     /// A stage of the boot is done.

@@ -74,7 +74,7 @@ impl Lan {
         // unshare keeps the pid; the shell waits until its end of the cable is there, then becomes dnsmasq.
         let script = format!(
             "echo unshared; read -r go; ip link set lo up; ip address add {NEIGHBOUR}/24 dev port1; ip link set port1 up; \
-             exec dnsmasq --keep-in-foreground --user=root --conf-file=/dev/null --port=0 --interface=port1 \
+             exec dnsmasq --no-daemon --conf-file=/dev/null --port=0 --interface=port1 \
              --bind-interfaces --dhcp-authoritative --dhcp-range={NEIGHBOUR_RANGE} --dhcp-leasefile=dnsmasq.leases \
              --pid-file= --log-dhcp --log-facility=-"
         );
