@@ -35,8 +35,9 @@ mmdebstrap --quiet --variant=minbase --include="$packages" --format=tar \
     --customize-hook="tar -C '$here/rootfs' -c --owner=0 --group=0 --mode=u=rwX,go=rX . | tar -C \"\$1\" -x --no-overwrite-dir" \
     --customize-hook=': >"$1"/etc/machine-id' \
     "$suite" - ${MIRROR:+"$MIRROR"} |
-    mksquashfs - "$out.tmp" -tar -root-mode 0755 -quiet -no-progress -comp zstd -Xcompression-level 15 -b 256K
+    mksquashfs - "$out.tmp" -tar -root-mode 0755 -root-uid 0 -root-gid 0 \
+        -quiet -no-progress -comp zstd -Xcompression-level 15 -b 256K
 
 mv "$out.tmp" "$out"
 echo "$recipe" >"$out.recipe"
-echo "$out: $(($(stat -c %s "$out") / 1000000)) MB"
+echo "$out: $((($(stat -c %s "$out") + 500000) / 1000000)) MB"

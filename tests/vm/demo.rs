@@ -64,7 +64,7 @@ fn run(screen: &mut Screen) -> Result<()> {
     let image = Image::debian()?;
     screen.say(&format!(
         "target/images/debian.sqfs, {} MB",
-        image.size()? / 1_000_000
+        (image.size()? + 500_000) / 1_000_000
     ));
 
     screen.step("Publish it: checked, digested, kernel and initramfs made");
