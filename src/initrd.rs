@@ -37,6 +37,9 @@ pub trait Files: Sync {
     /// It is there, and cannot be read.
     fn module(&self, path: &str) -> anyhow::Result<Option<Vec<u8>>>;
 
+    /// Bytes of the file at `path` inside `/lib/firmware`, if there is one.
+    fn firmware_size(&self, path: &str) -> Option<u64>;
+
     /// The file at `path` inside `/lib/firmware`.
     ///
     /// # Errors
@@ -133,25 +136,23 @@ type Found = BTreeMap<String, Vec<u8>>;
 
 /// Firmware that is there, the smallest first until the limit: so the most cards work.
 fn firmware(wanted: &BTreeSet<String>, files: &impl Files) -> anyhow::Result<(Found, Vec<String>)> {
-    let mut found = Vec::new();
+    let mut there = Vec::new();
     for name in wanted {
         // The kernel looks for these endings by itself (CONFIG_FW_LOADER_COMPRESS).
-        for ending in ["", ".zst", ".xz"] {
-            let path = format!("{name}{ending}");
-            if let Some(content) = files.firmware(&path)? {
-                found.push((content.len(), path, content));
-                break;
-            }
-        }
+        let paths = ["", ".zst", ".xz"].map(|ending| format!("{name}{ending}"));
+        let found = paths
+            .into_iter()
+            .find_map(|path| files.firmware_size(&path).map(|size| (size, path)));
+        there.extend(found);
     }
-    found.sort();
-    let (mut taken, mut left_out, mut total) = (Found::new(), Vec::new(), 0);
-    for (size, path, content) in found {
-        total += size as u64;
-        if total <= MAX_FIRMWARE_BYTES {
-            taken.insert(path, content);
-        } else {
+    there.sort();
+    let (mut taken, mut left_out, mut total) = (Found::new(), Vec::new(), 0_u64);
+    for (size, path) in there {
+        total = total.saturating_add(size);
+        if total > MAX_FIRMWARE_BYTES {
             left_out.push(path);
+        } else if let Some(content) = files.firmware(&path)? {
+            taken.insert(path, content);
         }
     }
     Ok((taken, left_out))

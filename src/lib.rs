@@ -26,6 +26,7 @@ pub mod ipxe;
 pub mod kmod;
 pub mod machine;
 pub mod port;
+pub mod publish;
 pub mod serve;
 pub mod squashfs;
 pub mod store;

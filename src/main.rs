@@ -5,14 +5,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ramboot::cli::{Cli, Command};
-use ramboot::serve;
+use ramboot::{publish, serve};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr(&cli.log);
     let result = match &cli.command {
-        Command::Publish(_) => Err(anyhow::anyhow!("not yet")),
+        Command::Publish(args) => publish::run(args),
         Command::Serve(args) => serve::run(args),
     };
     match result {
@@ -29,12 +29,12 @@ fn log_to_stderr(filter: &EnvFilter) {
     let log = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_target(false)
-        .with_ansi(terminal);
-    let filter = filter.clone();
-    // The journal has its own clock; a terminal or a file has none.
-    if rustix::process::getppid().is_some_and(rustix::process::Pid::is_init) && !terminal {
-        log.without_time().with_env_filter(filter).init();
+        .with_ansi(terminal)
+        .with_env_filter(filter.clone());
+    // A child of PID 1 that has no terminal writes to the journal, which has its own clock.
+    if !terminal && rustix::process::getppid().is_some_and(rustix::process::Pid::is_init) {
+        log.without_time().init();
     } else {
-        log.with_env_filter(filter).init();
+        log.init();
     }
 }

@@ -16,6 +16,10 @@ impl Files for Fake {
         Ok(self.modules.get(path).cloned())
     }
 
+    fn firmware_size(&self, path: &str) -> Option<u64> {
+        self.firmware.get(path).map(|content| content.len() as u64)
+    }
+
     fn firmware(&self, path: &str) -> anyhow::Result<Option<Vec<u8>>> {
         Ok(self.firmware.get(path).cloned())
     }

@@ -1,0 +1,88 @@
+//! What a person sees while an image is published: a bar on a terminal, a line now and then in a log. On stderr.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: tells a person how time passes"
+)]
+
+use std::io::{IsTerminal, stderr};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+const BETWEEN_LINES: Duration = Duration::from_secs(3);
+
+/// Progress through a known number of bytes, then through steps without one.
+#[derive(Debug)]
+pub(super) struct Progress {
+    total: u64,
+    bar: Option<ProgressBar>,
+    said: Instant,
+}
+
+impl Progress {
+    /// Begins to read `total` bytes.
+    #[must_use]
+    pub(super) fn reading(total: u64) -> Self {
+        let bar = stderr().is_terminal().then(|| {
+            let style =
+                ProgressStyle::with_template("reading {bar:30} {percent:>3} %  {bytes_per_sec}");
+            let bar = ProgressBar::new(total);
+            match style {
+                Ok(style) => bar.with_style(style),
+                Err(_) => bar,
+            }
+        });
+        Self {
+            total,
+            bar,
+            said: Instant::now(),
+        }
+    }
+
+    /// So many bytes are done.
+    pub(super) fn at(&mut self, done: u64) {
+        match &self.bar {
+            Some(bar) => bar.set_position(done),
+            None if self.said.elapsed() >= BETWEEN_LINES => {
+                self.said = Instant::now();
+                eprintln!("reading {} %", percent(done, self.total));
+            }
+            None => {}
+        }
+    }
+
+    /// What goes on now will take seconds.
+    pub(super) fn step(&mut self, what: &str) {
+        match &self.bar {
+            Some(bar) => {
+                if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+                    bar.set_style(style);
+                }
+                bar.reset_elapsed();
+                bar.set_message(what.to_owned());
+                bar.enable_steady_tick(Duration::from_millis(200));
+            }
+            None => eprintln!("{what}"),
+        }
+    }
+
+    /// Something to know, though it goes on.
+    pub(super) fn note(&self, what: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(format!("note: {what}")),
+            None => eprintln!("note: {what}"),
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn percent(done: u64, total: u64) -> u64 {
+    done.saturating_mul(100) / total.max(1)
+}

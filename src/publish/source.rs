@@ -1,0 +1,190 @@
+//! Where a kernel and its modules come from: the image, or files beside it. A shell: it finds and reads, [`kernel`] decides.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+
+use super::kernel::{self, Choice, NoKernel};
+use crate::initrd::Files;
+use crate::kmod::index::{Index, MAX_INDEX_BYTES, Texts};
+use crate::squashfs::tree::Tree;
+
+/// Debian's amd64 kernel has 8 MB, its arm64 one 33 MB, one with everything built in 60 MB.
+const MAX_KERNEL_BYTES: u64 = 256 * 1024 * 1024;
+/// Packed or not; see also what a module may have unpacked.
+const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// Where distributions keep modules. /lib is a link to usr/lib in most, and need not be there.
+const MODULE_FOLDERS: [&str; 2] = ["/lib/modules", "/usr/lib/modules"];
+const FIRMWARE_FOLDERS: [&str; 2] = ["/lib/firmware", "/usr/lib/firmware"];
+
+/// A kernel, and where its modules are.
+pub(super) struct Source<'a> {
+    pub(super) version: String,
+    pub(super) kernel: Vec<u8>,
+    /// Where the kernel was: for messages.
+    pub(super) path: String,
+    modules: Modules,
+    tree: &'a Tree,
+}
+
+enum Modules {
+    Image(String),
+    Folder(PathBuf),
+}
+
+impl<'a> Source<'a> {
+    /// The newest kernel in the image.
+    pub(super) fn in_image(tree: &'a Tree) -> anyhow::Result<Self> {
+        let folder = MODULE_FOLDERS
+            .into_iter()
+            .find(|folder| !tree.list(folder).is_empty())
+            .unwrap_or(MODULE_FOLDERS[0]);
+        let versions: Vec<(String, bool)> = tree
+            .list(folder)
+            .into_iter()
+            .filter(|v| tree.size(&format!("{folder}/{v}/modules.dep")).is_some())
+            .map(|v| {
+                let beside = tree.size(&format!("{folder}/{v}/vmlinuz")).is_some();
+                (v, beside)
+            })
+            .collect();
+        // A link in /boot that leads nowhere is no kernel.
+        let boot: Vec<String> = tree
+            .list("/boot")
+            .into_iter()
+            .filter(|name| tree.size(&format!("/boot/{name}")).is_some())
+            .collect();
+        let Choice { path, version } = kernel::choose(&boot, folder, &versions)?;
+        let kernel = tree.read(&path, MAX_KERNEL_BYTES)?;
+        Ok(Self {
+            kernel: kernel.ok_or(NoKernel::Missing)?,
+            modules: Modules::Image(format!("{folder}/{version}")),
+            path: format!("{path} in the image"),
+            version,
+            tree,
+        })
+    }
+
+    /// A kernel that was named, with its folder of modules. Firmware still comes from the image.
+    pub(super) fn beside(tree: &'a Tree, kernel: &Path, folder: &Path) -> anyhow::Result<Self> {
+        let content = read_file(kernel, MAX_KERNEL_BYTES)?
+            .with_context(|| format!("--kernel {} is not there", kernel.display()))?;
+        let folder = module_folder(folder)?;
+        let version = folder.file_name().and_then(|name| name.to_str());
+        let version = version.with_context(|| {
+            format!(
+                "--modules {}: the folder's name is to be the kernel's version",
+                folder.display()
+            )
+        })?;
+        Ok(Self {
+            version: version.to_owned(),
+            kernel: content,
+            path: kernel.display().to_string(),
+            modules: Modules::Folder(folder),
+            tree,
+        })
+    }
+
+    /// What depmod wrote beside the modules.
+    pub(super) fn index(&self) -> anyhow::Result<Index> {
+        let text = |name: &str| -> anyhow::Result<String> {
+            let content = self.read(name, MAX_INDEX_BYTES)?.unwrap_or_default();
+            String::from_utf8(content).with_context(|| format!("reading {name}"))
+        };
+        let (dep, builtin) = (text("modules.dep")?, text("modules.builtin")?);
+        let (softdep, alias) = (text("modules.softdep")?, text("modules.alias")?);
+        let texts = Texts {
+            dep: &dep,
+            builtin: &builtin,
+            softdep: &softdep,
+            alias: &alias,
+        };
+        Ok(Index::parse(&texts)?)
+    }
+
+    fn read(&self, path: &str, limit: u64) -> anyhow::Result<Option<Vec<u8>>> {
+        match &self.modules {
+            Modules::Image(folder) => Ok(self.tree.read(&format!("{folder}/{path}"), limit)?),
+            Modules::Folder(folder) => read_file(&folder.join(path), limit),
+        }
+    }
+}
+
+impl Files for Source<'_> {
+    fn module(&self, path: &str) -> anyhow::Result<Option<Vec<u8>>> {
+        self.read(path, MAX_FILE_BYTES)
+    }
+
+    fn firmware_size(&self, path: &str) -> Option<u64> {
+        FIRMWARE_FOLDERS
+            .into_iter()
+            .find_map(|folder| self.tree.size(&format!("{folder}/{path}")))
+    }
+
+    fn firmware(&self, path: &str) -> anyhow::Result<Option<Vec<u8>>> {
+        for folder in FIRMWARE_FOLDERS {
+            if let Some(content) = self
+                .tree
+                .read(&format!("{folder}/{path}"), MAX_FILE_BYTES)?
+            {
+                return Ok(Some(content));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// `/lib/modules/VERSION`, also when /lib/modules was given and holds one version only.
+fn module_folder(given: &Path) -> anyhow::Result<PathBuf> {
+    let reading = || format!("reading --modules {}", given.display());
+    let folder = given.canonicalize().with_context(reading)?;
+    if folder.join("modules.dep").is_file() {
+        return Ok(folder);
+    }
+    let mut versions = Vec::new();
+    for entry in std::fs::read_dir(&folder).with_context(reading)? {
+        let path = entry.with_context(reading)?.path();
+        if path.join("modules.dep").is_file() {
+            versions.push(path);
+        }
+    }
+    match versions.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => bail!(
+            "--modules {}: there is no modules.dep; the folder /lib/modules/VERSION is wanted, after depmod",
+            given.display()
+        ),
+        several => bail!(
+            "--modules {}: there are {} versions; name the folder of one",
+            given.display(),
+            several.len()
+        ),
+    }
+}
+
+fn read_file(path: &Path, limit: u64) -> anyhow::Result<Option<Vec<u8>>> {
+    let reading = || format!("reading {}", path.display());
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e).with_context(reading),
+    };
+    ensure!(
+        file.metadata().with_context(reading)?.is_file(),
+        "{} is not a plain file",
+        path.display()
+    );
+    let mut content = Vec::new();
+    file.take(limit + 1)
+        .read_to_end(&mut content)
+        .with_context(reading)?;
+    ensure!(
+        content.len() as u64 <= limit,
+        "{} has more than {limit} bytes",
+        path.display()
+    );
+    Ok(Some(content))
+}
