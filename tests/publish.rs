@@ -1,0 +1,434 @@
+//! `ramboot publish` from outside: images made here with a squashfs writer, the built program, and the store as `serve`
+//! sees it. With a real image at `target/images/debian.sqfs` (or where `RAMBOOT_TEST_IMAGE` says) the promises on size
+//! and time are checked, too.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: a test waits for another process"
+)]
+
+use std::fs;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use backhand::{FilesystemWriter, NodeHeader};
+use ramboot::cli::PublishArgs;
+use ramboot::inits::Arch;
+use ramboot::publish::publish;
+use ramboot::store::{Name, Store};
+
+const VERSION: &str = "6.1.0-56-amd64";
+const DEP: &str =
+    "kernel/drivers/net/ethernet/e1000.ko: kernel/lib/needed.ko\nkernel/lib/needed.ko:\n";
+const BUILTIN: &str = "kernel/drivers/block/loop.ko\nkernel/fs/squashfs.ko\nkernel/fs/overlay.ko\n";
+
+/// A folder with an image, and a store beside it.
+struct Bench {
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("temp folder");
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn image(&self, files: &[(String, Vec<u8>)]) -> PathBuf {
+        let mut writer = FilesystemWriter::default();
+        writer.set_time(0);
+        let header = NodeHeader::new(0o755, 0, 0, 0);
+        for (path, content) in files {
+            let parent = Path::new(path).parent().expect("absolute");
+            writer.push_dir_all(parent, header).expect("folder");
+            writer
+                .push_file(Cursor::new(content.clone()), path, header)
+                .expect("file");
+        }
+        let mut out = Cursor::new(Vec::new());
+        writer.write(&mut out).expect("written");
+        let path = self.path("image.sqfs");
+        fs::write(&path, out.into_inner()).expect("written");
+        path
+    }
+
+    fn args(&self, image: &Path) -> PublishArgs {
+        PublishArgs {
+            image: image.to_owned(),
+            name: "worker".to_owned(),
+            state: self.path("state"),
+            kernel: None,
+            modules: None,
+            note: String::new(),
+            json: false,
+        }
+    }
+
+    fn store(&self) -> Store {
+        Store::open(self.path("state")).expect("opens")
+    }
+
+    /// Every file of the store but the cache.
+    fn files(&self) -> Vec<PathBuf> {
+        fn walk(folder: &Path, into: &mut Vec<PathBuf>) {
+            for entry in fs::read_dir(folder).into_iter().flatten() {
+                let path = entry.expect("entry").path();
+                if path.is_dir() && !path.ends_with("cache") {
+                    walk(&path, into);
+                }
+                into.push(path);
+            }
+        }
+        let mut files = Vec::new();
+        for part in ["images", "names", "tmp"] {
+            walk(&self.path("state").join(part), &mut files);
+        }
+        files
+    }
+}
+
+fn bzimage() -> Vec<u8> {
+    let mut kernel = vec![0; 4096];
+    kernel[0x202..0x206].copy_from_slice(b"HdrS");
+    kernel[0x236] = 1;
+    kernel
+}
+
+/// The head of an ELF file for this machine.
+fn module(machine: u8) -> Vec<u8> {
+    let mut file = vec![0; 64];
+    file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    file[18] = machine;
+    file
+}
+
+fn debian_like() -> Vec<(String, Vec<u8>)> {
+    let modules = format!("/usr/lib/modules/{VERSION}");
+    vec![
+        (format!("/boot/vmlinuz-{VERSION}"), bzimage()),
+        (format!("{modules}/modules.dep"), DEP.into()),
+        (format!("{modules}/modules.builtin"), BUILTIN.into()),
+        (
+            format!("{modules}/kernel/drivers/net/ethernet/e1000.ko"),
+            module(62),
+        ),
+        (format!("{modules}/kernel/lib/needed.ko"), module(62)),
+        ("/sbin/init".to_owned(), b"init".to_vec()),
+    ]
+}
+
+/// As the superblock says; what follows is padding.
+fn bytes_used(image: &[u8]) -> usize {
+    let field = image[40..48].try_into().expect("eight bytes");
+    usize::try_from(u64::from_le_bytes(field)).expect("small")
+}
+
+fn refusal(bench: &Bench, args: &PublishArgs) -> String {
+    let before = bench.files();
+    let error = format!("{:#}", publish(args).expect_err("refused"));
+    let after: Vec<_> = bench
+        .files()
+        .into_iter()
+        .filter(|f| !before.contains(f))
+        .collect();
+    let only_folders = after.iter().all(|f| {
+        ["images", "names", "tmp"]
+            .iter()
+            .any(|name| f.ends_with(name))
+    });
+    assert!(only_folders, "{error}: left {after:?}");
+    error
+}
+
+#[test]
+fn what_is_published_can_be_served() {
+    let bench = Bench::new();
+    let image = bench.image(&debian_like());
+    let published = publish(&bench.args(&image)).expect("published");
+    assert_eq!((published.generation, published.modules), (1, 2));
+    assert_eq!(published.kernel_version, VERSION);
+    assert_eq!(published.arch, Arch::X86_64);
+
+    let store = bench.store();
+    let name: Name = "worker".parse().expect("a name");
+    let generation = store.current(&name).expect("sound").expect("there");
+    let opened = store
+        .image(generation.image)
+        .expect("sound")
+        .expect("there");
+    let bytes = fs::read(&image).expect("there");
+    assert_eq!(opened.sqfs, bytes);
+    assert_eq!(generation.image.0, *blake3::hash(&bytes).as_bytes());
+    let kernel = opened.boot(&generation.kernel.name).expect("sound");
+    assert_eq!(kernel.expect("there"), bzimage());
+    let initrd = opened
+        .boot(&generation.initrd.name)
+        .expect("sound")
+        .expect("there");
+    assert_eq!(initrd.len() as u64, generation.initrd.size);
+    let unpacked = zstd::decode_all(&initrd[..]).expect("zstd frames");
+    let text = String::from_utf8_lossy(&unpacked);
+    for path in [
+        "modules.table\0",
+        "modules/kernel/drivers/net/ethernet/e1000.ko\0",
+        "init\0",
+        "dev/console\0",
+    ] {
+        assert!(text.contains(path), "{path:?}");
+    }
+
+    let again = publish(&bench.args(&image)).expect("published");
+    assert_eq!(again.generation, 2);
+    assert_eq!(again.initrd, published.initrd, "same input, same bytes");
+}
+
+#[test]
+fn padding_is_part_of_the_image() {
+    let bench = Bench::new();
+    let image = bench.image(&debian_like());
+    let plain = publish(&bench.args(&image)).expect("published");
+    let mut bytes = fs::read(&image).expect("there");
+    bytes.extend_from_slice(&[0; 300_000]);
+    fs::write(&image, &bytes).expect("written");
+    let padded = publish(&bench.args(&image)).expect("published");
+    assert_ne!(plain.image, padded.image);
+    assert_eq!(padded.image.0, *blake3::hash(&bytes).as_bytes());
+    assert_eq!(padded.size, bytes.len() as u64);
+}
+
+#[test]
+fn an_image_without_a_kernel_takes_one_from_beside() {
+    let bench = Bench::new();
+    let image = bench.image(&[("/sbin/init".to_owned(), b"init".to_vec())]);
+    let mut args = bench.args(&image);
+    let error = refusal(&bench, &args);
+    assert!(
+        error.contains("no kernel in the image: /boot/vmlinuz-VERSION"),
+        "{error}"
+    );
+
+    let folder = bench.path(&format!("lib/modules/{VERSION}"));
+    fs::create_dir_all(folder.join("kernel/lib")).expect("made");
+    fs::create_dir_all(folder.join("kernel/drivers/net/ethernet")).expect("made");
+    fs::write(bench.path("kernel"), bzimage()).expect("written");
+    args.kernel = Some(bench.path("kernel"));
+    args.modules = Some(folder.clone());
+    let error = refusal(&bench, &args);
+    assert!(error.contains("there is no modules.dep"), "{error}");
+    fs::write(folder.join("modules.dep"), DEP).expect("written");
+    let error = refusal(&bench, &args);
+    assert!(
+        error.contains("the kernel has no loop, neither built in nor as a module"),
+        "{error}"
+    );
+    fs::write(folder.join("modules.builtin"), BUILTIN).expect("written");
+    fs::write(
+        folder.join("kernel/drivers/net/ethernet/e1000.ko"),
+        module(62),
+    )
+    .expect("written");
+    let error = refusal(&bench, &args);
+    assert!(
+        error.contains("modules.dep names kernel/lib/needed.ko, which is not there"),
+        "{error}"
+    );
+    fs::write(folder.join("kernel/lib/needed.ko"), module(62)).expect("written");
+    for given in [folder, bench.path("lib/modules")] {
+        args.modules = Some(given);
+        assert_eq!(publish(&args).expect("published").kernel_version, VERSION);
+    }
+    args.kernel = None;
+    let error = refusal(&bench, &args);
+    assert!(error.contains("--modules belongs to --kernel"), "{error}");
+}
+
+#[test]
+fn refusals_leave_nothing() {
+    let bench = Bench::new();
+    let image = bench.path("image.sqfs");
+    let args = bench.args(&image);
+    assert!(refusal(&bench, &args).contains("No such file"));
+    for (content, want) in [
+        (vec![], "it is no squashfs: 0 bytes"),
+        (
+            vec![b'x'; 500],
+            "it begins with xxxx, a squashfs with \"hsqs\"",
+        ),
+    ] {
+        fs::write(&image, content).expect("written");
+        let error = refusal(&bench, &args);
+        assert!(error.contains(want), "{error}");
+    }
+
+    let change = |from: &str, to: &str| -> Vec<(String, Vec<u8>)> {
+        let files = debian_like().into_iter();
+        files
+            .map(|(path, content)| (path.replace(from, to), content))
+            .collect()
+    };
+    bench.image(&change("vmlinuz-6.1.0-56", "vmlinuz-6.1.0-57"));
+    let error = refusal(&bench, &args);
+    assert!(
+        error.contains("there are 6.1.0-57-amd64, but modules 6.1.0-56-amd64"),
+        "{error}"
+    );
+
+    let mut files = debian_like();
+    files[3].1 = module(183);
+    files[4].1 = module(183);
+    bench.image(&files);
+    let error = refusal(&bench, &args);
+    assert!(
+        error.contains("is for x86_64, but its modules are for aarch64"),
+        "{error}"
+    );
+    files[0].1 = b"not a kernel".to_vec();
+    bench.image(&files);
+    assert!(refusal(&bench, &args).contains("is no Linux kernel"));
+
+    bench.image(&debian_like());
+    let whole = fs::read(&image).expect("there");
+    let used = bytes_used(&whole);
+    for cut in [95, 96, used / 2, used - 1] {
+        fs::write(&image, &whole[..cut]).expect("cut");
+        assert!(
+            refusal(&bench, &args).contains("image.sqfs: it is"),
+            "{cut}"
+        );
+    }
+    for at in (96..used).step_by(7) {
+        let mut broken = whole.clone();
+        broken[at] ^= 0x55;
+        fs::write(&image, &broken).expect("written");
+        // Accepted where only a file's content or padding is hit; the point is that it ends.
+        let _ = publish(&args);
+    }
+    let mut bad_name = bench.args(&image);
+    bad_name.name = "../worker".to_owned();
+    assert!(refusal(&bench, &bad_name).contains("\"../worker\" is not a name"));
+}
+
+fn program(args: &PublishArgs, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ramboot"));
+    command
+        .arg("publish")
+        .arg(&args.image)
+        .args(["--name", &args.name, "--state"])
+        .arg(&args.state)
+        .args(more)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn text(output: &[u8]) -> String {
+    String::from_utf8_lossy(output).into_owned()
+}
+
+#[test]
+fn the_program_speaks_plainly() {
+    let bench = Bench::new();
+    let image = bench.image(&debian_like());
+    let args = bench.args(&image);
+    let Output { status, stdout, .. } = program(&args, &["--json"]).output().expect("runs");
+    assert!(status.success());
+    let json: serde_json::Value = serde_json::from_slice(&stdout).expect("one object");
+    assert_eq!(json["generation"], 1);
+    let output = program(&args, &[]).output().expect("runs");
+    let said = text(&output.stdout);
+    assert!(
+        said.starts_with("published worker, generation 2, in "),
+        "{said}"
+    );
+    assert!(
+        said.ends_with(&format!(
+            "next: ramboot serve --state {}\n",
+            args.state.display()
+        )),
+        "{said}"
+    );
+
+    let whole = fs::read(&image).expect("there");
+    fs::write(&image, &whole[..bytes_used(&whole) - 1]).expect("cut");
+    let output = program(&args, &[]).output().expect("runs");
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(
+        said.starts_with("ramboot: ") && said.contains("it is truncated: its superblock says"),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+/// Killed while it copies: nothing is visible, and the next publication clears up.
+#[test]
+fn a_killed_publisher_leaves_the_old_state() {
+    let bench = Bench::new();
+    let image = bench.image(&debian_like());
+    let args = bench.args(&image);
+    let first = publish(&args).expect("published");
+    let small = fs::metadata(&image).expect("there").len();
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(&image)
+        .expect("opens");
+    file.set_len(2 << 30).expect("a long tail of zeros");
+
+    let mut child = program(&args, &[]).spawn().expect("runs");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let copying = || {
+        let tmp = fs::read_dir(args.state.join("tmp")).expect("there");
+        let copies = tmp.filter_map(|e| fs::metadata(e.ok()?.path().join("image/image.sqfs")).ok());
+        copies.map(|m| m.len()).sum::<u64>() > 0
+    };
+    while !copying() {
+        assert!(Instant::now() < deadline, "it never began to copy");
+        std::thread::yield_now();
+    }
+    child.kill().expect("killed");
+    assert!(!child.wait().expect("ended").success());
+
+    let name: Name = "worker".parse().expect("a name");
+    let current = bench.store().current(&name).expect("sound").expect("there");
+    assert_eq!((current.number, current.image), (1, first.image));
+    let tmp = args.state.join("tmp");
+    assert_eq!(fs::read_dir(&tmp).expect("there").count(), 1, "a leftover");
+    file.set_len(small).expect("as before");
+    assert_eq!(publish(&args).expect("published").generation, 2);
+    assert_eq!(fs::read_dir(&tmp).expect("there").count(), 0, "cleared");
+}
+
+/// What README promises of Debian's amd64 kernel.
+#[test]
+fn a_real_image_keeps_the_promises() {
+    let image = std::env::var_os("RAMBOOT_TEST_IMAGE").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/images/debian.sqfs"),
+        PathBuf::from,
+    );
+    if !image.exists() {
+        println!("skipped: there is no image at {}", image.display());
+        return;
+    }
+    let bench = Bench::new();
+    let first = publish(&bench.args(&image)).expect("published");
+    let second = publish(&bench.args(&image)).expect("published");
+    println!(
+        "{} MB: {} s, then {} s; initramfs {} bytes, {} modules",
+        first.size / 1_000_000,
+        first.seconds,
+        second.seconds,
+        first.initrd.size,
+        first.modules
+    );
+    assert_eq!(first.initrd, second.initrd);
+    assert!(
+        first.initrd.size <= 10_000_000,
+        "{} bytes",
+        first.initrd.size
+    );
+}
