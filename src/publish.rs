@@ -103,12 +103,17 @@ pub fn publish(args: &PublishArgs) -> anyhow::Result<Published> {
         grouped(bytes),
         grouped(ingested.size)
     );
-    let made = std::thread::scope(|scope| {
-        // The disk is busy with the image while the processor is with the initramfs; commit waits for both.
-        scope.spawn(|| copy.sync_all());
-        boot_files(args, &staging, &mut progress)
-    })
-    .with_context(|| format!("publishing {shown}"))?;
+    let (made, synced) = std::thread::scope(|scope| {
+        // The disk is busy with the image while the processor is with the initramfs.
+        let synced = scope.spawn(|| copy.sync_all());
+        (boot_files(args, &staging, &mut progress), synced.join())
+    });
+    let made = made.with_context(|| format!("publishing {shown}"))?;
+    // The kernel tells of a failed write once, to whoever syncs first: it must not be lost here.
+    let Ok(synced) = synced else {
+        bail!("the thread that syncs the image panicked");
+    };
+    synced.context("writing the image into the store")?;
     progress.step("writing to disk");
     commit(args, &name, staging, &ingested, made, started)
 }

@@ -10,7 +10,7 @@ use ramboot_wire::image::{CHUNK_BYTES, MAX_IMAGE_BYTES, chaining_value, fold};
 use rayon::prelude::*;
 
 /// Bytes read at a time: 16 chunks, enough for all cores of a large machine, and small enough to stay in a cache.
-const RUN_BYTES: usize = 16 * CHUNK_BYTES as usize;
+const RUN_BYTES: u64 = 16 * CHUNK_BYTES;
 
 /// An image that was read to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,13 +74,14 @@ fn hash(base: u64, run: &[u8]) -> Vec<[u8; 32]> {
 
 fn read_run(source: &mut impl Read, mut buffer: Vec<u8>) -> anyhow::Result<Vec<u8>> {
     buffer.clear();
-    let mut limited = source.take(RUN_BYTES as u64);
+    let mut limited = source.take(RUN_BYTES);
     let read: io::Result<usize> = limited.read_to_end(&mut buffer);
     read.context("reading the image")?;
     Ok(buffer)
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small images")]
 mod tests {
     use super::*;
     use ramboot_wire::ChunkList;
@@ -97,18 +98,18 @@ mod tests {
 
     #[test]
     fn the_copy_is_what_was_hashed() {
-        let chunk = CHUNK_BYTES as usize;
+        let (chunk, run) = (CHUNK_BYTES as usize, RUN_BYTES as usize);
         for (size, step) in [
             (1, 1),
             (chunk - 1, 1000),
             (chunk, chunk),
             (chunk + 1, 77_777),
-            (RUN_BYTES - 1, RUN_BYTES),
-            (RUN_BYTES, RUN_BYTES),
-            (RUN_BYTES + 1, 100_001),
-            (2 * RUN_BYTES + chunk + 3, 1 << 20),
+            (run - 1, run),
+            (run, run),
+            (run + 1, 100_001),
+            (2 * run + chunk + 3, 1 << 20),
         ] {
-            let image: Vec<u8> = (0..size).map(|i| (i * i >> 7) as u8).collect();
+            let image: Vec<u8> = (0..size).map(|i| ((i * i) >> 7) as u8).collect();
             let mut copy = Vec::new();
             let mut last = 0;
             let ingested = ingest(&mut Slow(&image, step), &mut copy, |n| last = n).expect("read");

@@ -90,7 +90,7 @@ mod tests {
     fn the_cache_does_not_grow_for_ever() {
         let root = tempfile::tempdir().expect("temp folder");
         for i in 0..KEPT + 5 {
-            let entry = Entry::new(root.path(), "modules", &blake3::hash(&[i as u8]));
+            let entry = Entry::new(root.path(), "modules", &blake3::hash(&i.to_le_bytes()));
             entry.put(b"content").expect("stored");
             assert!(entry.get().is_some());
         }
