@@ -33,6 +33,9 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
     let args = journal.stage(Stage::Early, |_| {
         early::prepare()?;
         let args = early::args()?;
+        if args.debug {
+            console::show_debug();
+        }
         if let Some(seconds) = args.deadline {
             last::arm(seconds);
         }

@@ -4,6 +4,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Something to say while a stage runs.
@@ -33,6 +34,18 @@ pub fn progress(text: &str) {
         .ok();
 }
 
+/// Writes one line to the console if `ramboot.debug` stands on the command line.
+pub fn debug(text: impl FnOnce() -> String) {
+    if DEBUG.load(Ordering::Relaxed) {
+        progress(&format!("ramboot: debug: {}", text()));
+    }
+}
+
+/// What [`debug`] is given is shown from now on.
+pub fn show_debug() {
+    DEBUG.store(true, Ordering::Relaxed);
+}
+
 /// Starts to write to the kernel's log.
 pub fn open_kmsg() {
     // "ratelimit", the default, drops lines of user space after ten in five seconds.
@@ -54,4 +67,5 @@ pub const fn mib(bytes: u64) -> u64 {
     bytes.div_ceil(1 << 20)
 }
 
+static DEBUG: AtomicBool = AtomicBool::new(false);
 static KMSG: OnceLock<Mutex<File>> = OnceLock::new();

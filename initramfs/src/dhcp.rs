@@ -256,12 +256,14 @@ impl Client {
         if let Some(name) = &self.identity.hostname {
             options.insert(DhcpOption::Hostname(name.clone()));
         }
-        let mut message = Message::default();
+        let none = Ipv4Addr::UNSPECIFIED;
+        // Not `Message::default()`: it asks the kernel for a random id, and before the pool is ready that waits (1 s
+        // on a small virtual machine, longer on a board without a hardware generator).
+        let mut message =
+            Message::new_with_id(self.xid, none, none, none, none, &self.identity.mac.0);
         message
             .set_opcode(Opcode::BootRequest)
             .set_htype(HType::Eth)
-            .set_chaddr(&self.identity.mac.0)
-            .set_xid(self.xid)
             .set_secs(
                 u16::try_from(now.saturating_duration_since(self.since).as_secs())
                     .unwrap_or(u16::MAX),

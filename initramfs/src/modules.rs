@@ -88,7 +88,10 @@ impl Modules {
                 continue;
             };
             match insert(&Path::new("/").join(MODULES_DIR).join(&module.path)) {
-                Ok(()) => self.loaded += 1,
+                Ok(()) => {
+                    self.loaded += 1;
+                    console::debug(|| format!("loaded {}", module.path));
+                }
                 Err(error) => {
                     self.failed += 1;
                     console::say(&format!("ramboot: module {}: {error:#}", module.path));

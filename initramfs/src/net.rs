@@ -209,6 +209,9 @@ impl Try {
             .client
             .dispatch(clock::now(), clock::chance(), |packet| {
                 let to = (Ipv4Addr::BROADCAST, SERVER_PORT);
+                console::debug(|| {
+                    format!("DHCP on {}: sending {} bytes", self.link.name, packet.len())
+                });
                 socket.send_to(packet, to).map(|_| ())
             });
         if let Err(error) = sent {
@@ -227,10 +230,12 @@ impl Try {
                 return;
             };
             let seen = packet.get(..len).unwrap_or_default();
-            if self.client.process(clock::now(), seen) == Outcome::Refused {
+            let outcome = self.client.process(clock::now(), seen);
+            let name = &self.link.name;
+            console::debug(|| format!("DHCP on {name}: {len} bytes from {from}: {outcome:?}"));
+            if outcome == Outcome::Refused {
                 console::say(&format!(
-                    "ramboot: DHCP on {}: {from} refused what it had offered; starting again",
-                    self.link.name
+                    "ramboot: DHCP on {name}: {from} refused what it had offered; starting again"
                 ));
             }
         }
