@@ -256,14 +256,12 @@ impl Client {
         if let Some(name) = &self.identity.hostname {
             options.insert(DhcpOption::Hostname(name.clone()));
         }
-        let none = Ipv4Addr::UNSPECIFIED;
-        // Not `Message::default()`: it asks the kernel for a random id, and before the pool is ready that waits (1 s
-        // on a small virtual machine, longer on a board without a hardware generator).
-        let mut message =
-            Message::new_with_id(self.xid, none, none, none, none, &self.identity.mac.0);
+        let mut message = blank()?;
         message
             .set_opcode(Opcode::BootRequest)
             .set_htype(HType::Eth)
+            .set_chaddr(&self.identity.mac.0)
+            .set_xid(self.xid)
             .set_secs(
                 u16::try_from(now.saturating_duration_since(self.since).as_secs())
                     .unwrap_or(u16::MAX),
@@ -273,6 +271,14 @@ impl Client {
             .set_opts(options);
         Ok(message)
     }
+}
+
+/// A message of zeros, by way of the decoder: every constructor of dhcproto 0.15 draws an id from the kernel's random
+/// pool, and before that is ready this waits: a second on a small virtual machine, longer on a board without a
+/// hardware generator.
+fn blank() -> io::Result<Message> {
+    let zeros = [&[0; FIXED_FIELDS][..], &MAGIC].concat();
+    Message::decode(&mut Decoder::new(&zeros)).map_err(io::Error::other)
 }
 
 fn server(message: &Message) -> Option<Ipv4Addr> {
@@ -290,6 +296,8 @@ fn retransmit(tries: u32, chance: u32) -> Duration {
     base.mul_f64(0.75 + 0.5 * f64::from(chance) / f64::from(u32::MAX))
 }
 
+/// From `op` to `file` (RFC 2131 §2).
+const FIXED_FIELDS: usize = 236;
 const MAGIC: [u8; 4] = [99, 130, 83, 99];
 const MAX_REQUESTS: u32 = 4;
 const AFTER_NAK: Duration = Duration::from_secs(1);
