@@ -7,11 +7,17 @@
     reason = "shell: owns sockets and timeouts"
 )]
 
+mod error;
+mod head;
+
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use ramboot_wire::Base;
+
+pub use error::HttpError;
+use head::Head;
 
 /// How long to wait for a peer.
 #[derive(Debug, Clone, Copy)]
@@ -33,88 +39,6 @@ pub struct ByteRange {
     pub len: u64,
     /// Bytes of the whole file.
     pub total: u64,
-}
-
-/// Why a request got no usable answer.
-#[derive(Debug, thiserror::Error)]
-pub enum HttpError {
-    /// No connection.
-    #[error("connecting")]
-    Connect(#[source] io::Error),
-    /// The connection broke.
-    #[error("after {got} of {want} bytes")]
-    Broken {
-        /// Bytes of the body that came.
-        got: u64,
-        /// Bytes there should be.
-        want: u64,
-        /// What the kernel says.
-        #[source]
-        source: io::Error,
-    },
-    /// The peer ended too early.
-    #[error("connection closed after {got} of {want} bytes")]
-    Closed {
-        /// Bytes of the body that came.
-        got: u64,
-        /// Bytes there should be.
-        want: u64,
-    },
-    /// Nothing came for [`Patience::stall`], or too little in [`Patience::piece`].
-    #[error("stalled for {patience:?} after {got} of {want} bytes")]
-    Stalled {
-        /// Bytes of the body that came.
-        got: u64,
-        /// Bytes there should be.
-        want: u64,
-        /// Which patience was lost.
-        patience: Duration,
-    },
-    /// The request could not be sent, or no head came.
-    #[error("asking for {path}")]
-    Exchange {
-        /// What was asked for.
-        path: String,
-        /// What the kernel says.
-        #[source]
-        source: io::Error,
-    },
-    /// Not HTTP, or too much of it.
-    #[error("the answer is not HTTP/1.1: {0}")]
-    Head(String),
-    /// Not the status that was asked for.
-    #[error("{path} answered with status {status}")]
-    Status {
-        /// What was asked for.
-        path: String,
-        /// As it stands in the status line.
-        status: u16,
-    },
-    /// 200 to a request for a part: reading on would fetch the whole image.
-    #[error("{path} answered with the whole file: the server does not know Range")]
-    RangeIgnored {
-        /// What was asked for.
-        path: String,
-    },
-    /// Another part than asked for.
-    #[error("Content-Range is {found:?}, expected {expected:?}")]
-    Range {
-        /// What it must be.
-        expected: String,
-        /// What it is.
-        found: String,
-    },
-    /// Another length than asked for.
-    #[error("Content-Length is {found:?}, expected {expected}")]
-    Length {
-        /// What it must be.
-        expected: u64,
-        /// What it is.
-        found: String,
-    },
-    /// Bytes on the wire would not be bytes of the file.
-    #[error("the body is encoded ({0})")]
-    Encoded(String),
 }
 
 /// A connection that is used for one request after the other.
@@ -348,50 +272,6 @@ impl Connection {
     }
 }
 
-/// What of an answer's head matters.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Head {
-    status: u16,
-    length: String,
-    range: String,
-    coding: Option<String>,
-    close: bool,
-}
-
-impl Head {
-    /// `None` if the end is not there yet, else the head and its length.
-    fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, HttpError> {
-        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-        let mut response = httparse::Response::new(&mut fields);
-        let len = match response.parse(bytes) {
-            Ok(httparse::Status::Complete(len)) => len,
-            Ok(httparse::Status::Partial) => return Ok(None),
-            Err(error) => return Err(HttpError::Head(error.to_string())),
-        };
-        let mut head = Self {
-            status: response.code.unwrap_or(0),
-            close: response.version != Some(1),
-            ..Self::default()
-        };
-        for field in response.headers.iter() {
-            let value = String::from_utf8_lossy(field.value).trim().to_owned();
-            match field.name.to_ascii_lowercase().as_str() {
-                // RFC 9110 §8.6: several lengths are an attack or a bug; joined, they match no number.
-                "content-length" if !head.length.is_empty() => head.length += ", twice",
-                "content-length" => head.length = value,
-                "content-range" => head.range = value,
-                "transfer-encoding" => head.coding = Some(value),
-                "content-encoding" if !value.eq_ignore_ascii_case("identity") => {
-                    head.coding = Some(value);
-                }
-                "connection" if value.to_ascii_lowercase().contains("close") => head.close = true,
-                _ => {}
-            }
-        }
-        Ok(Some((head, len)))
-    }
-}
-
 fn status(path: &str, status: u16) -> HttpError {
     HttpError::Status {
         path: path.to_owned(),
@@ -409,39 +289,3 @@ fn is_timeout(error: &io::Error) -> bool {
 
 /// A head of our manager has 300 bytes; caches in between add some.
 const MAX_HEAD: usize = 8192;
-const MAX_FIELDS: usize = 64;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn heads() {
-        let text = b"HTTP/1.1 206 Partial Content\r\nContent-LENGTH: 5\r\ncontent-range: bytes 0-4/9\r\nConnection: Close\r\n\r\nhello";
-        let (head, len) = Head::parse(text).expect("parses").expect("whole");
-        assert_eq!(len, text.len() - 5);
-        let want = Head {
-            status: 206,
-            length: "5".to_owned(),
-            range: "bytes 0-4/9".to_owned(),
-            coding: None,
-            close: true,
-        };
-        assert_eq!(head, want);
-        for cut in 0..len {
-            assert_eq!(Head::parse(&text[..cut]).expect("so far"), None);
-        }
-        let twice = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n";
-        let (head, _) = Head::parse(twice).expect("parses").expect("whole");
-        assert_eq!(head.length, "5, twice");
-    }
-
-    proptest! {
-        #[test]
-        fn never_panics(garbage in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = Head::parse(&garbage);
-            let _ = Head::parse(&[b"HTTP/1.1 200 OK\r\n", &garbage[..]].concat());
-        }
-    }
-}
