@@ -4,11 +4,14 @@
 //! only then written to the file. What a server says about itself decides nothing. The only error that ends a fetch
 //! is one of this machine (the file cannot be written); everything else is waited for, visibly.
 
+mod table;
+mod watch;
+
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use ramboot_wire::image::BadChunk;
@@ -17,9 +20,10 @@ use ramboot_wire::{Base, CHUNK_BYTES, ChunkList};
 
 use crate::backoff::Backoff;
 use crate::clock;
-use crate::console::{Event, mb};
+use crate::console::Event;
 use crate::http::{ByteRange, Connection, HttpError, Patience};
 use crate::pick::{Ask, Chunks, Pick, Run};
+use table::{Table, Waiting};
 
 /// How a fetch behaves in time. Tests use a shorter one.
 #[derive(Debug, Clone, Copy)]
@@ -129,44 +133,6 @@ struct Job<'a> {
     tell: &'a (dyn Fn(Event) + Sync),
     table: Mutex<Table>,
     changed: Condvar,
-}
-
-struct Table {
-    chunks: Chunks,
-    counts: Counts,
-    /// Verified bytes.
-    good: u64,
-    /// The base that last sent a good chunk, and when.
-    well: Option<(usize, Instant)>,
-    /// One entry for each stream that waits after a failure.
-    waiting: Vec<Waiting>,
-    failed: Option<anyhow::Error>,
-}
-
-#[derive(Clone)]
-struct Waiting {
-    stream: thread::ThreadId,
-    /// What failed, and why.
-    base: usize,
-    why: String,
-    /// What will be tried, and when.
-    next: usize,
-    since: Instant,
-    until: Instant,
-}
-
-impl Waiting {
-    fn new(base: usize, next: usize, why: String, wait: Duration) -> Self {
-        let since = clock::now();
-        Self {
-            stream: thread::current().id(),
-            base,
-            why,
-            next,
-            since,
-            until: since + wait,
-        }
-    }
 }
 
 /// How a run ended early.
@@ -330,54 +296,6 @@ impl Job<'_> {
     fn fail(&self, error: anyhow::Error) {
         self.lock().failed.get_or_insert(error);
         self.changed.notify_all();
-    }
-
-    /// Says where the fetch stands until it ends.
-    fn watch(&self) {
-        let mut good = 0;
-        let mut since = clock::now();
-        let mut told = since;
-        loop {
-            let mut table = self.lock();
-            let total = self.list.count();
-            if table.failed.is_some() || table.chunks.count_done() == total {
-                return;
-            }
-            table = self.wait(table, TICK);
-            let now = clock::now();
-            let gap = now.duration_since(told);
-            if gap < self.pace.tell {
-                continue;
-            }
-            let here = table.good;
-            let waiting = table.waiting.iter().min_by_key(|w| w.until).cloned();
-            drop(table);
-            let done = format!(
-                "{} % ({} of {} MB)",
-                here.saturating_mul(100) / self.list.size().max(1),
-                mb(here),
-                mb(self.list.size())
-            );
-            if here > good || waiting.is_none() {
-                let speed = (here - good) as f64 / 1e6 / gap.as_secs_f64();
-                let from = waiting.map_or_else(String::new, |w| {
-                    format!("; trouble with {}: {}", self.name(w.base), w.why)
-                });
-                (self.tell)(Event::Progress(format!(
-                    "fetch {done} at {speed:.1} MB/s{from}"
-                )));
-                since = now;
-            } else if let Some(w) = waiting {
-                (self.tell)(Event::Progress(format!(
-                    "fetch waits for {} since {} s ({}); next try in {:.1} s; {done} are here",
-                    self.name(w.base),
-                    now.duration_since(since).as_secs(),
-                    w.why,
-                    w.until.saturating_duration_since(now).as_secs_f64(),
-                )));
-            }
-            (good, told) = (here, now);
-        }
     }
 
     fn name(&self, base: usize) -> String {
