@@ -1,7 +1,7 @@
 //! As much HTTP/1.1 (RFC 9112) as a worker needs: GET with one range, POST of a report, kept-alive connections.
 //!
 //! Everything a server says is checked against what was asked: status, `Content-Range`, `Content-Length`. Refused:
-//! redirects, transfer and content codings, heads above [`MAX_HEAD`]. Every read has a timeout.
+//! redirects, transfer and content codings, heads above 8 KiB. Every read has a timeout.
 #![expect(
     clippy::disallowed_methods,
     reason = "shell: owns sockets and timeouts"

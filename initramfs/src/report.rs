@@ -51,7 +51,7 @@ impl Reporter {
         }
     }
 
-    /// Lets what is queued go out before exec ends the thread: at most [`LINGER`], and not at all if the manager was
+    /// Lets what is queued go out before exec ends the thread: for a moment, and not at all if the manager was
     /// away.
     pub fn linger(&self) {
         let until = clock::now() + LINGER;
