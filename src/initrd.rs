@@ -169,6 +169,8 @@ pub fn base(init: &[u8]) -> Result<Vec<u8>, cpio::CpioError> {
     }
     // The kernel opens it as stdin, stdout and stderr of /init before anything is mounted.
     archive.device("dev/console", 5, 1);
+    // Rust's std opens it in place of a closed one of the three, before main, and aborts if it is not there.
+    archive.device("dev/null", 1, 3);
     archive.program("init", init.to_vec());
     archive.bytes()
 }

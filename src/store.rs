@@ -174,17 +174,23 @@ impl Store {
         &self.root
     }
 
-    /// All names, in order.
+    /// All names something was published under, in order.
+    ///
+    /// What is not a name there (an editor's backup, a folder of somebody else) is passed over: it must not keep machines
+    /// from booting.
     ///
     /// # Errors
-    /// The folder cannot be read, or something in it is not a name.
+    /// The folder cannot be read.
     pub fn names(&self) -> anyhow::Result<Vec<Name>> {
         let folder = self.root.join("names");
-        let mut names = files::list(&folder)?
-            .iter()
-            .map(|name| name.parse::<Name>())
-            .collect::<Result<Vec<_>, _>>()
-            .with_context(|| format!("reading {}", folder.display()))?;
+        let mut names = Vec::new();
+        for name in files::list(&folder)? {
+            if let Ok(name) = name.parse::<Name>()
+                && newest(&folder.join(&name.0))?.is_some()
+            {
+                names.push(name);
+            }
+        }
         names.sort();
         Ok(names)
     }
@@ -192,7 +198,7 @@ impl Store {
     /// What `name` stands for at this moment; `None` if nothing was published under it.
     ///
     /// # Errors
-    /// The generation's file is damaged, or something else is among the generations.
+    /// The generation's file is damaged.
     pub fn current(&self, name: &Name) -> anyhow::Result<Option<Generation>> {
         let folder = self.root.join("names").join(&name.0);
         let Some(number) = newest(&folder)? else {
@@ -235,19 +241,19 @@ impl Store {
     }
 }
 
-/// The greatest generation in the folder of a name.
+/// The greatest generation in the folder of a name. Other files are passed over, as in [`Store::names`].
 fn newest(folder: &Path) -> anyhow::Result<Option<u64>> {
-    let numbers = files::list(folder)?
-        .iter()
-        .map(|file| {
-            let number = file.strip_suffix(".json").and_then(|n| n.parse().ok());
-            // One spelling: "+1" and "01" parse, too.
-            number
-                .filter(|number: &u64| format!("{number}.json") == *file)
-                .with_context(|| format!("{} is not a generation", folder.join(file).display()))
-        })
-        .collect::<anyhow::Result<Vec<u64>>>()?;
-    Ok(numbers.into_iter().max())
+    let files = match files::list(folder) {
+        // A plain file among the names.
+        Err(_) if !folder.is_dir() => return Ok(None),
+        files => files?,
+    };
+    let number = |file: &String| {
+        let number: u64 = file.strip_suffix(".json")?.parse().ok()?;
+        // One spelling: "+1" and "01" parse, too.
+        (format!("{number}.json") == *file).then_some(number)
+    };
+    Ok(files.iter().filter_map(number).max())
 }
 
 /// One image and its boot files.

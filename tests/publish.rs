@@ -177,6 +177,7 @@ fn what_is_published_can_be_served() {
         "modules/kernel/drivers/net/ethernet/e1000.ko\0",
         "init\0",
         "dev/console\0",
+        "dev/null\0",
     ] {
         assert!(text.contains(path), "{path:?}");
     }

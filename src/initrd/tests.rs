@@ -106,6 +106,7 @@ fn the_base_has_a_console_and_init() {
     for path in [
         "dev\0",
         "dev/console\0",
+        "dev/null\0",
         "init\0",
         "newroot\0",
         "proc\0",

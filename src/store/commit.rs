@@ -40,8 +40,13 @@ impl Staging {
     /// The store cannot be written.
     pub fn begin(root: &Path) -> anyhow::Result<Self> {
         let tmp = root.join("tmp");
-        for folder in [root.join("images"), root.join("names"), tmp.clone()] {
-            fs::create_dir_all(&folder)
+        for folder in [
+            root.to_owned(),
+            root.join("images"),
+            root.join("names"),
+            tmp.clone(),
+        ] {
+            make_folder(&folder)
                 .with_context(|| format!("making the folder {}", folder.display()))?;
         }
         // While this is held, no folder exists that its publisher has not locked yet.
@@ -60,8 +65,7 @@ impl Staging {
             _lock: lock,
         };
         for part in [staging.image(), staging.image().join(BOOT)] {
-            fs::create_dir(&part).with_context(making)?;
-            fs::set_permissions(&part, Permissions::from_mode(0o755)).with_context(making)?;
+            make_folder(&part).with_context(making)?;
         }
         Ok(staging)
     }
@@ -152,11 +156,8 @@ impl Staging {
     fn place_generation(&self, name: &Name, generation: &Generation) -> anyhow::Result<u64> {
         let names = self.root.join("names");
         let folder = names.join(name.to_string());
-        match fs::create_dir(&folder) {
-            Ok(()) => sync(&names)?,
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(e).with_context(|| format!("making {}", folder.display())),
-        }
+        make_folder(&folder).with_context(|| format!("making {}", folder.display()))?;
+        sync(&names)?;
         let from = self.folder.path().join("generation.json");
         write(&from, &json(generation)?)?;
         for _ in 0..MAX_RACES {
@@ -216,11 +217,19 @@ fn rename_new(from: &Path, to: &Path) -> Result<(), Errno> {
     }
 }
 
+/// Makes a folder that is not there yet, for everybody to look into whatever the umask: `serve` may run as another user.
+fn make_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o755))
+}
+
 fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o444);
     let file = options.open(path)?;
-    // Whatever the umask: `serve` may run as another user.
     file.set_permissions(Permissions::from_mode(0o444))?;
     Ok(file)
 }

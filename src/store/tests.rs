@@ -246,15 +246,41 @@ fn lying_names_are_named() {
     let error = || format!("{:#}", store.current(&name()).expect_err("refused"));
     fs::write(names.join("worker/2.json"), "{\"image\": 3}").expect("written");
     assert!(error().contains("names/worker/2.json"), "{}", error());
-    fs::write(names.join("worker/02.json"), "").expect("written");
-    assert!(
-        error().contains("02.json is not a generation"),
-        "{}",
-        error()
-    );
-    fs::create_dir(names.join("Worker")).expect("made");
-    let error = format!("{:#}", store.names().expect_err("refused"));
-    assert!(error.contains("\"Worker\" is not a name"), "{error}");
+}
+
+#[test]
+fn what_is_no_name_keeps_nobody_from_booting() {
+    let state = state();
+    let generation = publish(state.path(), b"image", b"initrd").expect("published");
+    let names = state.path().join("names");
+    for file in [
+        "worker/02.json",
+        "worker/2.json~",
+        "worker/+2.json",
+        "worker.bak",
+    ] {
+        fs::write(names.join(file), "").expect("written");
+    }
+    for folder in ["Worker", "empty"] {
+        fs::create_dir(names.join(folder)).expect("made");
+    }
+    let store = Store::open(state.path()).expect("opens");
+    assert_eq!(store.names().expect("read"), [name()]);
+    assert_eq!(store.current(&name()).expect("read"), Some(generation));
+}
+
+#[test]
+fn folders_are_for_everybody_to_look_into() {
+    let state = state();
+    let root = state.path().join("new");
+    publish(&root, b"image", b"initrd").expect("published");
+    for folder in ["", "images", "names", "names/worker"] {
+        let mode = fs::metadata(root.join(folder))
+            .expect("there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o755, "{folder}");
+    }
 }
 
 #[test]
