@@ -24,6 +24,7 @@ export SOURCE_DATE_EPOCH=1767225600
 export INITRD=No
 # shellcheck disable=SC2016 # "$1" is for the hooks: the folder that becomes the image
 mmdebstrap --quiet --variant=minbase --include="$packages" --format=tar \
+    --aptopt='Acquire::Retries "5"' \
     --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' \
     --dpkgopt='path-exclude=/usr/share/doc/*' \
@@ -33,6 +34,7 @@ mmdebstrap --quiet --variant=minbase --include="$packages" --format=tar \
     --customize-hook='chroot "$1" passwd --quiet --lock root' \
     --customize-hook='chroot "$1" systemctl --quiet enable serial-getty@ttyS0.service' \
     --customize-hook="tar -C '$here/rootfs' -c --owner=0 --group=0 --mode=u=rwX,go=rX . | tar -C \"\$1\" -x --no-overwrite-dir" \
+    --customize-hook='rm -f "$1"/etc/apt/apt.conf.d/99mmdebstrap' \
     --customize-hook=': >"$1"/etc/machine-id' \
     "$suite" - ${MIRROR:+"$MIRROR"} |
     mksquashfs - "$out.tmp" -tar -root-mode 0755 -root-uid 0 -root-gid 0 \

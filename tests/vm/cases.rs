@@ -16,6 +16,7 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     ("boots_into_ram", boots::into_ram),
     ("boots_beside_dnsmasq", boots::beside_dnsmasq),
     ("boots_from_e1000", boots::from_e1000),
+    ("boots_through_tftp", boots::through_tftp),
     ("survives_without_manager", outages::after_the_boot),
     ("resumes_the_fetch", outages::during_the_fetch),
     ("refuses_a_flipped_byte", refusals::flipped_byte),

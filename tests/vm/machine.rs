@@ -15,6 +15,7 @@ use crate::transcript::Transcript;
 pub(crate) struct Machine {
     memory: u32,
     nic: &'static str,
+    loads: Option<&'static str>,
 }
 
 /// A machine that is switched on; dropped, its plug is pulled.
@@ -33,6 +34,7 @@ impl Machine {
         Self {
             memory: mebibytes,
             nic: "virtio-net-pci",
+            loads: None,
         }
     }
 
@@ -40,6 +42,15 @@ impl Machine {
     pub(crate) const fn e1000(self) -> Self {
         Self {
             nic: "e1000",
+            ..self
+        }
+    }
+
+    /// The same, told to load this by TFTP, whatever DHCP says: what a ROM that is not iPXE does. QEMU has none, so
+    /// Debian's own iPXE kernel stands in for its TFTP client, and for the UNDI that undionly.kpxe drives the NIC by.
+    pub(crate) const fn loading(self, url: &'static str) -> Self {
+        Self {
+            loads: Some(url),
             ..self
         }
     }
@@ -53,9 +64,20 @@ impl Machine {
             "{},netdev=n,mac=52:54:00:12:34:{:02x}",
             self.nic, tap.number
         );
+        let mut qemu = command("qemu-system-x86_64");
+        if let Some(url) = self.loads {
+            let script = format!("#!ipxe\ndhcp || shell\nchain {url} || shell\n");
+            std::fs::write(case.dir().join("loads.ipxe"), script)?;
+            qemu.args([
+                "-kernel",
+                "/usr/lib/ipxe/ipxe.lkrn",
+                "-initrd",
+                "loads.ipxe",
+            ]);
+        }
         let mut process = Process::spawn(
             &name,
-            command("qemu-system-x86_64")
+            qemu
                 // KVM is not everywhere, and where it is emulated it hangs in firmware.
                 .args(["-accel", "tcg,thread=multi", "-smp", "2"])
                 .args(["-nodefaults", "-no-user-config", "-no-reboot"])

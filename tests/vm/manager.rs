@@ -22,6 +22,8 @@ const CONFIG: &str = "[boot]\ncmdline = \"console=ttyS0\"\n";
 /// A manager that serves.
 #[derive(Debug)]
 pub(crate) struct Manager {
+    /// What it logs.
+    pub(crate) log: Transcript,
     process: Process,
 }
 
@@ -90,7 +92,7 @@ impl Manager {
             log.wait::<()>("a reason", Duration::ZERO, |_| None)
                 .context(e)
         })?;
-        Ok(Self { process })
+        Ok(Self { log, process })
     }
 
     /// SIGKILL.

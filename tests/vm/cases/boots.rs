@@ -68,6 +68,17 @@ pub(super) fn beside_dnsmasq(case: &Case) -> Result<()> {
     manager.terminate()
 }
 
+/// A ROM without iPXE: undionly.kpxe by TFTP, then all over HTTP.
+pub(super) fn through_tftp(case: &Case) -> Result<()> {
+    let lan = Lan::new()?;
+    let manager = Manager::full(case, &case.store()?)?;
+    let machine = Machine::bios(1024).loading("tftp://192.168.77.1/undionly.kpxe");
+    let worker = machine.boot(case, &lan)?;
+    manager.log.expect("TFTP: sending", BOOT)?;
+    worker.console.stage(Stage::Handover, BOOT)?;
+    Ok(())
+}
+
 /// A NIC that is on no emulator's mind alone.
 pub(super) fn from_e1000(case: &Case) -> Result<()> {
     let lan = Lan::new()?;
