@@ -18,7 +18,7 @@ use peer::{Path, Server};
 
 /// Each stream fetches the whole body this often in one run.
 const BODIES_PER_STREAM: usize = 2;
-const IMAGE_BYTES: usize = 256 << 20;
+const IMAGE_BYTES: usize = 128 << 20;
 const PAIRS: usize = 7;
 
 fn main() -> ExitCode {

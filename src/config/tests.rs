@@ -229,3 +229,19 @@ fn reading_names_the_file() {
     let error = format!("{:#}", Config::read(&path).expect_err("not UTF-8"));
     assert!(error.contains("invalid utf-8"), "{error}");
 }
+
+#[test]
+fn the_sample_in_packaging_is_a_config_with_and_without_its_marks() {
+    let sample = include_str!("../../packaging/ramboot.toml");
+    assert_eq!(Config::parse(sample), Ok(Config::default()));
+    let unmarked: Vec<&str> = sample
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(key) if !key.starts_with(' ') => key,
+            _ => line,
+        })
+        .collect();
+    let all = Config::parse(&unmarked.join("\n")).expect("every key is known");
+    assert_eq!(all.machines.len(), 1);
+    assert_eq!(all.boot.deadline, Some(600));
+}
