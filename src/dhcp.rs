@@ -13,6 +13,7 @@ mod proxy;
 pub mod reply;
 pub mod request;
 pub mod socket;
+pub mod verdict;
 pub mod why;
 
 #[cfg(test)]

@@ -12,11 +12,12 @@ use dhcproto::v4::{Message, Opcode};
 use dhcproto::{Decodable, Decoder};
 use proptest::prelude::*;
 use ramboot::config::Config;
-use ramboot::dhcp::decide::{Answer, Verdict, decide};
+use ramboot::dhcp::decide::decide;
 use ramboot::dhcp::lease::Leases;
 use ramboot::dhcp::policy::Policy;
 use ramboot::dhcp::reply::Reply;
 use ramboot::dhcp::request::{Arrival, Port, parse};
+use ramboot::dhcp::verdict::{Answer, Verdict};
 use ramboot::interface::Interface;
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);

@@ -10,10 +10,11 @@ use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode};
 use dhcproto::{Decodable, Decoder, Encodable};
 use proptest::prelude::*;
 use ramboot::config::Config;
-use ramboot::dhcp::decide::{Answer, decide};
+use ramboot::dhcp::decide::decide;
 use ramboot::dhcp::lease::Leases;
 use ramboot::dhcp::policy::Policy;
 use ramboot::dhcp::request::{Arrival, Port, parse};
+use ramboot::dhcp::verdict::Answer;
 use ramboot::interface::Interface;
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use dhcproto::v4::{DhcpOption, MessageType};
 
-use super::decide::{Answer, Verdict};
 use super::firmware::Firmware;
 use super::lease::{LeaseChange, Leases, OFFER_FOR, SET_ASIDE_FOR};
 use super::policy::{Full, Policy};
 use super::reply::Reply;
 use super::request::{Kind, Request};
+use super::verdict::{Answer, Verdict};
 use super::why::Why;
 
 /// All that a rule can look at.

@@ -4,11 +4,11 @@ use std::net::Ipv4Addr;
 
 use dhcproto::v4::MessageType;
 
-use super::decide::{Answer, Verdict};
 use super::firmware::Firmware;
 use super::policy::Policy;
 use super::reply::Reply;
 use super::request::{Kind, Request};
+use super::verdict::{Answer, Verdict};
 use super::why::Why;
 
 /// Port 67.

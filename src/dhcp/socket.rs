@@ -18,11 +18,12 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tracing::{debug, info, warn};
 
-use super::decide::{Answer, Verdict, decide};
+use super::decide::decide;
 use super::lease::Leases;
 use super::policy::Policy;
 use super::reply::Reply;
 use super::request::{Arrival, MAX_REQUEST_BYTES, Port, Request, parse};
+use super::verdict::{Answer, Verdict};
 use super::why::Why;
 use crate::interface::Interface;
 

@@ -4,9 +4,11 @@ use dhcproto::v4::{DhcpOption, Message, MessageType, OptionCode};
 use ramboot_wire::Mac;
 
 use super::super::firmware::Later;
-use super::super::lease::{OFFER_FOR, SET_ASIDE_FOR};
-use super::super::reply::BootFile;
+use super::super::lease::{LeaseChange, OFFER_FOR, SET_ASIDE_FOR};
+use super::super::reply::{BootFile, Reply};
 use super::super::testing::{Client, MAC, SERVER, full, policy, proxy};
+use super::super::verdict::Answer;
+use super::super::why::Why;
 use super::*;
 
 const NOW: Duration = Duration::from_secs(1000);

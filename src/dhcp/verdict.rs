@@ -1,0 +1,32 @@
+//! What a decision says.
+
+use super::lease::LeaseChange;
+use super::reply::Reply;
+use super::why::Why;
+
+/// What to do about a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// What to send, or why not.
+    pub answer: Answer,
+    /// What to remember once the answer is sent.
+    pub lease: Option<LeaseChange>,
+}
+
+/// What to send, or why not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Send this.
+    Reply(Reply),
+    /// Be silent.
+    Ignore(Why),
+}
+
+impl Verdict {
+    pub(super) const fn ignore(why: Why) -> Self {
+        Self {
+            answer: Answer::Ignore(why),
+            lease: None,
+        }
+    }
+}
