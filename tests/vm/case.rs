@@ -55,6 +55,16 @@ impl Case {
         store.clone().map_err(anyhow::Error::msg)
     }
 
+    /// A store without images in target/vm/`name`.store. What an earlier run compressed is still there, as it is on any
+    /// manager that has published before.
+    pub(crate) fn fresh_store_with_old_cache(&self) -> Result<PathBuf> {
+        let store = self.dir.with_extension("store");
+        for part in ["images", "names", "tmp"] {
+            empty(&store.join(part))?;
+        }
+        Ok(store)
+    }
+
     /// A store of this case alone, with `image` in it.
     pub(crate) fn own_store(&self, image: &Image) -> Result<PathBuf> {
         let store = self.dir.join("store");

@@ -68,7 +68,7 @@ fn run(screen: &mut Screen) -> Result<()> {
     ));
 
     screen.step("Publish it: checked, digested, kernel and initramfs made");
-    let store = case.dir().join("state");
+    let store = case.fresh_store_with_old_cache()?;
     let printed = publish(&image.path, &store)?;
     printed.lines().for_each(|line| screen.say(line));
     screen.time("publish");
