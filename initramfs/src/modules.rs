@@ -1,6 +1,10 @@
 //! Coldplug: every device in /sys says by its `modalias` which driver it wants; the table from publish time says
 //! which file that is and what must be loaded before.
 //!
+//! The PHY of a network card has no `modalias`. The kernel asks modprobe for its driver, which is not here, and takes its
+//! "Generic PHY" when the link comes up, which sets no RGMII delays (Documentation/networking/phy.rst): a board that needs
+//! them has a carrier and no packets. So `phy_id` is read, too, before links are brought up. Seen on a Cadence GEM (QEMU).
+//!
 //! A module that fails is named, once, and stops nothing: the machine may well boot without it.
 
 use std::collections::BTreeSet;
@@ -110,7 +114,14 @@ fn insert(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// The distinct `modalias` texts of all devices below `root`. Symbolic links lead in circles in /sys; none is followed.
+/// What the kernel would ask modprobe for (`MDIO_ID_FMT`): `0x01410cc2` → `mdio:00000001010000010000110011000010`.
+fn phy_alias(id: &str) -> Option<String> {
+    let id = u32::from_str_radix(id.trim_end().strip_prefix("0x")?, 16).ok()?;
+    // A PHY of clause 45 has its numbers elsewhere.
+    (id != 0).then(|| format!("mdio:{id:032b}"))
+}
+
+/// The distinct `modalias` texts of all devices below `root`, and those of PHYs. Symbolic links lead in circles in /sys; none is followed.
 fn modaliases(root: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut open: Vec<PathBuf> = vec![root.to_owned()];
@@ -122,10 +133,12 @@ fn modaliases(root: &Path) -> BTreeSet<String> {
         for entry in entries.flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 open.push(entry.path());
-            } else if entry.file_name() == "modalias"
-                && let Ok(text) = fs::read_to_string(entry.path())
-            {
-                found.insert(text.trim_end().to_owned());
+            } else if entry.file_name() == "modalias" {
+                let text = fs::read_to_string(entry.path());
+                found.extend(text.map(|text| text.trim_end().to_owned()));
+            } else if entry.file_name() == "phy_id" {
+                let text = fs::read_to_string(entry.path());
+                found.extend(text.ok().and_then(|text| phy_alias(&text)));
             }
         }
     }
@@ -138,18 +151,37 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_phy_has_the_alias_that_its_driver_names() {
+        // QEMU's Cadence GEM has a Marvell 88E1111; the pattern is the one of Debian's marvell.ko.
+        let table = ModuleTable::parse(
+            "ramboot-modules 1\nm marvell.ko\na mdio:0000000101000001000011001100???? 0\n",
+        )
+        .expect("a table");
+        let alias = phy_alias("0x01410cc2\n").expect("an id");
+        assert_eq!(alias, "mdio:00000001010000010000110011000010");
+        assert_eq!(table.matching(&alias).collect::<Vec<_>>(), [0]);
+        for none in ["", "0x", "0x00000000\n", "01410cc2", "0x101410cc2"] {
+            assert_eq!(phy_alias(none), None, "{none}");
+        }
+    }
+
+    #[test]
     fn modaliases_are_found_at_any_depth_and_links_are_not_followed() {
         let root = std::env::temp_dir().join(format!("ramboot-modalias-{}", std::process::id()));
         let deep = root.join("pci0000:00/0000:00:03.0/virtio0");
         fs::create_dir_all(&deep).expect("folders");
         fs::write(deep.join("modalias"), "virtio:d00000001v00001AF4\n").expect("file");
         fs::write(root.join("pci0000:00/modalias"), "\n").expect("file");
+        fs::write(root.join("pci0000:00/phy_id"), "0x00000005\n").expect("file");
         std::os::unix::fs::symlink(&root, deep.join("subsystem")).expect("link");
         let found = modaliases(&root);
         fs::remove_dir_all(&root).expect("clean up");
         assert_eq!(
             found.into_iter().collect::<Vec<_>>(),
-            ["virtio:d00000001v00001AF4"]
+            [
+                "mdio:00000000000000000000000000000101",
+                "virtio:d00000001v00001AF4"
+            ]
         );
     }
 }
