@@ -32,6 +32,16 @@ pub enum NoKernel {
         /// What there is in /lib/modules.
         modules: String,
     },
+    /// Packages were unpacked and not configured.
+    #[error(
+        "no kernel in the image has its modules: {base}/{version} has no modules.dep; run depmod -b ROOT {version} before the image is made"
+    )]
+    NoIndex {
+        /// The folder of all modules.
+        base: String,
+        /// The kernel's.
+        version: String,
+    },
     /// Not a file that any loader starts on such a machine.
     #[error("{0} is no Linux kernel for x86_64 (bzImage) or aarch64 (Image, zboot)")]
     Unknown(String),
@@ -41,11 +51,17 @@ pub enum NoKernel {
 }
 
 /// The newest kernel that has modules. `boot` are names in /boot; `modules` are versions in the folder `base`
-/// (/lib/modules), and whether the kernel stands there itself (Fedora, Arch).
+/// (/lib/modules), and whether the kernel stands there itself (Fedora, Arch); `unindexed` are those in `base` without
+/// modules.dep.
 ///
 /// # Errors
 /// There is none.
-pub fn choose(boot: &[String], base: &str, modules: &[(String, bool)]) -> Result<Choice, NoKernel> {
+pub fn choose(
+    boot: &[String],
+    base: &str,
+    modules: &[(String, bool)],
+    unindexed: &[String],
+) -> Result<Choice, NoKernel> {
     let kernels: Vec<&str> = boot
         .iter()
         .filter_map(|name| name.strip_prefix("vmlinuz-"))
@@ -62,6 +78,13 @@ pub fn choose(boot: &[String], base: &str, modules: &[(String, bool)]) -> Result
         };
         let version = version.clone();
         return Ok(Choice { path, version });
+    }
+    let unindexed = unindexed.iter().filter(|v| kernels.contains(&v.as_str()));
+    if let Some(version) = unindexed.max_by(|a, b| compare(a, b)) {
+        return Err(NoKernel::NoIndex {
+            base: base.to_owned(),
+            version: version.clone(),
+        });
     }
     if kernels.is_empty() && modules.is_empty() {
         return Err(NoKernel::Missing);
@@ -232,19 +255,21 @@ mod tests {
             ("6.12".to_owned(), false),
         ];
         assert_eq!(
-            choose(&boot, BASE, &modules).expect("there").path,
+            choose(&boot, BASE, &modules, &strings(&["6.11"]))
+                .expect("there")
+                .path,
             "/boot/vmlinuz-6.10"
         );
         let beside = [("6.10".to_owned(), false), ("6.12".to_owned(), true)];
         assert_eq!(
-            choose(&boot, BASE, &beside).expect("there").path,
+            choose(&boot, BASE, &beside, &[]).expect("there").path,
             "/lib/modules/6.12/vmlinuz"
         );
     }
 
     #[test]
     fn what_is_missing_is_said() {
-        let error = choose(&strings(&["grub"]), BASE, &[])
+        let error = choose(&strings(&["grub"]), BASE, &[], &[])
             .expect_err("none")
             .to_string();
         assert!(
@@ -255,16 +280,25 @@ mod tests {
             &strings(&["vmlinuz-6.1", "vmlinuz-6.2"]),
             BASE,
             &[("6.3".to_owned(), false)],
+            &strings(&["6.4"]),
         );
         let error = error.expect_err("none").to_string();
         assert!(
             error.contains("there are 6.1, 6.2, but modules 6.3; install"),
             "{error}"
         );
-        let error = choose(&strings(&["vmlinuz-6.1"]), BASE, &[])
+        let error = choose(&strings(&["vmlinuz-6.1"]), BASE, &[], &[])
             .expect_err("none")
             .to_string();
         assert!(error.contains("there are 6.1, but modules none"), "{error}");
+        let bare = strings(&["6.9", "6.10"]);
+        let error = choose(&strings(&["vmlinuz-6.9", "vmlinuz-6.10"]), BASE, &[], &bare)
+            .expect_err("none")
+            .to_string();
+        assert!(
+            error.contains("/lib/modules/6.10 has no modules.dep; run depmod -b ROOT 6.10"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -41,10 +41,12 @@ impl<'a> Source<'a> {
             .into_iter()
             .find(|folder| !tree.list(folder).is_empty())
             .unwrap_or(MODULE_FOLDERS[0]);
-        let versions: Vec<(String, bool)> = tree
+        let (indexed, unindexed): (Vec<String>, Vec<String>) = tree
             .list(folder)
             .into_iter()
-            .filter(|v| tree.size(&format!("{folder}/{v}/modules.dep")).is_some())
+            .partition(|v| tree.size(&format!("{folder}/{v}/modules.dep")).is_some());
+        let versions: Vec<(String, bool)> = indexed
+            .into_iter()
             .map(|v| {
                 let beside = tree.size(&format!("{folder}/{v}/vmlinuz")).is_some();
                 (v, beside)
@@ -56,7 +58,7 @@ impl<'a> Source<'a> {
             .into_iter()
             .filter(|name| tree.size(&format!("/boot/{name}")).is_some())
             .collect();
-        let Choice { path, version } = kernel::choose(&boot, folder, &versions)?;
+        let Choice { path, version } = kernel::choose(&boot, folder, &versions, &unindexed)?;
         let kernel = tree.read(&path, MAX_KERNEL_BYTES)?;
         Ok(Self {
             kernel: kernel.ok_or(NoKernel::Missing)?,
