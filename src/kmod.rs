@@ -17,8 +17,6 @@ use ramboot_wire::modules::{Module, ModuleTable};
 const MAX_MODULES: usize = 16_384;
 /// A worker's root needs all three; nothing boots without.
 const ROOT_NEEDS: [&str; 3] = ["loop", "squashfs", "overlay"];
-/// Loaded on every machine besides, when it is a module: /init's DHCP client reads raw packets.
-const ALWAYS: [&str; 1] = ["af_packet"];
 
 /// Why no initramfs can be made of these modules.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -74,7 +72,6 @@ pub fn plan(index: &Index) -> Result<Plan, KmodError> {
             None => return Err(KmodError::RootNeeds(name)),
         }
     }
-    always.extend(ALWAYS.iter().filter_map(|name| index.path_of(name)));
     wanted.extend(&always);
 
     let needs = with_soft_needs(index, &wanted);
