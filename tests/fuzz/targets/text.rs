@@ -1,0 +1,29 @@
+//! Everything else that is text from outside: config, kernel command line, URL path, Range, stage line, words.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ramboot::config::Config;
+use ramboot::http::range;
+use ramboot::store::Name;
+use ramboot_wire::paths::Resource;
+use ramboot_wire::{Base, BootArgs, ImageId, Mac, Overlay, StageLine};
+
+fuzz_target!(|text: &str| {
+    let _ = Config::parse(text);
+    let _ = range::parse(text, 1_000_000);
+    if let Ok(args) = BootArgs::parse(text) {
+        let _ = args.render("");
+    }
+    if let Some(resource) = Resource::parse(text) {
+        assert_eq!(Resource::parse(&resource.path()), Some(resource));
+    }
+    if let Some(line) = StageLine::parse(text) {
+        let _ = StageLine::parse(&line.to_string());
+    }
+    let _ = (
+        text.parse::<Base>(),
+        text.parse::<ImageId>(),
+        text.parse::<Mac>(),
+    );
+    let _ = (text.parse::<Overlay>(), text.parse::<Name>());
+});
