@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::io::Cursor;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -432,4 +433,25 @@ fn a_real_image_keeps_the_promises() {
         "{} bytes",
         first.initrd.size
     );
+}
+
+#[test]
+fn a_strict_umask_keeps_nobody_out() {
+    let bench = Bench::new();
+    let image = bench.image(&debian_like());
+    let output = Command::new("sh")
+        .args(["-euc", "umask 077; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_ramboot"))
+        .args(["publish", "--name", "worker", "--state"])
+        .arg(bench.path("state"))
+        .arg(image)
+        .output()
+        .expect("runs");
+    assert!(output.status.success(), "{output:?}");
+    // `serve` may run as another user: all it reads is for everybody, and nothing but the publisher's own is not.
+    for path in bench.files() {
+        let mode = fs::metadata(&path).expect("there").permissions().mode();
+        let want = if path.is_dir() { 0o755 } else { 0o444 };
+        assert_eq!(mode & 0o777, want, "{}", path.display());
+    }
 }

@@ -270,20 +270,6 @@ fn what_is_no_name_keeps_nobody_from_booting() {
 }
 
 #[test]
-fn folders_are_for_everybody_to_look_into() {
-    let state = state();
-    let root = state.path().join("new");
-    publish(&root, b"image", b"initrd").expect("published");
-    for folder in ["", "images", "names", "names/worker"] {
-        let mode = fs::metadata(root.join(folder))
-            .expect("there")
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o777, 0o755, "{folder}");
-    }
-}
-
-#[test]
 fn a_newer_field_is_passed_over() {
     let state = state();
     let generation = publish(state.path(), b"image", b"initrd").expect("published");
