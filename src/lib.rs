@@ -6,9 +6,9 @@
 //! 5  main, cli                       may use anything below
 //! 4  serve                           opens sockets, spawns, stops
 //! 3  dhcp::socket  tftp  http::serve shells: I/O, clock, logging; no decisions
-//!    publish  initrd
-//! 2  dhcp::{request,firmware,decide,lease}  http::answer  ipxe   deciders: values in, values out
-//! 1  config  machine  store  interface  inits
+//!    publish  boot
+//! 2  dhcp::{request,firmware,decide,…}  http::{answer,range}  ipxe  initrd  kmod  squashfs   deciders: values in, values out
+//! 1  config  machine  store  interface  port  inits
 //! 0  ramboot-wire                    what a worker must agree on
 //! ```
 //!
