@@ -60,8 +60,10 @@ verify: setup ## the systemd unit
 build: ## target/release/ramboot
 	@$(CARGO) build --locked --release
 
-install: build ## binary, unit and sample config below $(DESTDIR); PREFIX is /usr/local unless given
-	@install -D -m 755 target/release/ramboot "$(DESTDIR)$(PREFIX)/bin/ramboot"
+install: ## what `make build` made, unit and sample config below $(DESTDIR); PREFIX is /usr/local unless given
+	@# It does not build: under sudo there is often no cargo, and what root built nobody else can clean.
+	[ -x target/release/ramboot ] || { echo "first, as yourself: make build" >&2; exit 1; }
+	install -D -m 755 target/release/ramboot "$(DESTDIR)$(PREFIX)/bin/ramboot"
 	install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system" "$(DESTDIR)/etc"
 	sed 's|/usr/bin/ramboot|$(PREFIX)/bin/ramboot|' packaging/ramboot.service \
 	    >"$(DESTDIR)$(PREFIX)/lib/systemd/system/ramboot.service"
