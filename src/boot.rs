@@ -3,50 +3,114 @@
 //! Asked anew for each script, so a publish counts from the next boot on, without a signal or a restart. Whatever is
 //! wrong becomes a script that says so on the machine's own screen and asks again.
 
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+
 use anyhow::Context;
-use ramboot_wire::{Base, BootArgs, Mac};
+use ramboot_wire::{Base, BootArgs, Client};
 use tracing::{info, warn};
 
 use crate::config::Config;
-use crate::store::{Name, Store};
+use crate::store::{Generation, Name, Store};
 use crate::{ipxe, machine};
 
-/// The script for `mac`, which reached this manager at `base`.
+/// Everything that a boot is decided from; one for all servers.
+#[derive(Debug, Clone)]
+pub struct Desk {
+    /// Images and names.
+    pub store: Arc<Store>,
+    /// Which machine gets what.
+    pub config: Arc<Config>,
+}
+
+/// What one machine boots.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    /// The name its image was found by.
+    pub name: Name,
+    /// What the name stood for when it was asked.
+    pub generation: Generation,
+    /// What `/init` is told.
+    pub args: BootArgs,
+    /// Kernel parameters beside ramboot's own.
+    pub extra: String,
+}
+
+/// The address of ours that a machine reached, as it will be told to fetch from.
 #[must_use]
-pub fn script(store: &Store, config: &Config, mac: Mac, base: &Base) -> String {
-    match decide(store, config, mac, base) {
-        Ok(script) => script,
-        Err(error) => {
-            let reason = format!("{error:#}");
-            warn!(worker = %mac, "boot script: nothing to boot: {reason}");
-            ipxe::wait(base, mac, &reason)
-        }
+pub const fn base(addr: SocketAddrV4) -> Base {
+    Base {
+        addr,
+        prefix: String::new(),
     }
 }
 
-fn decide(store: &Store, config: &Config, mac: Mac, base: &Base) -> anyhow::Result<String> {
-    let names: Vec<String> = store.names()?.iter().map(ToString::to_string).collect();
-    let assignment = machine::assign(config, &names, mac)?;
-    let name: Name = assignment.image.parse()?;
-    let generation = store
-        .current(&name)?
-        .with_context(|| format!("image {name} was unpublished a moment ago"))?;
-    let args = BootArgs {
-        image: generation.image,
-        size: generation.size,
-        bases: vec![base.clone()],
-        overlay: config.boot.overlay,
-        hostname: assignment.hostname,
-        debug: config.boot.debug,
-        deadline: config.boot.deadline,
-        bootif: Some(mac),
-    };
-    let script = ipxe::boot(
-        &args,
-        &generation.kernel.name,
-        &generation.initrd.name,
-        &assignment.cmdline,
-    )?;
-    info!(worker = %mac, image = generation.image.short(), name = %name, "boot script");
-    Ok(script)
+impl Desk {
+    /// What `client`, which reached us at `base`, boots.
+    ///
+    /// # Errors
+    /// Nothing is published for it, or the store cannot be read; the text says what would change that.
+    pub fn choose(&self, client: &Client, base: &Base) -> anyhow::Result<Choice> {
+        let names: Vec<String> = self
+            .store
+            .names()?
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let assignment = machine::assign(&self.config, &names, client.mac)?;
+        let name: Name = assignment.image.parse()?;
+        let generation = self
+            .store
+            .current(&name)?
+            .with_context(|| format!("image {name} was unpublished a moment ago"))?;
+        let boot = &self.config.boot;
+        let args = BootArgs {
+            image: generation.image,
+            size: generation.size,
+            bases: vec![base.clone()],
+            overlay: boot.overlay,
+            hostname: assignment.hostname,
+            debug: boot.debug,
+            deadline: boot.deadline,
+            bootif: Some(client.mac),
+        };
+        Ok(Choice {
+            name,
+            generation,
+            args,
+            extra: assignment.cmdline,
+        })
+    }
+
+    /// The script for `client`, which reached us at `base`.
+    #[must_use]
+    pub fn script(&self, client: &Client, base: &Base) -> String {
+        match self.boot_script(client, base) {
+            Ok(script) => script,
+            Err(error) => {
+                let reason = format!("{error:#}");
+                warn!(worker = %client.mac, "boot script: nothing to boot: {reason}");
+                ipxe::wait(base, client, &reason)
+            }
+        }
+    }
+
+    fn boot_script(&self, client: &Client, base: &Base) -> anyhow::Result<String> {
+        let choice = self.choose(client, base)?;
+        let Generation {
+            image,
+            kernel,
+            initrd,
+            ..
+        } = &choice.generation;
+        let script = ipxe::boot(
+            client,
+            &choice.args,
+            &kernel.name,
+            &initrd.name,
+            &choice.extra,
+        )?;
+        info!(worker = %client.mac, image = image.short(), name = %choice.name, "boot script");
+        Ok(script)
+    }
 }

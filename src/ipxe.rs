@@ -8,7 +8,7 @@
 
 use ramboot_wire::cmdline::CmdlineError;
 use ramboot_wire::paths::{Resource, is_boot_name};
-use ramboot_wire::{Base, BootArgs, Mac};
+use ramboot_wire::{Base, BootArgs, Client};
 
 use crate::config::word::cmdline_fault;
 
@@ -33,19 +33,19 @@ pub enum ScriptError {
     /// Not a name `publish` gives.
     #[error("{0:?} is not a name of a boot file")]
     Name(String),
-    /// No server, or no machine to write a script for.
+    /// No server to fetch from.
     #[error("{0} is missing in what the machine is to boot")]
     Missing(&'static str),
 }
 
-/// The script that boots `args`, with the boot files `kernel` and `initrd` of its image and `extra` kernel parameters.
+/// The script by which `client` boots `args`, with the boot files `kernel` and `initrd` of its image and `extra` kernel parameters.
 ///
-/// `args.bootif` is the machine the script is for: its MAC stands in the script's path, so the manager knows it and
-/// writes `BOOTIF=` itself. (`${netX/mac}` would name the last opened interface, not always the one that booted.)
+/// The client stands in the script's path, so the manager knows its MAC and has written `BOOTIF=` itself. (`${netX/mac}` would name the last opened interface, not always the one that booted.)
 ///
 /// # Errors
 /// Something would not arrive as it is; nothing is quietly changed.
 pub fn boot(
+    client: &Client,
     args: &BootArgs,
     kernel: &str,
     initrd: &str,
@@ -56,7 +56,7 @@ pub fn boot(
             return Err(ScriptError::Name(name.chars().take(80).collect()));
         }
     }
-    let mac = args.bootif.ok_or(ScriptError::Missing("BOOTIF"))?;
+    let mac = client.mac;
     let base = args
         .bases
         .first()
@@ -86,13 +86,14 @@ imgfree ||
 echo ramboot: kernel or initramfs could not be fetched from {base} or not be started; next try in {PAUSE_SECONDS} s
 {again}",
         image = args.image.short(),
-        again = ask_again(base, mac, PAUSE_SECONDS),
+        again = ask_again(base, client, PAUSE_SECONDS),
     ))
 }
 
 /// The script of a machine that has nothing to boot yet: says why, waits, asks again.
 #[must_use]
-pub fn wait(base: &Base, mac: Mac, reason: &str) -> String {
+pub fn wait(base: &Base, client: &Client, reason: &str) -> String {
+    let mac = client.mac;
     format!(
         "#!ipxe
 echo ramboot: {mac} has nothing to boot yet
@@ -100,7 +101,7 @@ echo ramboot: {reason}
 echo ramboot: next question in {WAIT_SECONDS} s
 {again}",
         reason = say(reason),
-        again = ask_again(base, mac, WAIT_SECONDS),
+        again = ask_again(base, client, WAIT_SECONDS),
     )
 }
 
@@ -108,8 +109,8 @@ echo ramboot: next question in {WAIT_SECONDS} s
 /// goes on to the disk; `sleep` fails when somebody presses Ctrl-C. `--replace` keeps old scripts from staying in
 /// memory. DHCP is asked between tries, because a manager that is away may come back under another address;
 /// `${filename}` is what it says.
-fn ask_again(base: &Base, mac: Mac, seconds: u32) -> String {
-    let script = format!("{base}{}", Resource::Script(mac).path());
+fn ask_again(base: &Base, client: &Client, seconds: u32) -> String {
+    let script = format!("{base}{}", Resource::Script(*client).path());
     format!(
         ":again
 sleep {seconds} ||
@@ -138,12 +139,16 @@ fn say(text: &str) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use ramboot_wire::ImageId;
+    use ramboot_wire::{ImageId, Mac};
 
     const MAC: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
 
     fn base() -> Base {
         "http://10.0.0.1:8067".parse().expect("a base")
+    }
+
+    fn client() -> Client {
+        MAC.into()
     }
 
     fn args() -> BootArgs {
@@ -163,7 +168,7 @@ mod tests {
     fn a_boot_script() {
         let id = ImageId([7; 32]);
         assert_eq!(
-            boot(&args(), "vmlinuz", "initrd.img", "console=ttyS0").expect("a script"),
+            boot(&client(), &args(), "vmlinuz", "initrd.img", "console=ttyS0").expect("a script"),
             format!(
                 "#!ipxe
 echo ramboot: 52:54:00:12:34:56 boots image 070707070707
@@ -191,7 +196,7 @@ goto again
         assert_eq!(
             wait(
                 &base(),
-                MAC,
+                &client(),
                 "no image is published: run \"ramboot publish IMAGE\" on the manager"
             ),
             "#!ipxe
@@ -222,21 +227,23 @@ goto again
             "é",
         ] {
             assert!(
-                boot(&args(), "vmlinuz", "initrd.img", extra).is_err(),
+                boot(&client(), &args(), "vmlinuz", "initrd.img", extra).is_err(),
                 "{extra:?}"
             );
         }
         for name in ["", "../x", "a b", "a\nshell", "${x}", "a||b"] {
-            assert!(boot(&args(), name, "initrd.img", "").is_err(), "{name:?}");
-            assert!(boot(&args(), "vmlinuz", name, "").is_err(), "{name:?}");
+            assert!(
+                boot(&client(), &args(), name, "initrd.img", "").is_err(),
+                "{name:?}"
+            );
+            assert!(
+                boot(&client(), &args(), "vmlinuz", name, "").is_err(),
+                "{name:?}"
+            );
         }
         let broken = [
             BootArgs {
                 hostname: Some("a shell".to_owned()),
-                ..args()
-            },
-            BootArgs {
-                bootif: None,
                 ..args()
             },
             BootArgs {
@@ -245,15 +252,15 @@ goto again
             },
         ];
         for args in broken {
-            boot(&args, "vmlinuz", "initrd.img", "").expect_err("refused");
+            boot(&client(), &args, "vmlinuz", "initrd.img", "").expect_err("refused");
         }
     }
 
     proptest! {
         #[test]
         fn a_reason_stays_one_harmless_line(reason in ".*") {
-            let script = wait(&base(), MAC, &reason);
-            prop_assert_eq!(script.lines().count(), wait(&base(), MAC, "").lines().count());
+            let script = wait(&base(), &client(), &reason);
+            prop_assert_eq!(script.lines().count(), wait(&base(), &client(), "").lines().count());
             let line = script.lines().nth(2).unwrap_or_default();
             prop_assert!(line.starts_with("echo ramboot: "));
             let harmless = !line.contains(['$', '|', ';', '&', '#', '\u{7b}']);
@@ -263,8 +270,8 @@ goto again
 
         #[test]
         fn extra_words_arrive_or_are_refused(extra in "[ -~\\n]{0,200}") {
-            if let Ok(script) = boot(&args(), "vmlinuz", "initrd.img", &extra) {
-                let plain = boot(&args(), "vmlinuz", "initrd.img", "").expect("a script");
+            if let Ok(script) = boot(&client(), &args(), "vmlinuz", "initrd.img", &extra) {
+                let plain = boot(&client(), &args(), "vmlinuz", "initrd.img", "").expect("a script");
                 prop_assert_eq!(script.lines().count(), plain.lines().count());
                 let kernel = script.lines().nth(3).unwrap_or_default();
                 prop_assert!(kernel.ends_with(" || goto failed"));

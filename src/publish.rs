@@ -24,7 +24,7 @@ use ramboot_wire::image::MAX_IMAGE_BYTES;
 use serde::Serialize;
 
 use crate::cli::PublishArgs;
-use crate::inits::Arch;
+use crate::inits::{self, Arch};
 use crate::squashfs::tree::Tree;
 use crate::squashfs::{SUPERBLOCK_BYTES, Superblock, grouped};
 use crate::store::cache::Entry;
@@ -185,7 +185,7 @@ fn boot_files(
             modules.left_out.join(" ")
         ));
     }
-    let Some(init) = arch.init() else {
+    let Some(init) = inits::init(arch) else {
         bail!("this ramboot has no /init for {arch}: it was built without the Rust target for it");
     };
     let mut packed = compressed_modules(&args.state, &modules.archive, progress)?;

@@ -10,20 +10,22 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::Bytes;
-use ramboot_wire::Base;
+use ramboot_wire::paths::Resource;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::boot::{self, Desk};
 use crate::cli::{DhcpMode, ServeArgs};
 use crate::config::Config;
 use crate::dhcp::policy::Policy;
+use crate::http::answer::Content;
 use crate::http::serve::Site;
 use crate::interface::{self, Interface};
 use crate::port::{self, Proto};
 use crate::store::Store;
-use crate::{boot, dhcp, http, tftp};
+use crate::{dhcp, http, tftp};
 
 /// RFC 1350.
 const TFTP_PORT: u16 = 69;
@@ -83,8 +85,11 @@ async fn serve(
     say_ready(&config, interfaces, &store);
     let counters = Arc::new(Counters::default());
     let (stop, stopped) = watch::channel(false);
-    let config = Arc::new(config);
-    let site = Arc::new(site(store, &config, &counters));
+    let desk = Desk {
+        store: Arc::new(store),
+        config: Arc::new(config),
+    };
+    let site = Arc::new(site(&desk, &counters));
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
     for listener in sockets.http {
         let listener = tokio::net::TcpListener::from_std(listener)
@@ -135,21 +140,25 @@ async fn told_to_stop() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn site(store: Store, config: &Arc<Config>, counters: &Counters) -> Site {
-    let config = Arc::clone(config);
+fn site(desk: &Desk, counters: &Counters) -> Site {
+    let made = desk.clone();
     Site {
-        store,
-        script: Box::new(move |store, mac, local| match local {
-            SocketAddr::V4(addr) => boot::script(
-                store,
-                &config,
-                mac,
-                &Base {
-                    addr,
-                    prefix: String::new(),
-                },
-            ),
-            SocketAddr::V6(_) => String::new(),
+        store: Arc::clone(&desk.store),
+        made: Box::new(move |resource, local| {
+            let SocketAddr::V4(local) = local else {
+                return Ok(None);
+            };
+            Ok(match resource {
+                Resource::Script(client) => {
+                    let text = made.script(client, &boot::base(local));
+                    Some(Content {
+                        bytes: Bytes::from(text).into(),
+                        etag: None,
+                        media_type: "text/plain; charset=utf-8",
+                    })
+                }
+                _ => None,
+            })
         }),
         counters: Arc::clone(&counters.http),
     }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
+use ramboot::http::answer::Content;
 use ramboot::http::serve::{Counters, Site, run};
 use ramboot::store::{BootFile, Store};
 use ramboot_wire::ImageId;
@@ -34,8 +36,15 @@ impl Manager {
         store_image(state.path(), id, &image);
         let counters = Arc::new(Counters::default());
         let site = Arc::new(Site {
-            store: Store::open(state.path()).expect("store"),
-            script: Box::new(|_, mac, local| format!("#!ipxe\n# {mac} by {local}\n")),
+            store: Arc::new(Store::open(state.path()).expect("store")),
+            made: Box::new(|resource, local| {
+                let text = format!("#!ipxe\n# {} by {local}\n", resource.path());
+                Ok(Some(Content {
+                    bytes: Bytes::from(text).into(),
+                    etag: None,
+                    media_type: "text/plain",
+                }))
+            }),
             counters: Arc::clone(&counters),
         });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
@@ -341,7 +350,7 @@ fn a_report_is_taken_and_a_script_is_made_for_the_one_who_asks() {
     let (head, body) = manager.ask("GET", "/ipxe/52-54-00-00-00-01", "");
     assert_eq!(
         String::from_utf8_lossy(&body),
-        format!("#!ipxe\n# 52:54:00:00:00:01 by {}\n", manager.address)
+        format!("#!ipxe\n# /ipxe/52-54-00-00-00-01 by {}\n", manager.address)
     );
     assert!(head.contains("cache-control: no-store"), "{head}");
 }

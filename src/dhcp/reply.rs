@@ -92,7 +92,7 @@ impl Reply {
                 (BootFile::Tftp(BIOS_BOOT_FILE), BIOS_BOOT_FILE.to_owned())
             }
             Firmware::Ipxe => {
-                let url = policy.script_url(request.mac);
+                let url = policy.script_url(request.mac.into());
                 (BootFile::Script(url.clone()), url)
             }
             Firmware::Init | Firmware::System | Firmware::Later(_) => return self,

@@ -11,12 +11,13 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 
 use super::range::{self, Wanted};
+use crate::parts::Parts;
 
 /// One representation (RFC 9110 §3.2): what a path names.
 #[derive(Debug, Clone)]
 pub struct Content {
-    /// All of it; usually a slice of a mapping.
-    pub bytes: Bytes,
+    /// All of it; usually one slice of a mapping.
+    pub bytes: Parts,
     /// Strong ETag without its quotes; `None` for what is made anew for each request.
     pub etag: Option<String>,
     /// Media type.
@@ -46,7 +47,7 @@ const BOUNDARY: &str = "ramboot-5f1e0c6a9d3b47";
 /// Answers a GET or HEAD for something that exists.
 #[must_use]
 pub fn content(method: &Method, request: &HeaderMap, content: &Content) -> Answer {
-    let len = content.bytes.len() as u64;
+    let len = content.bytes.len();
     let mut answer = Answer {
         status: StatusCode::OK,
         headers: validators(content),
@@ -72,7 +73,7 @@ pub fn content(method: &Method, request: &HeaderMap, content: &Content) -> Answe
             );
             answer.push(header::CONTENT_LENGTH, len.into());
             if *method == Method::GET {
-                answer.body.push_back(content.bytes.clone());
+                answer.body.extend(content.bytes.slices().iter().cloned());
             }
         }
         Wanted::Parts(parts) => answer.partial(content, &parts),
@@ -149,7 +150,7 @@ impl Answer {
                 HeaderValue::from_static(content.media_type),
             );
             self.push(header::CONTENT_RANGE, value(content_range(part, len)));
-            self.body.push_back(slice(content, part));
+            self.take(content, part);
         } else {
             // RFC 9110 §14.6; the framing is RFC 2046 §5.1.
             for part in parts {
@@ -159,7 +160,7 @@ impl Answer {
                     content_range(part, len)
                 );
                 self.body.push_back(Bytes::from(head));
-                self.body.push_back(slice(content, part));
+                self.take(content, part);
             }
             self.body
                 .push_back(Bytes::from(format!("\r\n--{BOUNDARY}--\r\n")));
@@ -170,19 +171,14 @@ impl Answer {
         }
         self.push(header::CONTENT_LENGTH, self.body_len().into());
     }
+
+    fn take(&mut self, content: &Content, part: &Range<u64>) {
+        let part = content.bytes.range(part.clone());
+        self.body.extend(part.slices().iter().cloned());
+    }
 }
 
-fn slice(content: &Content, part: &Range<u64>) -> Bytes {
-    // The range was cut to a length that is a usize; a target where it would not fit cannot hold the content either.
-    let index = |at: u64| {
-        usize::try_from(at)
-            .unwrap_or(usize::MAX)
-            .min(content.bytes.len())
-    };
-    content.bytes.slice(index(part.start)..index(part.end))
-}
-
-fn content_range(part: &Range<u64>, len: usize) -> String {
+fn content_range(part: &Range<u64>, len: u64) -> String {
     format!("bytes {}-{}/{len}", part.start, part.end - 1)
 }
 
@@ -233,7 +229,7 @@ mod tests {
 
     fn ten() -> Content {
         Content {
-            bytes: Bytes::from_static(b"0123456789"),
+            bytes: Bytes::from_static(b"0123456789").into(),
             etag: Some("e".to_owned()),
             media_type: "application/octet-stream",
         }
@@ -380,7 +376,7 @@ mod tests {
         let answer = super::content(&Method::GET, &map, &content);
         assert_eq!(
             answer.body[0].as_ptr(),
-            content.bytes[3..].as_ptr(),
+            content.bytes.slices()[0][3..].as_ptr(),
             "not a copy"
         );
     }

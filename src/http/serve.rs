@@ -19,9 +19,9 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ramboot_wire::ImageId;
 use ramboot_wire::paths::Resource;
 use ramboot_wire::stage::{MAX_REPORT_BYTES, Report};
-use ramboot_wire::{ImageId, Mac};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -56,15 +56,15 @@ impl fmt::Display for Counters {
     }
 }
 
-/// Writes the iPXE script for a machine that reached us at this address of ours.
-pub type Script = dyn Fn(&Store, Mac, SocketAddr) -> String + Send + Sync;
+/// Makes what is written anew for each machine, for one that reached us at this address of ours.
+pub type Made = dyn Fn(&Resource, SocketAddr) -> anyhow::Result<Option<Content>> + Send + Sync;
 
 /// What the server answers from.
 pub struct Site {
     /// Images and their boot files.
-    pub store: Store,
-    /// Boot scripts.
-    pub script: Box<Script>,
+    pub store: Arc<Store>,
+    /// Boot scripts and EFI programs.
+    pub made: Box<Made>,
     /// Shared with whoever wants to know.
     pub counters: Arc<Counters>,
 }
@@ -212,7 +212,7 @@ async fn route(
 /// Reads a few small files at most (images and boot files are mapped once and kept).
 fn look_up(resource: &Resource, local: SocketAddr, site: &Site) -> anyhow::Result<Option<Content>> {
     let binary = |bytes: Bytes, etag: String| Content {
-        bytes,
+        bytes: bytes.into(),
         etag: Some(etag),
         media_type: "application/octet-stream",
     };
@@ -226,14 +226,7 @@ fn look_up(resource: &Resource, local: SocketAddr, site: &Site) -> anyhow::Resul
             Some(image) => image.boot(name)?.map(|bytes| binary(bytes, name.clone())),
             None => None,
         },
-        Resource::Script(mac) => {
-            let text = (site.script)(&site.store, *mac, local);
-            Some(Content {
-                bytes: Bytes::from(text),
-                etag: None,
-                media_type: "text/plain; charset=utf-8",
-            })
-        }
+        Resource::Script(_) | Resource::Efi(_) => (site.made)(resource, local)?,
         Resource::Report => None,
     })
 }

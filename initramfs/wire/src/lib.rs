@@ -4,6 +4,7 @@
 //! It lives beside `/init`, because the initramfs is the side that is hardest to upgrade.
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod cmdline;
 pub mod image;
 pub mod mac;
@@ -11,6 +12,7 @@ pub mod modules;
 pub mod paths;
 pub mod stage;
 
+pub use client::{Arch, Client, Uuid};
 pub use cmdline::{Base, BootArgs, Overlay};
 pub use image::{CHUNK_BYTES, ChunkList, ImageId};
 pub use mac::Mac;

@@ -1,7 +1,7 @@
 //! HTTP paths. Those of an image are immutable by digest, so any HTTP cache can stand in front of a manager.
 
+use crate::client::Client;
 use crate::image::ImageId;
-use crate::mac::Mac;
 
 /// Where `/init` POSTs its reports.
 pub const REPORT: &str = "/report";
@@ -18,8 +18,11 @@ pub enum Resource {
     Chunks(ImageId),
     /// `/images/<id>/boot/<file>`
     Boot(ImageId, String),
-    /// `/ipxe/<mac>`: the boot script of one machine; not immutable.
-    Script(Mac),
+    /// `/ipxe/<client>`: the boot script of one machine; not immutable.
+    Script(Client),
+    /// `/efi/<client>/boot.efi`: what one machine's UEFI firmware runs; not immutable. EDK2 goes by the ending `.efi`
+    /// where a server gives no media type.
+    Efi(Client),
     /// `/report`
     Report,
 }
@@ -31,8 +34,12 @@ impl Resource {
         if path == REPORT {
             return Some(Self::Report);
         }
-        if let Some(mac) = path.strip_prefix("/ipxe/") {
-            return mac.parse().ok().map(Self::Script);
+        if let Some(client) = path.strip_prefix("/ipxe/") {
+            return client.parse().ok().map(Self::Script);
+        }
+        if let Some(rest) = path.strip_prefix("/efi/") {
+            let client = rest.strip_suffix("/boot.efi")?;
+            return client.parse().ok().map(Self::Efi);
         }
         let (id, rest) = path.strip_prefix("/images/")?.split_once('/')?;
         let id = id.parse().ok()?;
@@ -53,7 +60,8 @@ impl Resource {
             Self::Image(id) => format!("/images/{id}/image.sqfs"),
             Self::Chunks(id) => format!("/images/{id}/chunks"),
             Self::Boot(id, name) => format!("/images/{id}/boot/{name}"),
-            Self::Script(mac) => format!("/ipxe/{}", mac.hyphenated()),
+            Self::Script(client) => format!("/ipxe/{client}"),
+            Self::Efi(client) => format!("/efi/{client}/boot.efi"),
             Self::Report => REPORT.to_owned(),
         }
     }
@@ -73,6 +81,7 @@ pub fn is_boot_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mac::Mac;
 
     #[test]
     fn what_is_written_is_read_back() {
@@ -81,7 +90,8 @@ mod tests {
             Resource::Image(id),
             Resource::Chunks(id),
             Resource::Boot(id, "vmlinuz-0123".to_owned()),
-            Resource::Script(Mac([1; 6])),
+            Resource::Script(Mac([2; 6]).into()),
+            Resource::Efi(Mac([2; 6]).into()),
             Resource::Report,
         ] {
             assert_eq!(Resource::parse(&resource.path()), Some(resource.clone()));
