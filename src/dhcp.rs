@@ -4,6 +4,7 @@
 //! sent it → [`decide`] says what to answer, where to and what to remember, or why to be silent → `socket` sends and,
 //! only when that succeeded, applies the change to [`lease`]. All but `socket` is values in, values out.
 
+pub mod bootfile;
 pub mod decide;
 pub mod firmware;
 mod full;

@@ -27,6 +27,7 @@ pub mod kmod;
 pub mod link;
 pub mod machine;
 pub mod parts;
+pub mod pi;
 pub mod port;
 pub mod publish;
 pub mod serve;

@@ -5,7 +5,9 @@
 
 use std::fmt;
 
-use ramboot_wire::Mac;
+use ramboot_wire::{Arch, Mac};
+
+use crate::pi::id::{Identity, Stage};
 
 /// Option 60 of `/init`'s own DHCP client.
 pub const INIT_CLASS: &[u8] = b"ramboot";
@@ -16,52 +18,45 @@ const IPXE_FEATURE_HTTP: u8 = 0x13;
 /// Sub-options of 175 from 0x10 to 0x2f are features; others (177, bus id) stand there without saying anything.
 const IPXE_FEATURES: std::ops::RangeInclusive<u8> = 0x10..=0x2f;
 
-/// Vendor parts of Raspberry Pi's MAC addresses, as seen on boards up to the Pi 5.
-const PI_OUIS: [[u8; 3]; 7] = [
-    [0xb8, 0x27, 0xeb],
-    [0xdc, 0xa6, 0x32],
-    [0xe4, 0x5f, 0x01],
-    [0x28, 0xcd, 0xc1],
-    [0xd8, 0x3a, 0xdd],
-    [0x2c, 0xcf, 0x67],
-    [0x88, 0xa2, 0x9e],
-];
-
 /// What a client is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Firmware {
     /// PXE ROM of a PC with BIOS: option 60 `PXEClient:Arch:00000:UNDI:…`, no mark of iPXE. Takes a boot file by TFTP
     /// and runs it in real mode: `undionly.kpxe`, an iPXE that uses the ROM's own driver. Not seen on a real ROM
-    /// here; the form is that of RFC 4578 and of SeaBIOS PCs' vendor ROMs (Intel Boot Agent).
+    /// here; the form is that of RFC 4578 and of SeaBIOS PCs' vendor ROMs (Intel Boot Agent). An iPXE built without
+    /// HTTP, by its own list of features (some NIC vendors' ROMs), can no more than that, so it counts as one.
     BiosPxe,
+    /// UEFI firmware's PXE. Seen: OVMF 2022.11 (option 93 = 7, option 60 `PXEClient:Arch:00007:UNDI:003001`) and AAVMF
+    /// 2022.11 (11); some PCs say 9, which the registry has for x86-64 and which older documents confuse with 7. It
+    /// asks with BROADCAST set. An OFFER that says `PXEClient` and names no file makes it ask again on port 4011
+    /// (PXE 2.1 §2.2.5, "BINL"), where it takes a file whoever gave the address; in full mode the file stands in the
+    /// OFFER. The file is an EFI program, by TFTP.
+    UefiPxe(Arch),
+    /// UEFI firmware's HTTP boot (UEFI 2.5 §24.7). Seen: OVMF and AAVMF 2022.11 (option 93 = 16 and 19). Takes only
+    /// answers that say `HTTPClient` in option 60, and a URL as boot file; never asks on port 4011. Some firmware
+    /// says 15 or 18, which the registry has for the 32-bit kinds.
+    UefiHttp(Arch),
     /// iPXE that can HTTP, in a ROM or chained. Seen: QEMU's virtio-net and e1000 ROMs, its efi-virtio ROM under OVMF
     /// (option 93 = 7) and undionly.kpxe, all 1.0.0+git-20190125 (Debian 12): option 60 is the same as a plain ROM's,
     /// option 77 is the bare word `iPXE` (not the form of RFC 3004), option 175 lists features; undionly sets
-    /// BROADCAST. On port 4011 option 60 is cut to `PXEClient`. Takes a URL as boot file, whatever the architecture.
-    Ipxe,
-    /// iPXE built without HTTP, by its own list of features (some NIC vendors' ROMs). It does what a plain ROM does,
-    /// so it gets the same: an iPXE that can.
-    IpxeWithoutHttp,
+    /// BROADCAST. On port 4011 option 60 is cut to `PXEClient`. Takes a URL as boot file, whatever the architecture;
+    /// `None` is one that no worker can have.
+    Ipxe(Option<Arch>),
+    /// Boot ROM, `bootcode.bin` or EEPROM of a Raspberry Pi. Says the words of a BIOS ROM (option 93 = 0, also the Pi
+    /// 5), so option 97 and the MAC tell them apart; `undionly.kpxe` would leave it hanging. Wants `Raspberry Pi Boot`
+    /// in option 43 and then treats TFTP as a file system; it never asks on port 4011. Known from captures, see
+    /// [`crate::pi::id`]. A Pi that runs UEFI or U-Boot says 11 or 22 and is none.
+    Pi(Identity),
+    /// U-Boot's `dhcp` and `pxe` commands: option 60 `U-Boot.armv8`, option 93 = 22. Loads
+    /// `pxelinux.cfg/01-<mac>` by TFTP from `siaddr`. Known from its source (net/bootp.c, cmd/pxe.c). Its EFI loader
+    /// (`bootefi`) says 11 and counts as UEFI PXE.
+    UBoot,
     /// ramboot's `/init`: option 60 is `ramboot`. It has booted; it wants an address and nothing to boot.
     Init,
     /// An operating system, or anything else that does not ask to boot.
     System,
-    /// Boots from the network by what this version does not serve.
-    Later(Later),
-}
-
-/// Firmware that is told apart, so that the log can say why it is not answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Later {
-    /// UEFI PXE, option 93 = 6, 7, 9, 10, 11, …: seen on OVMF 2022.11 (7).
-    Uefi(u16),
-    /// UEFI HTTP boot: option 60 begins with `HTTPClient`.
-    UefiHttp(u16),
-    /// Raspberry Pi boot ROM or EEPROM. Says the words of a BIOS ROM (arch 0, also the Pi 5), so option 97 and the
-    /// MAC tell them apart; `undionly.kpxe` would leave it hanging.
-    RaspberryPi,
-    /// A PXE client of another architecture (option 93), such as U-Boot's 21 and 22.
-    Arch(u16),
+    /// Boots from the network on an architecture (option 93) no worker can have: 32-bit UEFI (6, 10), Itanium (2), …
+    Other(u16),
 }
 
 /// What the decision is made from.
@@ -77,6 +72,8 @@ pub struct Marks<'a> {
     pub machine_id: &'a [u8],
     /// Option 175, where it is present.
     pub ipxe: Option<&'a [u8]>,
+    /// Transaction id.
+    pub xid: u32,
 }
 
 impl Firmware {
@@ -89,38 +86,55 @@ impl Firmware {
         let http = marks.class.starts_with(b"HTTPClient");
         let netboot = http || marks.class.starts_with(b"PXEClient");
         let arch = marks.arch.or_else(|| arch_of(marks.class)).unwrap_or(0);
-        if is_ipxe(marks) {
-            return match (ipxe_has_http(marks), arch) {
-                (true, _) => Self::Ipxe,
-                (false, 0) => Self::IpxeWithoutHttp,
-                (false, arch) => Self::Later(Later::of(arch)),
-            };
+        if is_ipxe(marks) && ipxe_has_http(marks) {
+            return Self::Ipxe(worker_arch(arch));
         }
+        let pi = || Identity::recognise(marks.machine_id, mac, marks.xid);
         match (netboot, http, arch) {
+            _ if marks.class.starts_with(b"U-Boot") || (netboot && matches!(arch, 21 | 22)) => {
+                Self::UBoot
+            }
             (false, ..) => Self::System,
-            (true, true, arch) => Self::Later(Later::UefiHttp(arch)),
-            (true, false, 0) if is_pi(marks.machine_id, mac) => Self::Later(Later::RaspberryPi),
-            (true, false, 0) => Self::BiosPxe,
-            (true, false, arch) => Self::Later(Later::of(arch)),
+            (true, true, 15 | 16) => Self::UefiHttp(Arch::X86_64),
+            (true, true, 18 | 19) => Self::UefiHttp(Arch::Aarch64),
+            (true, false, 0) => pi().map_or(Self::BiosPxe, Self::Pi),
+            (true, false, 7 | 9) => Self::UefiPxe(Arch::X86_64),
+            (true, false, 11) => Self::UefiPxe(Arch::Aarch64),
+            (true, _, arch) => Self::Other(arch),
         }
     }
 
-    /// It asks for something to boot.
+    /// The architecture of the machine, where its firmware says one that a worker can have.
     #[must_use]
-    pub const fn boots(self) -> bool {
-        !matches!(self, Self::Init | Self::System)
+    pub const fn arch(self) -> Option<Arch> {
+        match self {
+            Self::BiosPxe => Some(Arch::X86_64),
+            Self::UefiPxe(arch) | Self::UefiHttp(arch) => Some(arch),
+            Self::Ipxe(arch) => arch,
+            Self::Pi(_) => Some(Arch::Aarch64),
+            Self::UBoot | Self::Init | Self::System | Self::Other(_) => None,
+        }
+    }
+
+    /// It uses the address of an OFFER at once and never sends a REQUEST, so the OFFER is the promise.
+    #[must_use]
+    pub const fn takes_offers(self) -> bool {
+        matches!(
+            self,
+            Self::Pi(Identity {
+                stage: Stage::Rom,
+                ..
+            })
+        )
     }
 }
 
-impl Later {
-    /// The registry of RFC 5970 §3.3, "Processor Architecture Types".
-    const fn of(arch: u16) -> Self {
-        match arch {
-            2 | 6..=11 | 25 | 27 | 29 | 33..=37 | 39 => Self::Uefi(arch),
-            15..=19 | 26 | 28 | 30 | 38 | 40 => Self::UefiHttp(arch),
-            41 => Self::RaspberryPi,
-            _ => Self::Arch(arch),
-        }
+/// The registry of RFC 5970 §3.3, "Processor Architecture Types", as far as workers go.
+const fn worker_arch(arch: u16) -> Option<Arch> {
+    match arch {
+        0 | 7 | 9 | 15 | 16 => Some(Arch::X86_64),
+        11 | 18 | 19 | 22 => Some(Arch::Aarch64),
+        _ => None,
     }
 }
 
@@ -161,36 +175,18 @@ fn arch_of(class: &[u8]) -> Option<u16> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// EEPROM of Pi 4 and 5: a four-letter code after the type byte, in either byte order. Pi 3 mask ROM: sixteen 0x44.
-/// Older boards and `DHCP_OPTION97=0`: the serial number four times, which needs the MAC's vendor part beside it.
-fn is_pi(machine_id: &[u8], mac: Mac) -> bool {
-    let id = machine_id.get(1..).unwrap_or_default();
-    let code = id.get(..4).unwrap_or_default();
-    let coded = code.starts_with(b"RPi") || code.ends_with(b"iPR");
-    let mask_rom = id.len() == 16 && id.iter().all(|byte| *byte == 0x44);
-    coded || mask_rom || PI_OUIS.iter().any(|oui| mac.0.starts_with(oui))
-}
-
 impl fmt::Display for Firmware {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BiosPxe => f.write_str("BIOS PXE"),
-            Self::Ipxe => f.write_str("iPXE"),
-            Self::IpxeWithoutHttp => f.write_str("iPXE without HTTP"),
+            Self::UefiPxe(arch) => write!(f, "UEFI PXE ({arch})"),
+            Self::UefiHttp(arch) => write!(f, "UEFI HTTP boot ({arch})"),
+            Self::Ipxe(_) => f.write_str("iPXE"),
+            Self::Pi(identity) => identity.fmt(f),
+            Self::UBoot => f.write_str("U-Boot"),
             Self::Init => f.write_str("ramboot's /init"),
             Self::System => f.write_str("a running system"),
-            Self::Later(later) => later.fmt(f),
-        }
-    }
-}
-
-impl fmt::Display for Later {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Uefi(arch) => write!(f, "UEFI PXE (architecture {arch})"),
-            Self::UefiHttp(arch) => write!(f, "UEFI HTTP boot (architecture {arch})"),
-            Self::RaspberryPi => f.write_str("Raspberry Pi"),
-            Self::Arch(arch) => write!(f, "PXE of architecture {arch}"),
+            Self::Other(arch) => write!(f, "firmware of architecture {arch}"),
         }
     }
 }
@@ -198,6 +194,7 @@ impl fmt::Display for Later {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pi::id::Revision;
 
     const PC: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
     const PI: Mac = Mac([0xdc, 0xa6, 0x32, 1, 2, 3]);
@@ -222,26 +219,29 @@ mod tests {
         };
         let pi4 = b"\0RPi4\x11\x31\xa0\0\x32\x2e\xf8\xed\x10\x45\x15\x5b";
         let reversed = b"\x004iPR\x14\x31\xd0\0\x01\x09\x02\xf7\x3d\xf0\xcd\x91";
-        let later = Firmware::Later;
+        let ipxe_x86 = Firmware::Ipxe(Some(Arch::X86_64));
+        let pi = |stage, serial, revision: Option<u32>| {
+            Firmware::Pi(Identity {
+                stage,
+                serial,
+                revision: revision.map(Revision),
+            })
+        };
         for (marks, mac, want) in [
             (marks(BIOS), PC, Firmware::BiosPxe),
             (marks(b"PXEClient"), PC, Firmware::BiosPxe),
-            (ipxe(b"iPXE", Some(QEMU)), PC, Firmware::Ipxe),
-            (ipxe(b"iPXE", None), PC, Firmware::Ipxe),
-            (ipxe(b"\x04iPXE", None), PC, Firmware::Ipxe),
-            (ipxe(b"\x03foo\x04iPXE", None), PC, Firmware::Ipxe),
-            (ipxe(b"site", Some(QEMU)), PC, Firmware::Ipxe),
-            (ipxe(b"iPXE", Some(&[])), PC, Firmware::Ipxe),
-            (ipxe(b"iPXE", Some(&[0xeb, 3, 1, 0, 0])), PC, Firmware::Ipxe),
-            (ipxe(b"iPXE", Some(NO_HTTP)), PC, Firmware::IpxeWithoutHttp),
-            (
-                ipxe(b"iPXE", Some(&[0x13, 1, 0])),
-                PC,
-                Firmware::IpxeWithoutHttp,
-            ),
-            (ipxe(b"iPXE", Some(&[0x13])), PC, Firmware::Ipxe),
-            (ipxe(b"", Some(NO_HTTP)), PC, Firmware::IpxeWithoutHttp),
-            (ipxe(b"iPXE", None), PI, Firmware::Ipxe),
+            (ipxe(b"iPXE", Some(QEMU)), PC, ipxe_x86),
+            (ipxe(b"iPXE", None), PC, ipxe_x86),
+            (ipxe(b"\x04iPXE", None), PC, ipxe_x86),
+            (ipxe(b"\x03foo\x04iPXE", None), PC, ipxe_x86),
+            (ipxe(b"site", Some(QEMU)), PC, ipxe_x86),
+            (ipxe(b"iPXE", Some(&[])), PC, ipxe_x86),
+            (ipxe(b"iPXE", Some(&[0xeb, 3, 1, 0, 0])), PC, ipxe_x86),
+            (ipxe(b"iPXE", Some(NO_HTTP)), PC, Firmware::BiosPxe),
+            (ipxe(b"iPXE", Some(&[0x13, 1, 0])), PC, Firmware::BiosPxe),
+            (ipxe(b"iPXE", Some(&[0x13])), PC, ipxe_x86),
+            (ipxe(b"", Some(NO_HTTP)), PC, Firmware::BiosPxe),
+            (ipxe(b"iPXE", None), PI, ipxe_x86),
             (ipxe(b"xiPXE", None), PC, Firmware::BiosPxe),
             (ipxe(b"\xffiPXE", None), PC, Firmware::BiosPxe),
             (marks(b"ramboot"), PC, Firmware::Init),
@@ -251,7 +251,7 @@ mod tests {
             (
                 marks(b"PXEClient:Arch:00007:UNDI:003016"),
                 PC,
-                later(Later::Uefi(7)),
+                Firmware::UefiPxe(Arch::X86_64),
             ),
             (
                 Marks {
@@ -259,12 +259,12 @@ mod tests {
                     ..marks(b"PXEClient:Arch:00007:UNDI:003016")
                 },
                 PC,
-                later(Later::Uefi(9)),
+                Firmware::UefiPxe(Arch::X86_64),
             ),
             (
                 marks(b"PXEClient:Arch:00011:UNDI:003000"),
                 PI,
-                later(Later::Uefi(11)),
+                Firmware::UefiPxe(Arch::Aarch64),
             ),
             (
                 Marks {
@@ -272,12 +272,12 @@ mod tests {
                     ..ipxe(b"iPXE", Some(NO_HTTP))
                 },
                 PC,
-                later(Later::Uefi(7)),
+                Firmware::UefiPxe(Arch::X86_64),
             ),
             (
                 marks(b"HTTPClient:Arch:00016:UNDI:003001"),
                 PC,
-                later(Later::UefiHttp(16)),
+                Firmware::UefiHttp(Arch::X86_64),
             ),
             (
                 Marks {
@@ -285,16 +285,16 @@ mod tests {
                     ..marks(b"PXEClient")
                 },
                 PC,
-                later(Later::Arch(22)),
+                Firmware::UBoot,
             ),
-            (marks(BIOS), PI, later(Later::RaspberryPi)),
+            (marks(BIOS), PI, pi(Stage::Eeprom, None, None)),
             (
                 Marks {
                     machine_id: pi4,
                     ..marks(BIOS)
                 },
                 PC,
-                later(Later::RaspberryPi),
+                pi(Stage::Eeprom, Some(0x5b15_4510), Some(0xa0_3111)),
             ),
             (
                 Marks {
@@ -302,7 +302,7 @@ mod tests {
                     ..marks(BIOS)
                 },
                 PC,
-                later(Later::RaspberryPi),
+                pi(Stage::Eeprom, Some(0x91cd_f03d), Some(0xd0_3114)),
             ),
             (
                 Marks {
@@ -310,7 +310,44 @@ mod tests {
                     ..marks(BIOS)
                 },
                 PC,
-                later(Later::RaspberryPi),
+                pi(Stage::Rom, None, None),
+            ),
+            (
+                marks(b"HTTPClient:Arch:00019:UNDI:003000"),
+                PC,
+                Firmware::UefiHttp(Arch::Aarch64),
+            ),
+            (
+                marks(b"HTTPClient:Arch:00015:UNDI:003000"),
+                PC,
+                Firmware::UefiHttp(Arch::X86_64),
+            ),
+            (marks(b"U-Boot.armv8"), PI, Firmware::UBoot),
+            (
+                marks(b"PXEClient:Arch:00006:UNDI:003000"),
+                PC,
+                Firmware::Other(6),
+            ),
+            (
+                marks(b"HTTPClient:Arch:00017:UNDI:003000"),
+                PC,
+                Firmware::Other(17),
+            ),
+            (
+                Marks {
+                    arch: Some(11),
+                    ..ipxe(b"iPXE", Some(QEMU))
+                },
+                PC,
+                Firmware::Ipxe(Some(Arch::Aarch64)),
+            ),
+            (
+                Marks {
+                    arch: Some(6),
+                    ..ipxe(b"iPXE", Some(QEMU))
+                },
+                PC,
+                Firmware::Ipxe(None),
             ),
         ] {
             assert_eq!(Firmware::recognise(&marks, mac), want, "{marks:?}");

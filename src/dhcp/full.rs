@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use dhcproto::v4::{DhcpOption, MessageType};
 
-use super::firmware::Firmware;
 use super::lease::{LeaseChange, Leases, OFFER_FOR, SET_ASIDE_FOR};
 use super::policy::{Full, Policy};
 use super::reply::Reply;
@@ -25,9 +24,6 @@ pub(super) struct Case<'a> {
 impl Case<'_> {
     pub(super) fn decide(&self) -> Verdict {
         let request = self.request;
-        if let Firmware::Later(later) = request.firmware {
-            return Verdict::ignore(Why::NotYet(later));
-        }
         if !request.giaddr.is_unspecified() && !self.full.network().contains(request.giaddr) {
             return Verdict::ignore(Why::Relayed(request.giaddr));
         }

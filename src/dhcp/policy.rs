@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use ramboot_wire::paths::Resource;
-use ramboot_wire::{Base, Client, Mac};
+use ramboot_wire::{Base, Mac};
 
 use super::lease::Plan;
 use crate::cli::{DhcpMode, Pool};
@@ -166,10 +166,10 @@ impl Policy {
         }))
     }
 
-    /// Where a machine's iPXE finds its script.
+    /// Where a machine finds something.
     #[must_use]
-    pub fn script_url(&self, client: Client) -> String {
-        format!("{}{}", self.base, Resource::Script(client).path())
+    pub fn url(&self, resource: &Resource) -> String {
+        format!("{}{}", self.base, resource.path())
     }
 }
 
@@ -316,7 +316,7 @@ mod tests {
         let proxy = policy("").expect("fits").expect("on");
         assert_eq!(proxy.mode, Mode::Proxy);
         assert_eq!(
-            proxy.script_url(Mac([2, 0, 0, 0, 0, 0xa]).into()),
+            proxy.url(&Resource::Script(Mac([2, 0, 0, 0, 0, 0xa]).into())),
             "http://10.0.0.1:8067/ipxe/02-00-00-00-00-0a"
         );
         assert_eq!(policy("[dhcp]\nmode = \"off\""), Ok(None));

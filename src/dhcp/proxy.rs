@@ -44,10 +44,15 @@ pub(super) fn boot_server(request: &Request, policy: &Policy) -> Verdict {
 
 fn asks_to_boot(firmware: Firmware) -> Result<(), Why> {
     match firmware {
-        Firmware::BiosPxe | Firmware::Ipxe | Firmware::IpxeWithoutHttp => Ok(()),
+        Firmware::BiosPxe
+        | Firmware::UefiPxe(_)
+        | Firmware::UefiHttp(_)
+        | Firmware::Ipxe(_)
+        | Firmware::Pi(_) => Ok(()),
+        Firmware::UBoot => Err(Why::NoProxy(firmware)),
         Firmware::Init => Err(Why::AddressOnly),
         Firmware::System => Err(Why::NotNetboot),
-        Firmware::Later(later) => Err(Why::NotYet(later)),
+        Firmware::Other(_) => Err(Why::NoWorker(firmware)),
     }
 }
 

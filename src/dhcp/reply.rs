@@ -1,30 +1,32 @@
 //! The answer to one request: fixed fields mirrored, boot file as the firmware wants it, and where to send it.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
 use dhcproto::error::EncodeError;
 use dhcproto::v4::{
     DhcpOption, Encodable as _, Message, MessageType, Opcode, OptionCode, UnknownOption,
 };
 
-use super::firmware::Firmware;
-use super::policy::{Mode, Policy};
+use super::bootfile::{self, BootFile};
+use super::policy::Policy;
 use super::request::{Port, Request};
-
-/// The file a BIOS ROM runs: iPXE that uses the ROM's own network driver.
-pub const BIOS_BOOT_FILE: &str = "undionly.kpxe";
 
 /// RFC 951 has 64 bytes where the options stand today; relays and old ROMs drop what is shorter (RFC 1542 §2.1).
 const MIN_REPLY_BYTES: usize = 300;
 
+/// Fixed fields and magic cookie.
+const OPTIONS_AT: usize = 240;
+
 const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
 
-/// PXE 2.1 §2.2.3, table 2-1: tag 6, PXE_DISCOVERY_CONTROL, bit 3: boot the file named here, discover no boot servers.
-const PXE_OPTIONS: [u8; 4] = [6, 1, 8, 255];
+/// RFC 2131 §2, figure 2.
+pub(super) const BROADCAST: u16 = 0x8000;
 
-/// Sub-option 176 of option 175: iPXE does not wait for a proxy's offer.
-const IPXE_NO_PXEDHCP: [u8; 3] = [0xb0, 1, 1];
+/// The ROM of a Pi 3 that is answered within about a second locks up, or asks for ever (raspberrypi/firmware#934); it
+/// asks again after five.
+const ROM_DELAY: Duration = Duration::from_millis(1_750);
 
 /// What to send, and where to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,15 +37,8 @@ pub struct Reply {
     pub to: SocketAddrV4,
     /// What it tells the client to boot.
     pub boot: Option<BootFile>,
-}
-
-/// What a client is told to boot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BootFile {
-    /// By HTTP.
-    Script(String),
-    /// By TFTP, from the server itself.
-    Tftp(&'static str),
+    /// How long the client must be left alone first.
+    pub delay: Duration,
 }
 
 impl Reply {
@@ -82,37 +77,16 @@ impl Reply {
             to: destination(request, kind),
             message,
             boot: None,
+            delay: Duration::ZERO,
         }
     }
 
     /// Adds what to boot, if the client asked to.
     pub(super) fn with_boot(mut self, request: &Request, policy: &Policy) -> Self {
-        let (boot, file) = match request.firmware {
-            Firmware::BiosPxe | Firmware::IpxeWithoutHttp => {
-                (BootFile::Tftp(BIOS_BOOT_FILE), BIOS_BOOT_FILE.to_owned())
-            }
-            Firmware::Ipxe => {
-                let url = policy.script_url(request.mac.into());
-                (BootFile::Script(url.clone()), url)
-            }
-            Firmware::Init | Firmware::System | Firmware::Later(_) => return self,
-        };
-        let message = &mut self.message;
-        // iPXE takes an offer with next server and file name as the whole answer (dhcp_has_pxeopts in its dhcp.c);
-        // with either missing it would ask again on port 4011.
-        message.set_siaddr(policy.server);
-        message.set_sname_str(policy.server.to_string());
-        message.set_fname_str(file);
-        let options = message.opts_mut();
-        options.insert(DhcpOption::ClassIdentifier(b"PXEClient".to_vec()));
-        options.insert(DhcpOption::VendorExtensions(PXE_OPTIONS.to_vec()));
-        if let Some(id) = &request.machine_id {
-            options.insert(DhcpOption::ClientMachineIdentifier(id.clone()));
+        self.boot = bootfile::write(&mut self, request, policy);
+        if request.firmware.takes_offers() {
+            self.delay = ROM_DELAY;
         }
-        if let (Firmware::Ipxe, Mode::Full(_)) = (request.firmware, &policy.mode) {
-            unknown(message, OptionCode::Unknown(175), &IPXE_NO_PXEDHCP);
-        }
-        self.boot = Some(boot);
         self
     }
 
@@ -146,10 +120,33 @@ impl Reply {
     /// The message cannot be written; nothing this module builds is like that.
     pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
         let mut bytes = self.message.to_vec()?;
+        // dhcproto sorts options by number. Every server puts the message type first, and a ROM's parser may never have
+        // seen it elsewhere.
+        let message_type = [53, 1];
+        let options = bytes.get_mut(OPTIONS_AT..).unwrap_or_default();
+        if let Some(at) = option_at(options, 53)
+            && let Some(before) = options.get_mut(..at + 3)
+            && before[at..].starts_with(&message_type)
+        {
+            before.rotate_right(3);
+        }
         if bytes.len() < MIN_REPLY_BYTES {
             bytes.resize(MIN_REPLY_BYTES, 0);
         }
         Ok(bytes)
+    }
+}
+
+/// Where an option begins.
+fn option_at(options: &[u8], code: u8) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        match options.get(at..)? {
+            [found, ..] if *found == code => return Some(at),
+            [0, ..] => at += 1,
+            [255, ..] | [] | [_] => return None,
+            [_, len, ..] => at += 2 + usize::from(*len),
+        }
     }
 }
 
@@ -180,13 +177,4 @@ fn destination(request: &Request, kind: MessageType) -> SocketAddrV4 {
         return broadcast;
     }
     SocketAddrV4::new(request.ciaddr, CLIENT_PORT)
-}
-
-impl std::fmt::Display for BootFile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Script(url) => f.write_str(url),
-            Self::Tftp(file) => write!(f, "{file} by TFTP"),
-        }
-    }
 }

@@ -7,7 +7,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use dhcproto::v4::{OptionCode, borrowed};
-use ramboot_wire::Mac;
+use ramboot_wire::{Client, Mac, Uuid};
 
 use super::firmware::{Firmware, Marks};
 use super::why::Why;
@@ -114,7 +114,7 @@ pub fn parse(bytes: &[u8], arrival: Arrival) -> Result<Request, Why> {
     Ok(Request {
         arrival,
         kind: kind(options.message_type)?,
-        firmware: Firmware::recognise(&options.marks(), mac),
+        firmware: Firmware::recognise(&options.marks(message.xid()), mac),
         mac,
         xid: message.xid(),
         flags: message.flags().into(),
@@ -191,13 +191,14 @@ impl Options {
         Ok(options)
     }
 
-    fn marks(&self) -> Marks<'_> {
+    fn marks(&self, xid: u32) -> Marks<'_> {
         Marks {
             class: self.class.as_deref().unwrap_or_default(),
             user_class: self.user_class.as_deref().unwrap_or_default(),
             arch: self.arch,
             machine_id: self.machine_id.as_deref().unwrap_or_default(),
             ipxe: self.ipxe.as_deref(),
+            xid,
         }
     }
 }
@@ -236,13 +237,35 @@ fn arch(data: &[u8]) -> Result<u16, Why> {
     }
 }
 
+impl Request {
+    /// The machine, as far as its firmware describes it.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        // A Raspberry Pi has its serial number there; machines without a UUID send zeros or ones.
+        let uuid = self.machine_id.as_deref().and_then(|id| match id {
+            [0, uuid @ ..] => uuid.try_into().map(Uuid).ok(),
+            _ => None,
+        });
+        let is_one = |uuid: &Uuid| uuid.0 != [0; 16] && uuid.0 != [0xff; 16];
+        Client {
+            mac: self.mac,
+            arch: self.firmware.arch(),
+            uuid: uuid
+                .filter(is_one)
+                .filter(|_| !matches!(self.firmware, Firmware::Pi(_))),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Client, arrival};
+    use super::super::testing::{self, arrival};
+    use ramboot_wire::Arch;
+
     use super::*;
 
     fn why(change: impl FnOnce(&mut Vec<u8>)) -> Why {
-        let mut bytes = Client::ipxe().discover().bytes();
+        let mut bytes = testing::Client::ipxe().discover().bytes();
         change(&mut bytes);
         parse(&bytes, arrival(Port::Dhcp)).expect_err("refused")
     }
@@ -298,7 +321,7 @@ mod tests {
 
     #[test]
     fn odd_options_do_not_hide_others() {
-        let mut bytes = Client::ipxe().discover().bytes();
+        let mut bytes = testing::Client::ipxe().discover().bytes();
         bytes.truncate(240);
         // A host name that is not UTF-8, Rapid Commit with a body, a name of zero bytes, pads, then what matters.
         bytes.extend([
@@ -307,13 +330,13 @@ mod tests {
         let request = parse(&bytes, arrival(Port::Dhcp)).expect("a request");
         assert_eq!(
             (request.kind, request.firmware),
-            (Kind::Discover, Firmware::Ipxe)
+            (Kind::Discover, Firmware::Ipxe(Some(Arch::X86_64)))
         );
     }
 
     #[test]
     fn facts_of_a_request() {
-        let request = Client::ipxe()
+        let request = testing::Client::ipxe()
             .request([10, 0, 0, 9], [10, 0, 0, 1])
             .parse(Port::Dhcp);
         assert_eq!(request.kind, Kind::Request);

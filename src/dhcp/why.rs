@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use ramboot_wire::Mac;
 
-use super::firmware::Later;
+use super::firmware::Firmware;
 
 /// The reason for a silence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,9 +57,9 @@ pub enum Why {
         requested: Ipv4Addr,
     },
 
-    /// Boots from the network, but not by anything this version serves.
-    #[error("{0} is recognised, but this version does not boot it")]
-    NotYet(Later),
+    /// No worker can have this architecture.
+    #[error("there are no workers for {0}: only x86-64 and 64-bit Arm machines boot")]
+    NoWorker(Firmware),
     /// Full mode gives addresses of the interface's own network only.
     #[error(
         "relayed from {0}: give addresses of that network by another server, and use proxy mode here"
@@ -69,6 +69,9 @@ pub enum Why {
     /// An operating system asking for an address in proxy mode.
     #[error("did not ask to boot")]
     NotNetboot,
+    /// It would take a proxy's offer for one with an address, and have none (U-Boot without SERVERIP_FROM_PROXYDHCP).
+    #[error("{0} does not know proxyDHCP: use mode full, or set serverip there")]
+    NoProxy(Firmware),
     /// `/init` asking for an address in proxy mode.
     #[error("wants an address only: that is the other DHCP server's part")]
     AddressOnly,
@@ -123,7 +126,8 @@ impl Why {
     pub const fn is_news(&self) -> bool {
         matches!(
             self,
-            Self::NotYet(_)
+            Self::NoWorker(_)
+                | Self::NoProxy(_)
                 | Self::Relayed(_)
                 | Self::PoolExhausted
                 | Self::ReservationInUse(_)
