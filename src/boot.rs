@@ -3,6 +3,7 @@
 //! Asked anew for each script, so a publish counts from the next boot on, without a signal or a restart. Whatever is
 //! wrong becomes a script that says so on the machine's own screen and asks again.
 
+use std::collections::HashMap;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 
@@ -11,8 +12,10 @@ use ramboot_wire::{Base, BootArgs, Client};
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::config::worker::Asker;
+use crate::ipxe;
+use crate::machine::{self, Published};
 use crate::store::{Generation, Name, Store};
-use crate::{ipxe, machine};
 
 /// Everything that a boot is decided from; one for all servers.
 #[derive(Debug, Clone)]
@@ -51,18 +54,28 @@ impl Desk {
     /// # Errors
     /// Nothing is published for it, or the store cannot be read; the text says what would change that.
     pub fn choose(&self, client: &Client, base: &Base) -> anyhow::Result<Choice> {
-        let names: Vec<String> = self
-            .store
-            .names()?
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        let assignment = machine::assign(&self.config, &names, client.mac)?;
+        let asker = Asker {
+            mac: Some(client.mac),
+            serial: None,
+            uuid: client.uuid,
+            arch: client.arch,
+        };
+        let mut published = Vec::new();
+        let mut generations = HashMap::new();
+        for name in self.store.names()? {
+            if let Some(generation) = self.store.current(&name)? {
+                published.push(Published {
+                    name: name.to_string(),
+                    arch: generation.arch,
+                });
+                generations.insert(name, generation);
+            }
+        }
+        let assignment = machine::assign(&self.config, &published, &asker)?;
         let name: Name = assignment.image.parse()?;
-        let generation = self
-            .store
-            .current(&name)?
-            .with_context(|| format!("image {name} was unpublished a moment ago"))?;
+        let generation = generations
+            .remove(&name)
+            .with_context(|| format!("image {name} is not in the store"))?;
         let boot = &self.config.boot;
         let args = BootArgs {
             image: generation.image,

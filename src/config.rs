@@ -16,11 +16,13 @@ use ramboot_wire::{Mac, Overlay};
 use toml::Spanned;
 
 use self::word::{cmdline, host, image_name, lease};
+use self::worker::{Asker, Worker};
 
 use crate::cli::{DhcpMode, Pool};
 
 mod form;
 pub mod word;
+pub mod worker;
 
 /// TCP port for kernel, initramfs and image, unless told otherwise.
 pub const DEFAULT_HTTP_PORT: u16 = 8067;
@@ -28,7 +30,7 @@ pub const DEFAULT_HTTP_PORT: u16 = 8067;
 /// A day: a worker keeps its address while the manager is away, so a short lease would only invite a second owner.
 pub const DEFAULT_LEASE_SECONDS: u32 = 24 * 60 * 60;
 
-/// Ten thousand `[[machine]]` tables fit; what is longer is not a config file.
+/// Ten thousand `[[worker]]` tables fit; what is longer is not a config file.
 const MAX_FILE_BYTES: usize = 2 * 1024 * 1024;
 
 /// RFC 2132 allows more, but resolvers read three.
@@ -43,8 +45,8 @@ pub struct Config {
     pub http_port: u16,
     /// What every machine gets, if its own entry does not say otherwise.
     pub boot: Boot,
-    /// Machines that are known; no MAC, host name or address stands twice.
-    pub machines: Vec<Machine>,
+    /// Rules for machines, the first that fits counts; no rule, host name or address stands twice.
+    pub workers: Vec<Worker>,
 }
 
 /// `[dhcp]`
@@ -77,21 +79,6 @@ pub struct Boot {
     pub debug: bool,
 }
 
-/// `[[machine]]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Machine {
-    /// Whose rule this is.
-    pub mac: Mac,
-    /// Name of its image, if it is not the one of `[boot]`.
-    pub image: Option<String>,
-    /// Its host name.
-    pub hostname: Option<String>,
-    /// The address it always gets, in full mode.
-    pub address: Option<Ipv4Addr>,
-    /// Kernel parameters that come after those of `[boot]`.
-    pub cmdline: Option<String>,
-}
-
 /// Why a text is not a config.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {problem}")]
@@ -116,7 +103,7 @@ impl Default for Config {
             },
             http_port: DEFAULT_HTTP_PORT,
             boot: Boot::default(),
-            machines: Vec::new(),
+            workers: Vec::new(),
         }
     }
 }
@@ -154,7 +141,7 @@ impl Config {
                 Some(port) => port.into_inner(),
             },
             boot: door.boot(file.boot)?,
-            machines: door.machines(file.machine)?,
+            workers: door.workers(file.worker)?,
         })
     }
 
@@ -179,10 +166,16 @@ impl Config {
         Self::parse(&text).with_context(place)
     }
 
-    /// The entry of one machine.
+    /// The rule for a machine.
     #[must_use]
-    pub fn machine(&self, mac: Mac) -> Option<&Machine> {
-        self.machines.iter().find(|machine| machine.mac == mac)
+    pub fn rule(&self, asker: &Asker) -> Option<&Worker> {
+        self.workers.iter().find(|worker| worker.which.fits(asker))
+    }
+
+    /// Addresses that are kept for one machine each.
+    pub fn reservations(&self) -> impl Iterator<Item = (Mac, Ipv4Addr)> {
+        let reserved = |worker: &Worker| Some((worker.which.one_mac()?, worker.address?));
+        self.workers.iter().filter_map(reserved)
     }
 }
 
@@ -249,33 +242,6 @@ impl Door<'_> {
             deadline: form.deadline,
             debug: form.debug,
         })
-    }
-
-    fn machines(&self, forms: Vec<form::Machine>) -> Result<Vec<Machine>, ConfigError> {
-        let (mut macs, mut names, mut addresses) = (HashMap::new(), HashMap::new(), HashMap::new());
-        let mut machines = Vec::with_capacity(forms.len());
-        for form in forms {
-            let place = form.mac.span();
-            let mac = self.one(form.mac, |text| text.parse::<Mac>())?;
-            self.once(&mut macs, mac, place.clone(), "machine")?;
-            let (name_at, address_at) = (span(&form.hostname), span(&form.address));
-            let machine = Machine {
-                mac,
-                image: self.check(form.image, image_name)?,
-                hostname: self
-                    .check(form.hostname, |text| ramboot_wire::cmdline::hostname(&text))?,
-                address: self.check(form.address, host)?,
-                cmdline: self.check(form.cmdline, cmdline)?,
-            };
-            if let (Some(name), Some(at)) = (&machine.hostname, name_at) {
-                self.once(&mut names, name.to_ascii_lowercase(), at, "host name")?;
-            }
-            if let (Some(address), Some(at)) = (machine.address, address_at) {
-                self.once(&mut addresses, address, at, "address")?;
-            }
-            machines.push(machine);
-        }
-        Ok(machines)
     }
 
     fn once<K: std::hash::Hash + Eq + fmt::Display + Clone>(

@@ -15,7 +15,7 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) boot: Boot,
     #[serde(default)]
-    pub(super) machine: Vec<Machine>,
+    pub(super) worker: Vec<Spanned<Worker>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -48,8 +48,11 @@ pub(super) struct Boot {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Machine {
-    pub(super) mac: Spanned<String>,
+pub(super) struct Worker {
+    pub(super) mac: Option<Spanned<String>>,
+    pub(super) serial: Option<Spanned<String>>,
+    pub(super) uuid: Option<Spanned<String>>,
+    pub(super) arch: Option<Spanned<String>>,
     pub(super) image: Option<Spanned<String>>,
     pub(super) hostname: Option<Spanned<String>>,
     pub(super) address: Option<Spanned<String>>,

@@ -1,3 +1,6 @@
+use ramboot_wire::Arch;
+
+use super::worker::Which;
 use super::*;
 
 #[test]
@@ -18,14 +21,17 @@ fn all_that_can_stand_there() {
             overlay = "50%"
             deadline = 600
             debug = true
-            [[machine]]
+            [[worker]]
             mac = "52-54-00-12-34-56"
             image = "gpu"
             hostname = "node-1"
             address = "10.0.0.9"
             cmdline = "quiet"
-            [[machine]]
-            mac = "52:54:00:12:34:57"
+            [[worker]]
+            mac = "52:54:00:*"
+            serial = "5b154510"
+            uuid = "4c4c4544-0042-4810-8056-b4c04f395332"
+            arch = "aarch64"
         "#,
     )
     .expect("a config");
@@ -51,16 +57,24 @@ fn all_that_can_stand_there() {
                 deadline: Some(600),
                 debug: true,
             },
-            machines: vec![
-                Machine {
-                    mac: Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]),
+            workers: vec![
+                Worker {
+                    which: Which {
+                        mac: "52:54:00:12:34:56".parse().ok(),
+                        ..Which::default()
+                    },
                     image: Some("gpu".to_owned()),
                     hostname: Some("node-1".to_owned()),
                     address: Some(address(9)),
                     cmdline: Some("quiet".to_owned()),
                 },
-                Machine {
-                    mac: Mac([0x52, 0x54, 0, 0x12, 0x34, 0x57]),
+                Worker {
+                    which: Which {
+                        mac: "52:54:00:*".parse().ok(),
+                        serial: Some(0x5b15_4510),
+                        uuid: "4c4c4544-0042-4810-8056-b4c04f395332".parse().ok(),
+                        arch: Some(Arch::Aarch64),
+                    },
                     image: None,
                     hostname: None,
                     address: None,
@@ -88,7 +102,7 @@ fn what_is_wrong_is_shown_with_its_place_and_a_remedy() {
         ),
         (
             "dhpc = 1",
-            "line 1, column 1: unknown field `dhpc`, expected one of `dhcp`, `http`, `boot`, `machine`",
+            "line 1, column 1: unknown field `dhpc`, expected one of `dhcp`, `http`, `boot`, `worker`",
         ),
         (
             "[dhcp]\nmode = \"on\"",
@@ -123,32 +137,44 @@ fn what_is_wrong_is_shown_with_its_place_and_a_remedy() {
             "line 3, column 2: 127.0.0.1 is not the address of a machine on a network",
         ),
         (
-            "[[machine]]\nmac = \"52:54:00:12:34\"",
-            "line 2, column 7: \"52:54:00:12:34\" is not a MAC address such as 52:54:00:12:34:56",
+            "[[worker]]\nmac = \"52:54:00:12:34\"",
+            "line 2, column 7: \"52:54:00:12:34\" is not a MAC address such as 52:54:00:12:34:56, or the beginning of one such as 52:54:00:*",
         ),
         (
-            "[[machine]]\nimage = \"a\"",
-            "line 1, column 1: missing field `mac`",
+            "[[worker]]\nimage = \"a\"",
+            "line 1, column 1: names no machine: give mac, serial, uuid or arch; what is for all stands in [boot]",
         ),
         (
-            "[[machine]]\nmac = \"52:54:00:12:34:56\"\n[[machine]]\nmac = \"52-54-00-12-34-56\"",
-            "line 4, column 7: the machine 52:54:00:12:34:56 stands on line 2 already: keep one of the two",
+            "[[worker]]\nmac = \"52:54:00:12:34:56\"\n[[worker]]\nmac = \"52-54-00-12-34-56\"",
+            "line 4, column 7: the rule for 52:54:00:12:34:56 stands on line 2 already: keep one of the two",
         ),
         (
-            "[[machine]]\nmac = \"52:54:00:12:34:56\"\naddress = \"10.0.0.9\"\n[[machine]]\nmac = \"52:54:00:12:34:57\"\naddress = \"10.0.0.9\"",
+            "[[worker]]\nmac = \"52:54:00:12:34:56\"\naddress = \"10.0.0.9\"\n[[worker]]\nmac = \"52:54:00:12:34:57\"\naddress = \"10.0.0.9\"",
             "line 6, column 11: the address 10.0.0.9 stands on line 3 already: keep one of the two",
         ),
         (
-            "[[machine]]\nmac = \"52:54:00:12:34:56\"\nhostname = \"a\"\n[[machine]]\nmac = \"52:54:00:12:34:57\"\nhostname = \"A\"",
+            "[[worker]]\nmac = \"52:54:00:12:34:56\"\nhostname = \"a\"\n[[worker]]\nmac = \"52:54:00:12:34:57\"\nhostname = \"A\"",
             "line 6, column 12: the host name a stands on line 3 already: keep one of the two",
         ),
         (
-            "[[machine]]\nmac = \"52:54:00:12:34:56\"\naddress = 5",
+            "[[worker]]\nmac = \"52:54:00:12:34:56\"\naddress = 5",
             "line 3, column 11: invalid type: integer `5`, expected a string",
         ),
         (
-            "[[machine]]\nmac = \"52:54:00:12:34:56\"\nhostname = \"no_de\"",
+            "[[worker]]\nmac = \"52:54:00:12:34:56\"\nhostname = \"no_de\"",
             "line 3, column 12: ramboot.hostname=no_de: a host name as RFC 1123 has it is wanted",
+        ),
+        (
+            "[[worker]]\nmac = \"52:54:00:*\"\nhostname = \"a\"",
+            "line 3, column 12: the rule for 52:54:00:*:*:* is for many machines, which cannot all be a: give a whole mac, serial or uuid",
+        ),
+        (
+            "[[worker]]\nserial = \"5b154510\"\naddress = \"10.0.0.9\"",
+            "line 3, column 11: an address can be reserved for a whole mac only, not for serial 5b154510",
+        ),
+        (
+            "[[worker]]\narch = \"arm64\"",
+            "line 2, column 8: \"arm64\" is not an architecture: x86_64 and aarch64 are",
         ),
         (
             "[boot]\nimage = \"../x\"",
@@ -242,6 +268,6 @@ fn the_sample_in_packaging_is_a_config_with_and_without_its_marks() {
         })
         .collect();
     let all = Config::parse(&unmarked.join("\n")).expect("every key is known");
-    assert_eq!(all.machines.len(), 1);
+    assert_eq!(all.workers.len(), 1);
     assert_eq!(all.boot.deadline, Some(600));
 }

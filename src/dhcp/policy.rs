@@ -201,12 +201,10 @@ impl Full {
             inside("the router".to_owned(), router)?;
         }
         let mut reserved = HashMap::new();
-        for machine in &config.machines {
-            if let Some(address) = machine.address {
-                inside(format!("the reservation of {}", machine.mac), address)?;
-                reservable(machine.mac, address, interface, network, config.dhcp.router)?;
-                reserved.insert(machine.mac, address);
-            }
+        for (mac, address) in config.reservations() {
+            inside(format!("the reservation of {mac}"), address)?;
+            reservable(mac, address, interface, network, config.dhcp.router)?;
+            reserved.insert(mac, address);
         }
         let ends = network.ends().into_iter().flatten();
         let others = config.dhcp.dns.iter().copied().chain(config.dhcp.router);
@@ -275,7 +273,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_said_with_both_values() {
-        let machine = "[[machine]]\nmac = \"52:54:00:12:34:56\"\naddress = ";
+        let machine = "[[worker]]\nmac = \"52:54:00:12:34:56\"\naddress = ";
         let full = "[dhcp]\nmode = \"full\"\npool = ";
         for (config, want) in [
             (

@@ -158,6 +158,6 @@ pub(super) fn proxy() -> Policy {
 pub(super) fn full() -> Policy {
     policy(
         "[dhcp]\nmode = \"full\"\npool = \"10.0.0.100-10.0.0.109\"\nlease = 3600\n\
-         [[machine]]\nmac = \"02:00:00:00:00:99\"\naddress = \"10.0.0.50\"",
+         [[worker]]\nmac = \"02:00:00:00:00:99\"\naddress = \"10.0.0.50\"",
     )
 }
