@@ -8,7 +8,7 @@
 //! 3  dhcp::socket  tftp  http::serve shells: I/O, clock, logging; no decisions
 //!    publish  boot
 //! 2  dhcp::{request,firmware,decide,…}  http::{answer,range}  ipxe  initrd  kmod  squashfs   deciders: values in, values out
-//! 1  config  machine  store  interface  link  parts  port  inits
+//! 1  config  machine  store  interface  link  neighbour  parts  port  inits
 //! 0  ramboot-wire                    what a worker must agree on
 //! ```
 //!
@@ -26,6 +26,7 @@ pub mod ipxe;
 pub mod kmod;
 pub mod link;
 pub mod machine;
+pub mod neighbour;
 pub mod parts;
 pub mod pi;
 pub mod port;

@@ -22,6 +22,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use ramboot_wire::ImageId;
 use ramboot_wire::paths::Resource;
 use ramboot_wire::stage::{MAX_REPORT_BYTES, Report};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -121,6 +122,14 @@ async fn connection(stream: TcpStream, peer: SocketAddr, site: Arc<Site>) {
         Ok(local) => local,
         Err(error) => return debug!(%peer, %error, "HTTP: connection was gone before it began"),
     };
+    converse(stream, peer, local, site).await;
+}
+
+/// Answers one connection's requests, until its other side or a fault ends it.
+pub async fn converse<S>(stream: S, peer: SocketAddr, local: SocketAddr, site: Arc<Site>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let service = service_fn(move |request| {
         let site = Arc::clone(&site);
         async move { Ok::<_, Infallible>(respond(request, peer, local, &site).await) }
