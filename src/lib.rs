@@ -7,7 +7,7 @@
 //! 4  serve                           opens sockets, spawns, stops
 //! 3  dhcp::socket  tftp  http::serve shells: I/O, clock, logging; no decisions
 //!    publish  boot
-//! 2  dhcp::{request,firmware,decide,…}  http::{answer,range}  ipxe  initrd  kmod  squashfs   deciders: values in, values out
+//! 2  dhcp::{request,firmware,decide,…}  http::{answer,range}  ipxe  pxelinux  initrd  kmod  squashfs   deciders: values in, values out
 //! 1  config  machine  store  interface  link  neighbour  parts  port  inits
 //! 0  ramboot-wire                    what a worker must agree on
 //! ```
@@ -31,6 +31,7 @@ pub mod parts;
 pub mod pi;
 pub mod port;
 pub mod publish;
+pub mod pxelinux;
 pub mod serve;
 pub mod squashfs;
 pub mod store;
