@@ -3,8 +3,8 @@
 # nor network. Rust, a C compiler and make are there already.
 set -eu
 
-packages="qemu-system-x86 seabios ipxe-qemu ipxe squashfs-tools mmdebstrap debian-archive-keyring uidmap dnsmasq-base
-    nginx iproute2 zstd cpio curl systemd util-linux"
+packages="qemu-system-x86 seabios ipxe-qemu ipxe ovmf qemu-system-arm qemu-efi-aarch64 systemd-boot-efi squashfs-tools
+    mmdebstrap debian-archive-keyring uidmap kmod dnsmasq-base nginx iproute2 zstd cpio curl systemd util-linux"
 missing=
 for package in $packages; do
     case $(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null) in

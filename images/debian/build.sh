@@ -1,15 +1,16 @@
 #!/bin/bash
-# Builds a small Debian worker: build.sh OUT.sqfs
+# Builds a small Debian worker: build.sh OUT.sqfs, and with ARCH=arm64 one for UEFI machines and Raspberry Pis of that kind.
 # Root is not needed: mmdebstrap takes the best way this user has. MIRROR names another source (URI or sources file).
 set -euo pipefail
 
-out=${1:?"usage: build.sh OUT.sqfs"}
+out=${1:?"usage: [ARCH=amd64|arm64] build.sh OUT.sqfs"}
+arch=${ARCH:-amd64}
 here=$(cd "$(dirname "$0")" && pwd)
 suite=bookworm
-packages=linux-image-amd64,systemd-sysv,udev,kmod,iproute2,iputils-ping,procps,util-linux
+packages=linux-image-$arch,systemd-sysv,udev,kmod,iproute2,iputils-ping,procps,util-linux
 
 # Made before, by this very recipe? (the digest covers names, contents and modes of everything in this folder)
-recipe=$(tar -C "$here" -c --sort=name --owner=0 --group=0 --mode=u=rwX,go=rX --mtime=@0 . | sha256sum | cut -d' ' -f1)
+recipe=$arch-$(tar -C "$here" -c --sort=name --owner=0 --group=0 --mode=u=rwX,go=rX --mtime=@0 . | sha256sum | cut -d' ' -f1)
 if [ -s "$out" ] && [ "$(cat "$out.recipe" 2>/dev/null)" = "$recipe" ]; then
     echo "$out is up to date"
     exit 0
@@ -22,20 +23,43 @@ trap 'rm -f "$out.tmp"' EXIT
 export SOURCE_DATE_EPOCH=1767225600
 # Debian's hook reads this: no initrd is made. ramboot makes its own when the image is published.
 export INITRD=No
+
 # shellcheck disable=SC2016 # "$1" is for the hooks: the folder that becomes the image
-mmdebstrap --quiet --variant=minbase --include="$packages" --format=tar \
+case $arch in
+amd64)
+    hook=--customize-hook
+    how=(--variant=minbase
+        --customize-hook='chroot "$1" passwd --quiet --lock root'
+        --customize-hook='chroot "$1" systemctl --quiet enable serial-getty@ttyS0.service')
+    ;;
+arm64)
+    # No program of the image runs here: packages are unpacked and no more, and arm64.sh does what their scripts would.
+    packages+=,base-files,base-passwd,bash,coreutils,dash,findutils,grep,libc-bin,mount,ncurses-base,sed,squashfs-tools
+    packages+=,raspi-firmware,systemd-boot-efi
+    # mmdebstrap goes no further, so this is the last of its hooks.
+    hook=--extract-hook
+    how=(--variant=extract --architecture=arm64 --components=main,non-free-firmware
+        --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr
+        "$hook='$here/arm64.sh' \"\$1\""
+        "$hook=tar -C '$here/rootfs-arm64' -c --owner=0 --group=0 --mode=u=rwX,go=rX . | tar -C \"\$1\" -x --no-overwrite-dir")
+    ;;
+*)
+    echo "ARCH is $arch: amd64 and arm64 are known" >&2
+    exit 1
+    ;;
+esac
+# shellcheck disable=SC2016
+mmdebstrap --quiet "${how[@]}" --include="$packages" --format=tar \
     --aptopt='Acquire::Retries "5"' \
     --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' \
     --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-include=/usr/share/doc/*/copyright' \
-    --customize-hook='rm -f "$1"/boot/initrd.img* "$1"/initrd.img* "$1"/etc/resolv.conf' \
-    --customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/* "$1"/var/log/*' \
-    --customize-hook='chroot "$1" passwd --quiet --lock root' \
-    --customize-hook='chroot "$1" systemctl --quiet enable serial-getty@ttyS0.service' \
-    --customize-hook="tar -C '$here/rootfs' -c --owner=0 --group=0 --mode=u=rwX,go=rX . | tar -C \"\$1\" -x --no-overwrite-dir" \
-    --customize-hook='rm -f "$1"/etc/apt/apt.conf.d/99mmdebstrap' \
-    --customize-hook=': >"$1"/etc/machine-id' \
+    "$hook"='rm -f "$1"/boot/initrd.img* "$1"/initrd.img* "$1"/etc/resolv.conf' \
+    "$hook"='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/* "$1"/var/log/*' \
+    "$hook=tar -C '$here/rootfs' -c --owner=0 --group=0 --mode=u=rwX,go=rX . | tar -C \"\$1\" -x --no-overwrite-dir" \
+    "$hook"='rm -f "$1"/etc/apt/apt.conf.d/99mmdebstrap' \
+    "$hook"=': >"$1"/etc/machine-id' \
     "$suite" - ${MIRROR:+"$MIRROR"} |
     mksquashfs - "$out.tmp" -tar -root-mode 0755 -root-uid 0 -root-gid 0 \
         -quiet -no-progress -comp zstd -Xcompression-level 15 -b 256K
