@@ -36,3 +36,4 @@ pub mod serve;
 pub mod squashfs;
 pub mod store;
 pub mod tftp;
+pub mod uki;
