@@ -12,6 +12,7 @@ mod ingest;
 pub mod kernel;
 mod progress;
 mod source;
+mod stub;
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write, stdout};
@@ -19,6 +20,7 @@ use std::path::Path;
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
 use ramboot_wire::ImageId;
 use ramboot_wire::image::MAX_IMAGE_BYTES;
 use serde::Serialize;
@@ -35,6 +37,7 @@ use ingest::{Ingested, ingest};
 use kernel::{NoKernel, kernel_arch};
 use progress::Progress;
 use source::Source;
+pub use stub::Origin;
 
 /// What was published; with `--json`, as it is printed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -55,12 +58,25 @@ pub struct Published {
     pub kernel: BootFile,
     /// In the image's boot folder.
     pub initrd: BootFile,
+    /// With what UEFI machines boot by HTTP alone; `None` if there is no stub.
+    pub uki: Option<Uki>,
     /// How many modules are in the initramfs.
     pub modules: usize,
     /// How many firmware files are in the initramfs.
     pub firmware: usize,
     /// How long it took.
     pub seconds: f64,
+}
+
+/// The unified kernel image that is made for each machine.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Uki {
+    /// In the image's boot folder.
+    pub stub: BootFile,
+    /// Where the stub was found.
+    pub origin: Origin,
+    /// Of the whole EFI program, with the longest command line.
+    pub size: u64,
 }
 
 /// Publishes and says so on stdout.
@@ -125,6 +141,7 @@ struct Made {
     arch: Arch,
     kernel: BootFile,
     initrd: BootFile,
+    uki: Option<Uki>,
     modules: usize,
     firmware: usize,
 }
@@ -191,11 +208,22 @@ fn boot_files(
     let mut packed = compressed_modules(&args.state, &modules.archive, progress)?;
     let base = initrd::base(init)?;
     packed.extend(initrd::compress(&base, workers()).context("compressing /init")?);
+    let (kernel, packed) = (Bytes::from(source.kernel), Bytes::from(packed));
+    let note = &mut |text: &str| progress.note(text);
+    let stub = stub::find(&tree, Path::new("/"), arch, &kernel, &packed, note)?;
+    let uki = stub.map(|found| {
+        Ok::<_, anyhow::Error>(Uki {
+            stub: staging.add_boot("stub", &found.bytes)?,
+            origin: found.origin,
+            size: found.uki_bytes,
+        })
+    });
     Ok(Made {
         superblock: *tree.superblock(),
         arch,
-        kernel: staging.add_boot("vmlinuz", &source.kernel)?,
+        kernel: staging.add_boot("vmlinuz", &kernel)?,
         initrd: staging.add_boot("initrd", &packed)?,
+        uki: uki.transpose()?,
         version: source.version,
         modules: modules.count,
         firmware: modules.firmware,
@@ -254,6 +282,7 @@ fn commit(
         size: ingested.size,
         kernel: made.kernel.clone(),
         initrd: made.initrd.clone(),
+        stub: made.uki.as_ref().map(|uki| uki.stub.clone()),
         kernel_version: made.version.clone(),
         arch: made.arch,
         // A clock before 1970 is a board without one.
@@ -270,6 +299,7 @@ fn commit(
         arch: made.arch,
         kernel: made.kernel,
         initrd: made.initrd,
+        uki: made.uki,
         modules: made.modules,
         firmware: made.firmware,
         seconds: (started.elapsed().as_secs_f64() * 100.0).round() / 100.0,
@@ -301,12 +331,29 @@ fn summary(published: &Published, state: &Path) -> String {
         "published {name}, generation {generation}, in {seconds} s\n  \
          image      {image}\n             {}\n  \
          kernel     {kernel_version} for {arch}, {}\n  \
-         initramfs  {}, {modules} modules{with_firmware}\n\
+         initramfs  {}, {modules} modules{with_firmware}\n  \
+         UEFI       {}\n\
          next: ramboot serve{serve}\n",
         size(published.size),
         size(published.kernel.size),
         size(published.initrd.size),
+        uefi(published.uki.as_ref(), *arch),
     )
+}
+
+/// How UEFI machines will boot what was published.
+fn uefi(uki: Option<&Uki>, arch: Arch) -> String {
+    let of = match uki.map(|uki| uki.origin) {
+        Some(Origin::Image) => "of the image",
+        Some(Origin::Host) => "of this machine",
+        None => {
+            return format!(
+                "by iPXE: no systemd-stub for {arch} that makes a UKI of this kernel; apt install systemd-boot-efi in the \
+                 image or here, and publish again"
+            );
+        }
+    };
+    format!("HTTP Boot: UKI with the stub {of}")
 }
 
 fn size(bytes: u64) -> String {

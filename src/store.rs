@@ -76,10 +76,10 @@ impl fmt::Display for Name {
     }
 }
 
-/// A kernel or an initramfs in an image's `boot` folder.
+/// A kernel, an initramfs or an EFI stub in an image's `boot` folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootFile {
-    /// `vmlinuz-` or `initrd-` and the first digits of its BLAKE3.
+    /// `vmlinuz-`, `initrd-` or `stub-` and the first digits of its BLAKE3.
     pub name: String,
     /// Bytes.
     pub size: u64,
@@ -112,6 +112,9 @@ pub struct Generation {
     pub kernel: BootFile,
     /// The initramfs that belongs to the kernel.
     pub initrd: BootFile,
+    /// What makes an EFI program of both; `None` where none was found at the publish.
+    #[serde(default)]
+    pub stub: Option<BootFile>,
     /// As `uname -r` prints it.
     pub kernel_version: String,
     /// Machines that can boot it.
@@ -207,7 +210,8 @@ impl Store {
         let path = folder.join(format!("{number}.json"));
         let mut generation: Generation = files::read_json(&path, MAX_JSON_BYTES)?;
         generation.number = number;
-        for file in [&generation.kernel, &generation.initrd] {
+        let files = [&generation.kernel, &generation.initrd];
+        for file in files.into_iter().chain(&generation.stub) {
             ensure!(
                 is_boot_name(&file.name),
                 "{}: {:?} is not the name of a boot file",

@@ -43,6 +43,9 @@ pub enum UkiError {
         "EFI stub: it is for machine type {0:#x}; 0x8664 (x86_64) and 0xaa64 (aarch64) are known"
     )]
     Machine(u16),
+    /// A stub of another architecture than the image.
+    #[error("EFI stub: it is for {0}, the kernel for {1}")]
+    StubMachine(Arch, Arch),
     /// Then the stub would take what it finds first.
     #[error("EFI stub: it has a section {0} already")]
     Full(Name),

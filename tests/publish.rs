@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use backhand::{FilesystemWriter, NodeHeader};
 use ramboot::cli::PublishArgs;
 use ramboot::inits::Arch;
-use ramboot::publish::publish;
+use ramboot::publish::{Origin, publish};
 use ramboot::store::{Name, Store};
 
 const VERSION: &str = "6.1.0-56-amd64";
@@ -94,6 +94,32 @@ impl Bench {
 
 fn bzimage() -> Vec<u8> {
     let mut kernel = vec![0; 4096];
+    kernel[0x202..0x206].copy_from_slice(b"HdrS");
+    kernel[0x236] = 1;
+    kernel
+}
+
+/// A PE32+ EFI application with no section and 1 KiB of headers, with these bytes behind them.
+fn efi_program(machine: u16, mark: &[u8]) -> Vec<u8> {
+    let mut file = vec![0; 1024];
+    let mut put = |at: usize, value: &[u8]| file[at..at + value.len()].copy_from_slice(value);
+    put(0, b"MZ");
+    // Behind where a bzImage has its own header.
+    put(0x3c, &[0, 3]);
+    put(0x300, b"PE\0\0");
+    put(0x304, &machine.to_le_bytes());
+    put(0x314, &[112, 0]);
+    put(0x318, &[0x0b, 2]);
+    put(0x318 + 33, &[0x10]);
+    put(0x318 + 37, &[2]);
+    put(0x318 + 61, &[4]);
+    put(0x318 + 68, &[10]);
+    file.extend(mark);
+    file
+}
+
+fn uefi_kernel() -> Vec<u8> {
+    let mut kernel = efi_program(0x8664, b"code");
     kernel[0x202..0x206].copy_from_slice(b"HdrS");
     kernel[0x236] = 1;
     kernel
@@ -453,5 +479,71 @@ fn a_strict_umask_keeps_nobody_out() {
         let mode = fs::metadata(&path).expect("there").permissions().mode();
         let want = if path.is_dir() { 0o755 } else { 0o444 };
         assert_eq!(mode & 0o777, want, "{}", path.display());
+    }
+}
+
+/// An image with a kernel for UEFI and this file in the place of its EFI stub.
+fn with_stub(stub: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut files = debian_like();
+    for (path, content) in &mut files {
+        if path.starts_with("/boot/vmlinuz") {
+            *content = uefi_kernel();
+        }
+    }
+    let path = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub";
+    files.push((path.to_owned(), stub.to_vec()));
+    files
+}
+
+#[test]
+fn the_efi_stub_of_the_image_is_taken_along() {
+    let bench = Bench::new();
+    // The section table begins at 0x388 and the headers end at 0x400: three would fit, so there is made room for more.
+    let mut stub = efi_program(0x8664, b"");
+    stub[0x318 + 61] = 8;
+    stub.resize(2048, 0);
+    stub.extend(b"#### LoaderInfo: systemd-stub 252 ####");
+    let image = bench.image(&with_stub(&stub));
+    let published = publish(&bench.args(&image)).expect("published");
+    let uki = published.uki.expect("a stub");
+    assert_eq!(uki.origin, Origin::Image);
+    assert!(uki.size > published.kernel.size + published.initrd.size);
+    let store = bench.store();
+    let name: Name = "worker".parse().expect("a name");
+    let generation = store.current(&name).expect("read").expect("there");
+    assert_eq!(generation.stub, Some(uki.stub.clone()));
+    let image = store.image(published.image).expect("read").expect("there");
+    let stored = image.boot(&uki.stub.name).expect("read").expect("there");
+    assert_eq!(stored, stub);
+}
+
+#[test]
+fn an_efi_stub_that_is_none_is_refused_and_nothing_is_published() {
+    for (stub, want) in [
+        (b"".to_vec(), "does not begin with MZ"),
+        (efi_program(0x8664, b"an EFI shell"), "it is not systemd's"),
+        (
+            efi_program(0xaa64, b"#### LoaderInfo: systemd-stub 252"),
+            "it is for aarch64, the kernel for x86_64",
+        ),
+        (
+            efi_program(0x8664, b"#### LoaderInfo: systemd-stub 252"),
+            "room for 3 more sections, 4 are needed",
+        ),
+    ] {
+        let bench = Bench::new();
+        let image = bench.image(&with_stub(&stub));
+        let error = publish(&bench.args(&image)).expect_err(want);
+        let error = format!("{error:#}");
+        assert!(
+            error.contains(want) && error.contains("linuxx64.efi.stub in the image"),
+            "{error}"
+        );
+        assert!(
+            bench
+                .files()
+                .iter()
+                .all(|file| !file.ends_with("image.sqfs"))
+        );
     }
 }

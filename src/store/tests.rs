@@ -42,6 +42,7 @@ fn publish(root: &Path, image: &[u8], initrd: &[u8]) -> anyhow::Result<Generatio
         size,
         kernel: staging.add_boot("vmlinuz", b"kernel")?,
         initrd: staging.add_boot("initrd", initrd)?,
+        stub: None,
         kernel_version: "6.1.0".to_owned(),
         arch: Arch::X86_64,
         published: 1_700_000_000,

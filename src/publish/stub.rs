@@ -1,0 +1,115 @@
+//! The EFI stub that an image's unified kernel images are made with: the image's own, else that of this machine. A shell:
+//! it finds and tries, [`crate::uki`] decides.
+//!
+//! One that does not fit is found out here and not when a machine boots: the image's is refused, this machine's left out.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use anyhow::Context;
+use bytes::Bytes;
+use ramboot_wire::Arch;
+use serde::Serialize;
+
+use crate::squashfs::tree::Tree;
+use crate::uki::{MAX_STUB_BYTES, Payload, Stub, UkiError};
+
+/// Where a stub was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// In the image.
+    Image,
+    /// On the machine that published.
+    Host,
+}
+
+/// A stub that makes a sound program of this kernel and initramfs.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) bytes: Bytes,
+    pub(super) origin: Origin,
+    /// Of the whole program.
+    pub(super) uki_bytes: u64,
+}
+
+/// Finds a stub for `arch` and tries it with a command line of the longest kind; `note` hears why there is none.
+///
+/// # Errors
+/// The image's own stub is there and is none.
+pub(super) fn find(
+    tree: &Tree,
+    host: &Path,
+    arch: Arch,
+    kernel: &Bytes,
+    initrd: &Bytes,
+    note: &mut dyn FnMut(&str),
+) -> anyhow::Result<Option<Found>> {
+    let path = path(arch);
+    let (bytes, origin) = if let Some(bytes) = tree.read(&path, MAX_STUB_BYTES)? {
+        (bytes, Origin::Image)
+    } else if let Some(bytes) = on_host(&host.join(path.trim_start_matches('/')), note) {
+        (bytes, Origin::Host)
+    } else {
+        return Ok(None);
+    };
+    let bytes = Bytes::from(bytes);
+    let tried = Stub::parse(bytes.clone()).and_then(|stub| {
+        if stub.arch != arch {
+            return Err(UkiError::StubMachine(stub.arch, arch));
+        }
+        stub.compose(&Payload {
+            cmdline: &"x".repeat(ramboot_wire::cmdline::MAX_CMDLINE_BYTES),
+            uname: "",
+            kernel: kernel.clone(),
+            initrd: initrd.clone(),
+        })
+    });
+    match (tried, origin) {
+        (Ok(uki), _) => Ok(Some(Found {
+            bytes,
+            origin,
+            uki_bytes: uki.len(),
+        })),
+        (Err(e @ (UkiError::Kernel(_) | UkiError::KernelMachine(..))), _) => {
+            note(&format!(
+                "UEFI machines cannot boot this kernel by HTTP alone: {e}"
+            ));
+            Ok(None)
+        }
+        (Err(e), Origin::Image) => Err(e).with_context(|| format!("{path} in the image")),
+        (Err(e), Origin::Host) => {
+            note(&format!("{path} of this machine is left out: {e}"));
+            Ok(None)
+        }
+    }
+}
+
+fn on_host(path: &Path, note: &mut dyn FnMut(&str)) -> Option<Vec<u8>> {
+    let too_large = |m: &fs::Metadata| !m.is_file() || m.len() > MAX_STUB_BYTES;
+    match fs::metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
+        Ok(metadata) if too_large(&metadata) => {
+            note(&format!("{} is left out: it is no stub", path.display()));
+            return None;
+        }
+        _ => {}
+    }
+    match fs::read(path) {
+        Ok(bytes) => Some(bytes),
+        Err(e) => {
+            note(&format!("{} is left out: {e}", path.display()));
+            None
+        }
+    }
+}
+
+/// Where systemd and its packages in all distributions put it.
+fn path(arch: Arch) -> String {
+    let arch = match arch {
+        Arch::X86_64 => "x64",
+        Arch::Aarch64 => "aa64",
+    };
+    format!("/usr/lib/systemd/boot/efi/linux{arch}.efi.stub")
+}
