@@ -1,7 +1,9 @@
-//! What a machine boots now: config and store in, the text of its iPXE script out.
+//! What a machine boots now: config and store in; the text of its iPXE script, or an EFI program, out.
 //!
 //! Asked anew for each script, so a publish counts from the next boot on, without a signal or a restart. Whatever is
 //! wrong becomes a script that says so on the machine's own screen and asks again.
+
+pub mod efi;
 
 use std::collections::HashMap;
 use std::net::SocketAddrV4;
@@ -15,6 +17,7 @@ use crate::config::Config;
 use crate::config::worker::Asker;
 use crate::ipxe;
 use crate::machine::{self, Published};
+use crate::roms::Roms;
 use crate::store::{Generation, Name, Store};
 
 /// Everything that a boot is decided from; one for all servers.
@@ -24,6 +27,8 @@ pub struct Desk {
     pub store: Arc<Store>,
     /// Which machine gets what.
     pub config: Arc<Config>,
+    /// iPXE for firmware that needs it.
+    pub roms: Arc<Roms>,
 }
 
 /// What one machine boots.

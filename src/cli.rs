@@ -102,7 +102,7 @@ pub struct ServeArgs {
     /// TCP port for kernel, initramfs and image [default: 8067].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub http_port: Option<u16>,
-    /// Where undionly.kpxe is [default: /usr/lib/ipxe].
+    /// Where undionly.kpxe and snponly.efi are [default: /usr/lib/ipxe].
     #[arg(long, value_name = "DIR")]
     pub ipxe_dir: Option<PathBuf>,
 }

@@ -105,12 +105,42 @@ echo ramboot: next question in {WAIT_SECONDS} s
     )
 }
 
-/// Fetches the script again, for ever. A command that fails ends a script unless `||` follows, and then the firmware
+/// What iPXE runs that was loaded by PXE and looks for `autoexec.ipxe`: on to the machine's own script, by HTTP.
+///
+/// Such a script runs in place of iPXE's own DHCP; where the firmware's lease came along, there is an address already.
+#[must_use]
+pub fn fetch_script(base: &Base, client: &Client) -> String {
+    fetch(&format!("{base}{}", Resource::Script(*client).path()), base)
+}
+
+/// The same where the name that was asked for says nothing of the machine: iPXE puts in the MAC of the NIC it opened last.
+#[must_use]
+pub fn find_script(base: &Base) -> String {
+    fetch(&format!("{base}/ipxe/${{netX/mac:hexhyp}}"), base)
+}
+
+fn fetch(script: &str, base: &Base) -> String {
+    format!(
+        "#!ipxe
+isset ${{ip}} || dhcp ||
+chain --replace --autofree {script} ||
+echo ramboot: {base} does not answer; next try in {PAUSE_SECONDS} s
+{again}",
+        again = again(script, base, PAUSE_SECONDS),
+    )
+}
+
+/// Fetches the script again, for ever.
+fn ask_again(base: &Base, client: &Client, seconds: u32) -> String {
+    let script = format!("{base}{}", Resource::Script(*client).path());
+    again(&script, base, seconds)
+}
+
+/// A command that fails ends a script unless `||` follows, and then the firmware
 /// goes on to the disk; `sleep` fails when somebody presses Ctrl-C. `--replace` keeps old scripts from staying in
 /// memory. DHCP is asked between tries, because a manager that is away may come back under another address;
 /// `${filename}` is what it says.
-fn ask_again(base: &Base, client: &Client, seconds: u32) -> String {
-    let script = format!("{base}{}", Resource::Script(*client).path());
+fn again(script: &str, base: &Base, seconds: u32) -> String {
     format!(
         ":again
 sleep {seconds} ||
@@ -212,6 +242,27 @@ chain --replace --autofree ${filename} ||
 goto again
 "
         );
+    }
+
+    #[test]
+    fn a_script_that_leads_to_the_script() {
+        assert_eq!(
+            fetch_script(&base(), &client()),
+            "#!ipxe
+isset ${ip} || dhcp ||
+chain --replace --autofree http://10.0.0.1:8067/ipxe/52-54-00-12-34-56 ||
+echo ramboot: http://10.0.0.1:8067 does not answer; next try in 5 s
+:again
+sleep 5 ||
+chain --replace --autofree http://10.0.0.1:8067/ipxe/52-54-00-12-34-56 ||
+echo ramboot: http://10.0.0.1:8067 does not answer; asking DHCP again, next try in 5 s
+dhcp ||
+chain --replace --autofree ${filename} ||
+goto again
+"
+        );
+        let any = "chain --replace --autofree http://10.0.0.1:8067/ipxe/${netX/mac:hexhyp} ||\n";
+        assert_eq!(find_script(&base()).matches(any).count(), 2);
     }
 
     #[test]

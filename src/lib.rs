@@ -32,6 +32,7 @@ pub mod pi;
 pub mod port;
 pub mod publish;
 pub mod pxelinux;
+pub mod roms;
 pub mod serve;
 pub mod squashfs;
 pub mod store;

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::boot::efi::Via;
 use crate::boot::{self, Desk};
 use crate::cli::{DhcpMode, ServeArgs};
 use crate::config::Config;
@@ -24,15 +25,12 @@ use crate::http::answer::Content;
 use crate::http::serve::Site;
 use crate::interface::{self, Interface};
 use crate::port::{self, Proto};
+use crate::roms::Roms;
 use crate::store::Store;
-use crate::{dhcp, http, tftp};
+use crate::{dhcp, http, roms, tftp};
 
 /// RFC 1350.
 const TFTP_PORT: u16 = 69;
-/// What BIOS ROMs are handed, as Debian's `ipxe` package names it.
-const TFTP_FILES: [&str; 1] = ["undionly.kpxe"];
-/// Where that package puts it.
-const IPXE_DIR: &str = "/usr/lib/ipxe";
 /// Connections that wait to be accepted: a rack that is switched on at once.
 const BACKLOG: i32 = 4096;
 
@@ -77,17 +75,16 @@ async fn serve(
     store: Store,
 ) -> anyhow::Result<()> {
     let sockets = Sockets::open(&config, interfaces)?;
-    let table = Arc::new(boot_roms(
-        args.ipxe_dir
-            .as_deref()
-            .unwrap_or_else(|| Path::new(IPXE_DIR)),
-    ));
+    let folder = args.ipxe_dir.as_deref();
+    let roms = Roms::read(folder.unwrap_or_else(|| Path::new(roms::FOLDER)));
+    let table = Arc::new(tftp_table(&roms));
     say_ready(&config, interfaces, &store);
     let counters = Arc::new(Counters::default());
     let (stop, stopped) = watch::channel(false);
     let desk = Desk {
         store: Arc::new(store),
         config: Arc::new(config),
+        roms: Arc::new(roms),
     };
     let site = Arc::new(site(&desk, &counters));
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
@@ -156,6 +153,15 @@ fn site(desk: &Desk, counters: &Counters) -> Site {
                         etag: None,
                         media_type: "text/plain; charset=utf-8",
                     })
+                }
+                Resource::Efi(client) => {
+                    made.efi(client, &boot::base(local), Via::Http)
+                        .map(|bytes| Content {
+                            bytes,
+                            etag: None,
+                            // RFC 5970 has none; EDK2 (HttpBootDxe) takes this one or the ending .efi.
+                            media_type: "application/efi",
+                        })
                 }
                 _ => None,
             })
@@ -274,22 +280,12 @@ fn taken(
     }
 }
 
-/// Reads what BIOS ROMs will ask for; what is missing is said once, here, with the remedy.
-fn boot_roms(folder: &Path) -> tftp::Table {
-    let mut table = tftp::Table::new();
-    for name in TFTP_FILES {
-        let path = folder.join(name);
-        match std::fs::read(&path) {
-            Ok(bytes) => {
-                table.insert(name.to_owned(), Bytes::from(bytes));
-            }
-            Err(error) => warn!(
-                "BIOS machines without iPXE in their ROM cannot boot: reading {}: {error} (apt install ipxe, or --ipxe-dir)",
-                path.display()
-            ),
-        }
-    }
-    table
+/// What BIOS ROMs will ask for.
+fn tftp_table(roms: &Roms) -> tftp::Table {
+    let bios = roms.get(roms::BIOS).cloned();
+    bios.into_iter()
+        .map(|bytes| (roms::BIOS.to_owned(), bytes))
+        .collect()
 }
 
 fn say_ready(config: &Config, interfaces: &[Interface], store: &Store) {

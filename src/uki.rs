@@ -162,14 +162,5 @@ fn machine(machine: u16) -> Option<Arch> {
     }
 }
 
-/// The machine type that PE has for an architecture.
 #[cfg(test)]
-const fn machine_type(arch: Arch) -> u16 {
-    match arch {
-        Arch::X86_64 => 0x8664,
-        Arch::Aarch64 => 0xaa64,
-    }
-}
-
-#[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -42,20 +42,29 @@ fn program(machine: u16, sections: &[&str], room: usize, body: &[u8]) -> Vec<u8>
     file
 }
 
-fn stub_file(machine: u16) -> Vec<u8> {
+/// A stub as a distribution would ship it.
+pub(crate) fn stub_file(arch: Arch) -> Vec<u8> {
     program(
-        machine,
+        machine_type(arch),
         &[".text", ".sdmagic"],
         5,
         b"#### LoaderInfo: systemd-stub 252.39-1~deb12u2 ####\0",
     )
 }
 
-fn stub(arch: Arch) -> Stub {
-    Stub::parse(stub_file(machine_type(arch)).into()).expect("a stub")
+const fn machine_type(arch: Arch) -> u16 {
+    match arch {
+        Arch::X86_64 => 0x8664,
+        Arch::Aarch64 => 0xaa64,
+    }
 }
 
-fn kernel(arch: Arch) -> Bytes {
+fn stub(arch: Arch) -> Stub {
+    Stub::parse(stub_file(arch).into()).expect("a stub")
+}
+
+/// A kernel that is an EFI program.
+pub(crate) fn kernel(arch: Arch) -> Bytes {
     program(machine_type(arch), &[".text"], 0, &[0x90; 5000]).into()
 }
 
@@ -69,7 +78,7 @@ fn payload(arch: Arch) -> Payload<'static> {
 }
 
 /// Name, address, bytes in memory, offset, bytes in the file: read by a second reader of this format.
-fn sections(file: &[u8]) -> Vec<(String, u32, u32, u32, u32)> {
+pub(crate) fn sections(file: &[u8]) -> Vec<(String, u32, u32, u32, u32)> {
     let word = |at: usize| u32::from_le_bytes(*file[at..].first_chunk().expect("a field"));
     let pe = word(0x3c) as usize;
     let count = u16::from_le_bytes([file[pe + 6], file[pe + 7]]);
@@ -94,7 +103,7 @@ fn sections(file: &[u8]) -> Vec<(String, u32, u32, u32, u32)> {
 fn sections_hold_what_they_should_and_the_stub_stays_as_it_is() {
     for arch in [Arch::X86_64, Arch::Aarch64] {
         let payload = payload(arch);
-        let file = stub_file(machine_type(arch));
+        let file = stub_file(arch);
         let uki = stub(arch).compose(&payload).expect("composed");
         let made = uki.slices().concat();
         assert_eq!(uki.len(), made.len() as u64);
@@ -170,7 +179,7 @@ fn kernel_and_initramfs_are_not_copied() {
 #[test]
 fn what_cannot_boot_is_refused_with_a_reason() {
     let changed = |at: usize, value: &[u8]| {
-        let mut file = stub_file(0x8664);
+        let mut file = stub_file(Arch::X86_64);
         file[at..at + value.len()].copy_from_slice(value);
         file
     };
@@ -278,7 +287,7 @@ proptest! {
     #[test]
     fn a_lying_header_is_refused_or_harmless(at in 0_usize..1024, value in any::<u32>(), x86 in any::<bool>()) {
         let arch = if x86 { Arch::X86_64 } else { Arch::Aarch64 };
-        let mut file = stub_file(machine_type(arch));
+        let mut file = stub_file(arch);
         let at = at.min(file.len() - 4);
         file[at..at + 4].copy_from_slice(&value.to_le_bytes());
         let payload = payload(arch);

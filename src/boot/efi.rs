@@ -1,0 +1,124 @@
+//! What UEFI firmware runs: the machine's own unified kernel image, or iPXE; and the names that TFTP knows.
+
+use anyhow::Context;
+use ramboot_wire::paths::Resource;
+use ramboot_wire::{Arch, Base, Client};
+use tracing::{info, warn};
+
+use super::{Choice, Desk};
+use crate::ipxe;
+use crate::parts::Parts;
+use crate::store::{BootFile, Generation};
+use crate::uki::{Payload, Stub, UkiError};
+
+/// How a machine asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// Large files are fine: it gets the unified kernel image, and iPXE only if there is none.
+    Http,
+    /// Each block waits for its acknowledgement: iPXE is small and fetches the rest by HTTP, so it comes first.
+    Tftp,
+}
+
+/// The script that new iPXE (since 2023-03, Debian 13's) looks for beside its own binary, then in the root.
+const AUTOEXEC: &str = "autoexec.ipxe";
+
+impl Desk {
+    /// The EFI program for `client`, which reached us at `base`; `None`, and a line in the log that says what to do, if
+    /// there is none for it.
+    #[must_use]
+    pub fn efi(&self, client: &Client, base: &Base, via: Via) -> Option<Parts> {
+        let choice = self.choose(client, base);
+        // Firmware that says nothing of itself is likely to be what the image was published for.
+        let chosen = choice.as_ref().ok().map(|choice| choice.generation.arch);
+        let arch = client.arch.or(chosen).unwrap_or(Arch::X86_64);
+        let ipxe = self.roms.efi(arch).cloned().map(Parts::from);
+        if via == Via::Tftp && ipxe.is_some() {
+            info!(worker = %client.mac, "boot.efi: iPXE for {arch}");
+            return ipxe;
+        }
+        let why = match choice.and_then(|choice| Ok((self.uki(&choice)?, choice))) {
+            Ok((uki, Choice { name, args, .. })) => {
+                let (image, bytes) = (args.image.short(), uki.len());
+                info!(worker = %client.mac, image, %name, bytes, "boot.efi: unified kernel image");
+                return Some(uki);
+            }
+            Err(error) => format!("{error:#}"),
+        };
+        // iPXE boots what needs no stub, or shows why it cannot and asks again.
+        if ipxe.is_some() {
+            info!(worker = %client.mac, "boot.efi: iPXE for {arch}, not a unified kernel image: {why}");
+        } else {
+            warn!(
+                worker = %client.mac,
+                "boot.efi: nothing for this {arch} machine: {why}; and no iPXE: {} (apt install ipxe, or --ipxe-dir) is missing",
+                self.roms.wanted(arch)
+            );
+        }
+        ipxe
+    }
+
+    fn uki(&self, choice: &Choice) -> anyhow::Result<Parts> {
+        let Generation {
+            image: id,
+            kernel,
+            initrd,
+            stub,
+            arch,
+            kernel_version,
+            ..
+        } = &choice.generation;
+        let stub = stub.as_ref().with_context(|| {
+            let name = &choice.name;
+            format!(
+                "image {name} was published without an EFI stub: apt install systemd-boot-efi in the image or here, and publish it again"
+            )
+        })?;
+        let image = self.store.image(*id)?;
+        let image = image.with_context(|| format!("image {id} is gone"))?;
+        let read = |file: &BootFile| {
+            let bytes = image.boot(&file.name)?;
+            bytes.with_context(|| format!("{} of image {id} is gone", file.name))
+        };
+        let stub = Stub::parse(read(stub)?)?;
+        if stub.arch != *arch {
+            return Err(UkiError::StubMachine(stub.arch, *arch).into());
+        }
+        Ok(stub.compose(&Payload {
+            cmdline: &choice.args.render(&choice.extra)?,
+            uname: kernel_version,
+            kernel: read(kernel)?,
+            initrd: read(initrd)?,
+        })?)
+    }
+
+    /// The file of this name (without a slash before it) for whoever asks by TFTP; `base` is where HTTP is to be found.
+    ///
+    /// Beside iPXE's binaries these are `efi/<client>/boot.efi`, and `autoexec.ipxe` in the same folder and in the root.
+    #[must_use]
+    pub fn tftp(&self, name: &str, base: &Base) -> Option<Parts> {
+        if let Some(rom) = self.roms.get(name) {
+            return Some(rom.clone().into());
+        }
+        if name == AUTOEXEC {
+            return Some(text(ipxe::find_script(base)));
+        }
+        let folder = name.strip_suffix(AUTOEXEC);
+        let path = folder.map(|folder| format!("/{folder}boot.efi"));
+        let path = path.unwrap_or_else(|| format!("/{name}"));
+        let Some(Resource::Efi(client)) = Resource::parse(&path) else {
+            return None;
+        };
+        if folder.is_some() {
+            return Some(text(ipxe::fetch_script(base, &client)));
+        }
+        self.efi(&client, base, Via::Tftp)
+    }
+}
+
+fn text(script: String) -> Parts {
+    bytes::Bytes::from(script).into()
+}
+
+#[cfg(test)]
+mod tests;
