@@ -74,7 +74,7 @@ pub(super) fn through_tftp(case: &Case) -> Result<()> {
     let manager = Manager::full(case, &case.store()?)?;
     let machine = Machine::bios(1024).loading("tftp://192.168.77.1/undionly.kpxe");
     let worker = machine.boot(case, &lan)?;
-    manager.log.expect("TFTP: sending", BOOT)?;
+    manager.log.expect("TFTP: sent", BOOT)?;
     worker.console.stage(Stage::Handover, BOOT)?;
     Ok(())
 }
