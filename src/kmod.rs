@@ -11,6 +11,7 @@ mod policy;
 use std::collections::{BTreeMap, BTreeSet};
 
 use index::Index;
+pub use policy::Policy;
 use ramboot_wire::modules::{Module, ModuleTable};
 
 /// As many as `/init` reads.
@@ -53,16 +54,29 @@ pub struct Plan {
     pub table: ModuleTable,
 }
 
-/// Chooses modules and puts them in order.
+impl Plan {
+    /// Whether the driver of this name is in the initramfs, or inside the kernel itself.
+    #[must_use]
+    pub fn has(&self, index: &Index, name: &str) -> bool {
+        let plain = index::module_name(name);
+        index.builtin.contains(&plain)
+            || self
+                .files
+                .iter()
+                .any(|path| index::module_name(path) == plain)
+    }
+}
+
+/// Chooses modules for the machines that `policy` says, and puts them in order.
 ///
 /// # Errors
 /// See [`KmodError`].
-pub fn plan(index: &Index) -> Result<Plan, KmodError> {
+pub fn plan(index: &Index, policy: Policy) -> Result<Plan, KmodError> {
     let mut wanted: BTreeSet<&str> = index
         .modules
         .keys()
         .map(String::as_str)
-        .filter(|path| policy::is_wanted(path))
+        .filter(|path| policy::is_wanted(policy, path))
         .collect();
     let mut always = Vec::new();
     for name in ROOT_NEEDS {

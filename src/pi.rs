@@ -1,3 +1,12 @@
-//! Raspberry Pis: what their firmware says, and what it wants to be served.
+//! Raspberry Pis: what their firmware asks for by TFTP, made from an image and the rules for one machine.
+//!
+//! A Pi wants a folder of forty files named after its serial number. There is none on the disk: [`tree`] takes each path
+//! apart and answers from [`files`], which an image's publisher collected, and from [`config_txt`], which is written for
+//! one machine. [`board`] says which boards an image can boot at all,
+//! [`id`] what a Pi says of itself in DHCP.
 
+pub mod board;
+pub mod config_txt;
+pub mod files;
 pub mod id;
+pub mod tree;

@@ -188,7 +188,7 @@ fn boot_files(
         _ => Source::in_image(&tree)?,
     };
     let arch = kernel_arch(&source.kernel).ok_or_else(|| NoKernel::Unknown(source.path.clone()))?;
-    let plan = kmod::plan(&source.index()?)?;
+    let plan = kmod::plan(&source.index()?, kmod::Policy::All)?;
     let modules = initrd::modules(&plan, &source)?;
     if let Some(of_modules) = modules.arch {
         ensure!(
@@ -288,6 +288,7 @@ fn commit(
         // A clock before 1970 is a board without one.
         published: now.map_or(0, |since| since.as_secs()),
         note: args.note.clone(),
+        pi: None,
     };
     let number = staging.commit(&facts, &ingested.chunks, name, &generation)?;
     Ok(Published {

@@ -97,6 +97,26 @@ impl BootFile {
     }
 }
 
+/// What a Raspberry Pi boots, which is not what other machines of its architecture do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PiBoot {
+    /// Firmware, device trees and overlays: see [`crate::pi::files`].
+    pub files: BootFile,
+    /// Under gzip: TFTP takes its time, and firmware unpacks it.
+    pub kernel: BootFile,
+    /// With the few modules that these boards need.
+    pub initrd: BootFile,
+    /// There are Linux's device trees only, none by Raspberry Pi's names.
+    #[serde(default)]
+    pub upstream: bool,
+    /// Lines of the image's own config.txt.
+    #[serde(default)]
+    pub config: Vec<String>,
+    /// Boards that can boot it, by their ids in [`crate::pi::board`]; a newer `publish` may know more.
+    #[serde(default)]
+    pub boards: Vec<String>,
+}
+
 /// One publication under a name. Fields this `ramboot` does not know are passed over: an older `serve` goes on serving
 /// what a newer `publish` wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +144,9 @@ pub struct Generation {
     /// What the publisher wanted to remember.
     #[serde(default)]
     pub note: String,
+    /// For Raspberry Pis, if any of them can boot it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pi: Option<PiBoot>,
 }
 
 /// What is true of an image whoever publishes it. Unknown fields are passed over, as in a [`Generation`].
@@ -203,15 +226,27 @@ impl Store {
     /// # Errors
     /// The generation's file is damaged.
     pub fn current(&self, name: &Name) -> anyhow::Result<Option<Generation>> {
+        self.before(name, 0)
+    }
+
+    /// What `name` stood for `back` publications ago; `None` if there were not that many, or they were removed.
+    ///
+    /// # Errors
+    /// The generation's file is damaged.
+    pub fn before(&self, name: &Name, back: usize) -> anyhow::Result<Option<Generation>> {
         let folder = self.root.join("names").join(&name.0);
-        let Some(number) = newest(&folder)? else {
+        let mut numbers = generations(&folder)?;
+        numbers.sort_unstable();
+        let Some(&number) = numbers.iter().rev().nth(back) else {
             return Ok(None);
         };
         let path = folder.join(format!("{number}.json"));
         let mut generation: Generation = files::read_json(&path, MAX_JSON_BYTES)?;
         generation.number = number;
-        let files = [&generation.kernel, &generation.initrd];
-        for file in files.into_iter().chain(&generation.stub) {
+        let pi = generation.pi.iter();
+        let files = pi.flat_map(|pi| [&pi.files, &pi.kernel, &pi.initrd]);
+        let files = files.chain([&generation.kernel, &generation.initrd]);
+        for file in files.chain(&generation.stub) {
             ensure!(
                 is_boot_name(&file.name),
                 "{}: {:?} is not the name of a boot file",
@@ -245,11 +280,16 @@ impl Store {
     }
 }
 
-/// The greatest generation in the folder of a name. Other files are passed over, as in [`Store::names`].
+/// The greatest generation in the folder of a name.
 fn newest(folder: &Path) -> anyhow::Result<Option<u64>> {
+    Ok(generations(folder)?.into_iter().max())
+}
+
+/// Generations in the folder of a name, in no order. Other files are passed over, as in [`Store::names`].
+fn generations(folder: &Path) -> anyhow::Result<Vec<u64>> {
     let files = match files::list(folder) {
         // A plain file among the names.
-        Err(_) if !folder.is_dir() => return Ok(None),
+        Err(_) if !folder.is_dir() => return Ok(Vec::new()),
         files => files?,
     };
     let number = |file: &String| {
@@ -257,7 +297,7 @@ fn newest(folder: &Path) -> anyhow::Result<Option<u64>> {
         // One spelling: "+1" and "01" parse, too.
         (format!("{number}.json") == *file).then_some(number)
     };
-    Ok(files.iter().filter_map(number).max())
+    Ok(files.iter().filter_map(number).collect())
 }
 
 /// One image and its boot files.

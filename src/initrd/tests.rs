@@ -1,7 +1,7 @@
 use super::*;
 use crate::kmod::elf::tests::module;
 use crate::kmod::index::{Index, Texts};
-use crate::kmod::plan;
+use crate::kmod::{Policy, plan};
 
 const X86: u16 = 62;
 const ARM: u16 = 183;
@@ -45,7 +45,10 @@ fn fake() -> (Plan, Fake) {
         builtin: "loop.ko\nsquashfs.ko\noverlay.ko\n",
         ..Texts::default()
     });
-    (plan(&index.expect("sound")).expect("planned"), fake)
+    (
+        plan(&index.expect("sound"), Policy::All).expect("planned"),
+        fake,
+    )
 }
 
 #[test]

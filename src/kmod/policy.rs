@@ -1,5 +1,14 @@
 //! Which modules a machine may need before it has its image: what finds a wired network card and drives it.
 
+/// Whose machines an initramfs is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// Any: nobody knows the card of the next PC.
+    All,
+    /// Raspberry Pis only, which load it by TFTP in small blocks: a tenth of the modules.
+    Pi,
+}
+
 /// All drivers below these folders.
 const FOLDERS: [&str; 16] = [
     "drivers/net/ethernet/",
@@ -77,8 +86,68 @@ const USB_MODEMS: [&str; 10] = [
 /// Devices that only a running system uses.
 const VIRTIO_OTHERS: [&str; 4] = ["virtio_balloon", "virtio_input", "virtio_mem", "virtio_rtc"];
 
+/// Of a Raspberry Pi's chips: clocks and power domains that the cards below stand on, where they are modules at all.
+const PI_FOLDERS: [&str; 4] = [
+    "drivers/clk/bcm/",
+    "drivers/pmdomain/bcm/",
+    "drivers/soc/bcm/",
+    "drivers/usb/dwc2/",
+];
+
+/// Cards, their PHYs, and what they are reached by; the virtual machine that stands in for a Pi in tests.
+const PI_NAMES: [&str; 33] = [
+    // Pi 4: PHY BCM54213PE; genet asks for its MDIO bus by a soft dependency.
+    "bcm7xxx",
+    "broadcom",
+    "genet",
+    "mdio-bcm-unimac",
+    // Pi 3B and 2B; Pi 3B+. There is no modprobe in an initramfs: a PHY driver must be there when the card comes.
+    "dwc_otg",
+    "lan78xx",
+    "microchip",
+    "phy-generic",
+    "smsc",
+    "smsc95xx",
+    // Pi 5: the card is in the RP1, which is behind PCIe.
+    "clk-rp1",
+    "irq-bcm2712-mip",
+    "macb",
+    "pcie-brcmstb",
+    "pinctrl-rp1",
+    "reset-brcmstb",
+    "reset-brcmstb-rescal",
+    "rp1",
+    "rp1-pci",
+    "rp1_pci",
+    // All: the firmware's services.
+    "bcm2835-mailbox",
+    "gpio-raspberrypi-exp",
+    "raspberrypi",
+    "reset-raspberrypi",
+    "reset-simple",
+    // QEMU's raspi3b and virt; USB adapters of the plainest kind.
+    "cdc_ether",
+    "net_failover",
+    "virtio",
+    "virtio_mmio",
+    "virtio_net",
+    "virtio_pci",
+    "virtio_pci_modern_dev",
+    "virtio_ring",
+];
+
 /// Whether the initramfs has this module, not counting what others need.
-pub(super) fn is_wanted(path: &str) -> bool {
+pub(super) fn is_wanted(policy: Policy, path: &str) -> bool {
+    match policy {
+        Policy::All => is_wanted_by_any(path),
+        Policy::Pi => path.strip_prefix("kernel/").is_some_and(|inside| {
+            PI_FOLDERS.iter().any(|folder| inside.starts_with(folder))
+                || PI_NAMES.contains(&stem(path))
+        }),
+    }
+}
+
+fn is_wanted_by_any(path: &str) -> bool {
     let stem = stem(path);
     let Some(inside) = path.strip_prefix("kernel/") else {
         return VENDORS.contains(&stem);

@@ -28,7 +28,7 @@ const TEXTS: Texts<'_> = Texts {
 };
 
 fn plan_of(texts: &Texts<'_>) -> Result<Plan, KmodError> {
-    plan(&Index::parse(texts)?)
+    plan(&Index::parse(texts)?, Policy::All)
 }
 
 #[test]

@@ -47,6 +47,7 @@ fn publish(root: &Path, image: &[u8], initrd: &[u8]) -> anyhow::Result<Generatio
         arch: Arch::X86_64,
         published: 1_700_000_000,
         note: String::new(),
+        pi: None,
     };
     let facts = ImageFacts {
         id,

@@ -1,0 +1,367 @@
+//! The firmware files of an image: one cpio archive, mapped once, handed out in slices. `cpio -t` lists it.
+//!
+//! Takes bytes that anybody may have written. Gives names that [`is_wanted`] and slices inside the archive, at most
+//! [`MAX_FILES`] of at most [`MAX_FILE_BYTES`]; anything else is refused by name, and nothing is copied.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::initrd::cpio::{self, CpioError};
+
+/// Raspberry Pi OS has 330 overlays.
+pub const MAX_FILES: usize = 1024;
+/// What TFTP carries in 65 535 blocks of 1024 bytes: block numbers of bootloaders before 2025-09-23 do not wrap.
+pub const MAX_FILE_BYTES: usize = 64 * 1024 * 1024 - 1024;
+/// Raspberry Pi OS has 40 MB in eight variants of start.elf.
+pub const MAX_TOTAL_BYTES: usize = 256 * 1024 * 1024;
+const MAX_NAME_BYTES: usize = 80;
+const HEADER_BYTES: usize = 110;
+const MAGIC: &[u8] = b"070701";
+const TRAILER: &str = "TRAILER!!!";
+const OVERLAYS: &str = "overlays";
+
+/// Why an archive cannot be made or read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadFiles {
+    /// Not what [`pack`] writes.
+    #[error("Raspberry Pi files: at byte {at}: {what}")]
+    Entry {
+        /// Where.
+        at: usize,
+        /// What is wrong there.
+        what: &'static str,
+    },
+    /// A name that firmware does not ask for, or would not be found by.
+    #[error("Raspberry Pi files: {0:?} does not belong there")]
+    Name(String),
+    /// One too large.
+    #[error("{name} has {bytes} bytes; bootloaders of before 2025-09 load {MAX_FILE_BYTES}")]
+    File {
+        /// Which.
+        name: String,
+        /// How many.
+        bytes: usize,
+    },
+    /// All together.
+    #[error(
+        "{files} Raspberry Pi files of {bytes} bytes; {MAX_FILES} of {MAX_TOTAL_BYTES} together are possible"
+    )]
+    Total {
+        /// How many.
+        files: usize,
+        /// Together.
+        bytes: usize,
+    },
+    /// Not possible in a cpio archive.
+    #[error(transparent)]
+    Cpio(#[from] CpioError),
+}
+
+/// Whether firmware asks for a file of this name and it belongs to the firmware or the device tree: no kernel, no
+/// initramfs, no configuration.
+#[must_use]
+pub fn is_wanted(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'+');
+    let (folder, file) = match name.split_once('/') {
+        Some((folder, file)) => (Some(folder), file),
+        None => (None, name),
+    };
+    let is = |begin: &[&str], end: &str| {
+        file.ends_with(end) && begin.iter().any(|begin| file.starts_with(begin))
+    };
+    name.len() <= MAX_NAME_BYTES
+        && file.bytes().all(plain)
+        && !file.starts_with('.')
+        && match folder {
+            None => {
+                file == "bootcode.bin"
+                    || is(&["start"], ".elf")
+                    || is(&["fixup"], ".dat")
+                    || is(&["bcm27", "bcm28"], ".dtb")
+            }
+            // Firmware believes in a folder of overlays if it has a README.
+            Some(OVERLAYS) => {
+                is(&[""], ".dtbo") || matches!(file, "README" | "overlay_map.dtb" | "hat_map.dtb")
+            }
+            Some(_) => false,
+        }
+}
+
+/// Files by name, each a slice of one archive.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Files(BTreeMap<String, Bytes>);
+
+impl Files {
+    /// Reads the archive's headers.
+    ///
+    /// # Errors
+    /// It is not one that [`pack`] writes.
+    pub fn open(archive: &Bytes) -> Result<Self, BadFiles> {
+        let mut files = BTreeMap::new();
+        let (mut at, mut total) = (0, 0);
+        loop {
+            let entry = Entry::read(archive, at)?;
+            if entry.name == TRAILER {
+                return Ok(Self(files));
+            }
+            if entry.is_folder && entry.name == OVERLAYS && entry.content.is_empty() {
+                at = entry.next;
+                continue;
+            }
+            let bytes = entry.content.len();
+            if entry.is_folder || !is_wanted(entry.name) {
+                return Err(BadFiles::Name(entry.name.to_owned()));
+            }
+            if bytes > MAX_FILE_BYTES {
+                let name = entry.name.to_owned();
+                return Err(BadFiles::File { name, bytes });
+            }
+            total += bytes;
+            let content = archive.slice(entry.content.clone());
+            if files.insert(entry.name.to_owned(), content).is_some() {
+                return Err(BadFiles::Name(entry.name.to_owned()));
+            }
+            if files.len() > MAX_FILES || total > MAX_TOTAL_BYTES {
+                let (files, bytes) = (files.len(), total);
+                return Err(BadFiles::Total { files, bytes });
+            }
+            at = entry.next;
+        }
+    }
+
+    /// One file's bytes.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Bytes> {
+        self.0.get(name)
+    }
+
+    /// All names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+}
+
+/// Writes the archive; the same files give the same bytes.
+///
+/// # Errors
+/// [`Files::open`] would refuse it.
+pub fn pack(files: BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>, BadFiles> {
+    let total = files.values().map(Vec::len).sum();
+    if files.len() > MAX_FILES || total > MAX_TOTAL_BYTES {
+        let (files, bytes) = (files.len(), total);
+        return Err(BadFiles::Total { files, bytes });
+    }
+    let mut archive = cpio::Archive::default();
+    for (name, content) in files {
+        if !is_wanted(&name) {
+            return Err(BadFiles::Name(name));
+        }
+        if content.len() > MAX_FILE_BYTES {
+            let bytes = content.len();
+            return Err(BadFiles::File { name, bytes });
+        }
+        archive.file(&name, content);
+    }
+    Ok(archive.bytes()?)
+}
+
+/// What one header says, checked against the archive's length.
+struct Entry<'a> {
+    name: &'a str,
+    is_folder: bool,
+    content: std::ops::Range<usize>,
+    next: usize,
+}
+
+impl<'a> Entry<'a> {
+    fn read(archive: &'a [u8], at: usize) -> Result<Self, BadFiles> {
+        let bad = |what| BadFiles::Entry { at, what };
+        let rest = archive.get(at..).unwrap_or_default();
+        let header = rest
+            .get(..HEADER_BYTES)
+            .filter(|header| header.starts_with(MAGIC))
+            .ok_or_else(|| bad("no header of a newc archive"))?;
+        let field = |number: usize| {
+            hex(&header[MAGIC.len() + 8 * number..][..8])
+                .ok_or_else(|| bad("no number in the header"))
+        };
+        let (mode, size, name_bytes) = (field(1)?, field(6)?, field(11)?);
+        if !(2..=MAX_NAME_BYTES + 1).contains(&name_bytes) {
+            return Err(bad("no name that firmware would ask for"));
+        }
+        let name = rest
+            .get(HEADER_BYTES..HEADER_BYTES + name_bytes)
+            .and_then(|name| std::str::from_utf8(name.strip_suffix(b"\0")?).ok())
+            .ok_or_else(|| bad("the name is cut off"))?;
+        // Numbers of 32 bits that count from inside memory: their sums are far from a usize's end, 32-bit ones aside.
+        let start = (at + HEADER_BYTES + name_bytes).next_multiple_of(4);
+        let end = start.checked_add(size).filter(|&end| end <= archive.len());
+        let end = end.ok_or_else(|| bad("the content is cut off"))?;
+        let is_folder = mode & 0o170_000 == 0o040_000;
+        if !is_folder && mode & 0o170_000 != 0o100_000 && name != TRAILER {
+            return Err(bad("neither a file nor a folder"));
+        }
+        Ok(Self {
+            name,
+            is_folder,
+            content: start..end,
+            next: end.next_multiple_of(4),
+        })
+    }
+}
+
+/// Eight digits; `from_str_radix` would take a sign, too.
+fn hex(digits: &[u8]) -> Option<usize> {
+    if !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    usize::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn some() -> BTreeMap<String, Vec<u8>> {
+        [
+            ("bootcode.bin", &b"rom"[..]),
+            ("start4.elf", b"elf4"),
+            ("fixup4.dat", b""),
+            ("bcm2711-rpi-4-b.dtb", b"tree!"),
+            ("overlays/README", b"x"),
+            ("overlays/vc4-kms-v3d.dtbo", b"overlay"),
+        ]
+        .map(|(name, content)| (name.to_owned(), content.to_vec()))
+        .into()
+    }
+
+    #[test]
+    fn what_is_packed_is_read_in_place() {
+        let archive = Bytes::from(pack(some()).expect("packed"));
+        let files = Files::open(&archive).expect("read");
+        assert_eq!(files.names().count(), 6);
+        for (name, content) in some() {
+            let slice = files.get(&name).expect("there");
+            assert_eq!(slice, &content, "{name}");
+            let inside = archive.as_ptr_range();
+            assert!(
+                content.is_empty() || inside.contains(&slice.as_ptr()),
+                "{name}"
+            );
+        }
+        assert_eq!(files.get("overlays"), None);
+        let empty = Bytes::from(pack(BTreeMap::new()).expect("packed"));
+        assert_eq!(Files::open(&empty), Ok(Files::default()));
+    }
+
+    #[test]
+    fn only_what_firmware_asks_for_belongs() {
+        for good in [
+            "bootcode.bin",
+            "start.elf",
+            "start4cd.elf",
+            "fixup_x.dat",
+            "bcm2710-rpi-3-b-plus.dtb",
+            "bcm2837-rpi-3-b.dtb",
+            "overlays/README",
+            "overlays/overlay_map.dtb",
+            "overlays/rpi-poe.dtbo",
+        ] {
+            assert!(is_wanted(good), "{good}");
+        }
+        for bad in [
+            "",
+            "config.txt",
+            "cmdline.txt",
+            "kernel8.img",
+            "initramfs8",
+            "vmlinuz",
+            "bcm2835-rpi-b.dtb/",
+            "am335x.dtb",
+            "../start.elf",
+            "overlays/../start.elf",
+            "overlays/a/b.dtbo",
+            "/start.elf",
+            "start .elf",
+            "start\u{e9}.elf",
+            "overlays/.dtbo",
+            "overlays/",
+            "other/x.dtbo",
+            &format!("start{}.elf", "x".repeat(80)),
+        ] {
+            assert!(!is_wanted(bad), "{bad}");
+            let packed = pack(BTreeMap::from([(bad.to_owned(), vec![])]));
+            assert_eq!(packed, Err(BadFiles::Name(bad.to_owned())));
+            let mut archive = cpio::Archive::default();
+            archive.file(bad, b"x".to_vec());
+            let archive = archive.bytes().expect("made").into();
+            assert!(Files::open(&archive).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused() {
+        let name = "start.elf".to_owned();
+        let too_large = vec![0; MAX_FILE_BYTES + 1];
+        let error = pack(BTreeMap::from([(name, too_large.clone())])).expect_err("too large");
+        assert!(matches!(error, BadFiles::File { bytes, .. } if bytes == MAX_FILE_BYTES + 1));
+        let mut archive = cpio::Archive::default();
+        archive.file("start.elf", too_large);
+        let archive = archive.bytes().expect("made").into();
+        assert_eq!(Files::open(&archive), Err(error));
+        let many = (0..=MAX_FILES).map(|i| (format!("overlays/{i}.dtbo"), Vec::new()));
+        assert!(matches!(pack(many.collect()), Err(BadFiles::Total { .. })));
+        let mut archive = cpio::Archive::default();
+        (0..=MAX_FILES).for_each(|i| archive.file(&format!("overlays/{i}.dtbo"), Vec::new()));
+        let archive = archive.bytes().expect("made").into();
+        assert!(matches!(Files::open(&archive), Err(BadFiles::Total { .. })));
+    }
+
+    #[test]
+    fn devices_folders_and_doubles_do_not_belong() {
+        let mut archive = cpio::Archive::default();
+        archive.device("start.elf", 1, 1);
+        assert!(Files::open(&archive.bytes().expect("made").into()).is_err());
+        let mut archive = cpio::Archive::default();
+        archive.folder("start.elf");
+        assert!(Files::open(&archive.bytes().expect("made").into()).is_err());
+        let one = pack(BTreeMap::from([("start.elf".to_owned(), b"abcd".to_vec())])).expect("made");
+        let entry = &one[..HEADER_BYTES + 10 + 4];
+        let twice = [entry, &one].concat();
+        assert_eq!(
+            Files::open(&twice.into()),
+            Err(BadFiles::Name("start.elf".to_owned()))
+        );
+    }
+
+    #[test]
+    fn a_cut_or_flipped_archive_is_no_panic_and_no_escape() {
+        let whole = pack(some()).expect("packed");
+        for cut in 0..whole.len() - 4 {
+            assert!(
+                Files::open(&Bytes::copy_from_slice(&whole[..cut])).is_err(),
+                "{cut}"
+            );
+        }
+        for at in 0..whole.len() {
+            for value in [0, b'0', b'f', b'/', 0xff] {
+                let mut lying = whole.clone();
+                lying[at] = value;
+                if let Ok(files) = Files::open(&lying.into()) {
+                    assert!(files.names().all(is_wanted));
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..400), fields in prop::collection::vec("[0-9a-fA-F+ ]{8}", 13), name in "\\PC{0,12}") {
+            let _ = Files::open(&bytes.clone().into());
+            let header = format!("070701{}{name}\0", fields.concat());
+            let _ = Files::open(&[header.as_bytes(), &bytes].concat().into());
+        }
+    }
+}
