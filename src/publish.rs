@@ -10,6 +10,7 @@
 
 mod ingest;
 pub mod kernel;
+pub mod pi;
 mod progress;
 mod source;
 mod stub;
@@ -31,7 +32,7 @@ use crate::squashfs::tree::Tree;
 use crate::squashfs::{SUPERBLOCK_BYTES, Superblock, grouped};
 use crate::store::cache::Entry;
 use crate::store::commit::Staging;
-use crate::store::{BootFile, Generation, ImageFacts, Name};
+use crate::store::{BootFile, Generation, ImageFacts, Name, PiBoot};
 use crate::{initrd, kmod};
 use ingest::{Ingested, ingest};
 use kernel::{NoKernel, kernel_arch};
@@ -64,6 +65,10 @@ pub struct Published {
     pub modules: usize,
     /// How many firmware files are in the initramfs.
     pub firmware: usize,
+    /// What Raspberry Pis boot of it; `None` if no board can.
+    pub pi: Option<PiBoot>,
+    /// Which boards can boot it, and why not the others; empty for an image that is not for Raspberry Pis at all.
+    pub boards: Vec<pi::Verdict>,
     /// How long it took.
     pub seconds: f64,
 }
@@ -144,6 +149,7 @@ struct Made {
     uki: Option<Uki>,
     modules: usize,
     firmware: usize,
+    pi: pi::Outcome,
 }
 
 /// Opens the image and refuses at once what cannot be one.
@@ -188,7 +194,8 @@ fn boot_files(
         _ => Source::in_image(&tree)?,
     };
     let arch = kernel_arch(&source.kernel).ok_or_else(|| NoKernel::Unknown(source.path.clone()))?;
-    let plan = kmod::plan(&source.index()?, kmod::Policy::All)?;
+    let index = source.index()?;
+    let plan = kmod::plan(&index, kmod::Policy::All)?;
     let modules = initrd::modules(&plan, &source)?;
     if let Some(of_modules) = modules.arch {
         ensure!(
@@ -207,7 +214,20 @@ fn boot_files(
     };
     let mut packed = compressed_modules(&args.state, &modules.archive, progress)?;
     let base = initrd::base(init)?;
-    packed.extend(initrd::compress(&base, workers()).context("compressing /init")?);
+    let base = initrd::compress(&base, workers()).context("compressing /init")?;
+    packed.extend_from_slice(&base);
+    let pi = match arch {
+        Arch::Aarch64 => pi::boot_files(
+            &tree,
+            &source,
+            &index,
+            &base,
+            &args.state,
+            staging,
+            progress,
+        )?,
+        Arch::X86_64 => pi::Outcome::default(),
+    };
     let (kernel, packed) = (Bytes::from(source.kernel), Bytes::from(packed));
     let note = &mut |text: &str| progress.note(text);
     let stub = stub::find(&tree, Path::new("/"), arch, &kernel, &packed, note)?;
@@ -227,6 +247,7 @@ fn boot_files(
         version: source.version,
         modules: modules.count,
         firmware: modules.firmware,
+        pi,
     })
 }
 
@@ -288,7 +309,7 @@ fn commit(
         // A clock before 1970 is a board without one.
         published: now.map_or(0, |since| since.as_secs()),
         note: args.note.clone(),
-        pi: None,
+        pi: made.pi.boot.clone(),
     };
     let number = staging.commit(&facts, &ingested.chunks, name, &generation)?;
     Ok(Published {
@@ -303,6 +324,8 @@ fn commit(
         uki: made.uki,
         modules: made.modules,
         firmware: made.firmware,
+        pi: made.pi.boot,
+        boards: made.pi.verdicts,
         seconds: (started.elapsed().as_secs_f64() * 100.0).round() / 100.0,
     })
 }
@@ -334,11 +357,12 @@ fn summary(published: &Published, state: &Path) -> String {
          kernel     {kernel_version} for {arch}, {}\n  \
          initramfs  {}, {modules} modules{with_firmware}\n  \
          UEFI       {}\n\
-         next: ramboot serve{serve}\n",
+         {}next: ramboot serve{serve}\n",
         size(published.size),
         size(published.kernel.size),
         size(published.initrd.size),
         uefi(published.uki.as_ref(), *arch),
+        pi::lines(&published.boards),
     )
 }
 

@@ -331,7 +331,11 @@ os_check=0
         let other = Cmdline::new(&args(), "quiet", false).expect("written");
         assert_ne!(one.name, other.name);
         assert_eq!(one.name.len(), "cmdline-01234567.txt".len());
-        assert!(Cmdline::new(&args(), "a\nb", false).is_err());
+        let error = Cmdline::new(&args(), "a\nb", false);
+        assert!(
+            matches!(error, Err(ConfigTxtError::Cmdline(_))),
+            "{error:?}"
+        );
         assert_eq!(
             Cmdline::new(&args(), "a=\u{e9}", false),
             Err(ConfigTxtError::NotAscii('\u{e9}'))

@@ -5,6 +5,9 @@ use std::io::Read;
 
 use crate::inits::Arch;
 
+/// `ARM64_IMAGE_MAGIC`, little-endian.
+const ARM64: &[u8] = b"ARM\x64";
+
 /// A kernel in an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
@@ -165,6 +168,32 @@ fn word(text: &[u8]) -> (Option<&[u8]>, &[u8]) {
     ((!word.is_empty()).then_some(word), rest)
 }
 
+/// What kind of file a kernel is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// x86: Documentation/arch/x86/boot.rst.
+    BzImage,
+    /// arm64: Documentation/arch/arm64/booting.rst.
+    Image,
+    /// The same under gzip, as Debian up to 11 and Raspberry Pi OS have it.
+    Gzip,
+    /// A program for UEFI that unpacks itself, for arm64 here.
+    Zboot,
+}
+
+/// What kind of file this kernel is; `None` if it is none, or for a machine that no worker is.
+#[must_use]
+pub fn kernel_form(kernel: &[u8]) -> Option<Form> {
+    match plain_arch(kernel) {
+        Some(Arch::X86_64) => Some(Form::BzImage),
+        Some(Arch::Aarch64) if kernel.get(56..).is_some_and(|rest| rest.starts_with(ARM64)) => {
+            Some(Form::Image)
+        }
+        Some(Arch::Aarch64) => Some(Form::Zboot),
+        None => (kernel_arch(kernel) == Some(Arch::Aarch64)).then_some(Form::Gzip),
+    }
+}
+
 /// The machines a kernel's file is for.
 ///
 /// Seen: x86 bzImage (Documentation/arch/x86/boot.rst), arm64 Image (arch/arm64/booting.rst), plain or under
@@ -194,7 +223,7 @@ fn plain_arch(kernel: &[u8]) -> Option<Arch> {
         let flags = kernel.get(0x236)?;
         return (flags & 1 == 1).then_some(Arch::X86_64);
     }
-    if at(56, b"ARM\x64") {
+    if at(56, ARM64) {
         return Some(Arch::Aarch64);
     }
     if at(0, b"MZ") && at(4, b"zimg") {
@@ -313,16 +342,20 @@ mod tests {
         assert_eq!(kernel_arch(&arm), Some(Arch::Aarch64));
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         std::io::Write::write_all(&mut gzip, &arm).expect("packed");
-        assert_eq!(
-            kernel_arch(&gzip.finish().expect("packed")),
-            Some(Arch::Aarch64)
-        );
+        let gzip = gzip.finish().expect("packed");
+        assert_eq!(kernel_arch(&gzip), Some(Arch::Aarch64));
+        assert_eq!(kernel_form(&gzip), Some(Form::Gzip));
         let mut zboot = vec![0; 0x80];
         zboot[..2].copy_from_slice(b"MZ");
         zboot[4..8].copy_from_slice(b"zimg");
         zboot[0x3c] = 0x40;
         zboot[0x40..0x46].copy_from_slice(b"PE\0\0\x64\xaa");
         assert_eq!(kernel_arch(&zboot), Some(Arch::Aarch64));
+        let forms = [&x86, &arm, &zboot].map(|kernel| kernel_form(kernel));
+        assert_eq!(
+            forms,
+            [Some(Form::BzImage), Some(Form::Image), Some(Form::Zboot)]
+        );
         for other in [&b""[..], b"MZ", b"\x1f\x8b", b"\x7fELF", &zboot[..0x44]] {
             assert_eq!(kernel_arch(other), None);
         }

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 const DIGEST_BYTES: usize = 32;
-/// Kernels that are in use at a time, with some to spare.
-const KEPT: usize = 8;
+/// Kernels that are in use at a time, with some to spare; a kernel for Raspberry Pis has three.
+const KEPT: usize = 16;
 
 /// One entry of a store's cache.
 #[derive(Debug)]
