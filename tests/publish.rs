@@ -461,6 +461,392 @@ fn a_real_image_keeps_the_promises() {
     );
 }
 
+const PI_VERSION: &str = "6.12.107+deb13-arm64";
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    use std::io::Read;
+    let mut packed = Vec::new();
+    let mut packer = flate2::read::GzEncoder::new(content, flate2::Compression::fast());
+    packer.read_to_end(&mut packed).expect("packed");
+    packed
+}
+
+fn arm64_image() -> Vec<u8> {
+    let mut kernel = vec![0; 70_000];
+    kernel[56..60].copy_from_slice(b"ARM\x64");
+    kernel
+}
+
+/// An image with a kernel for aarch64 whose modules are these; nothing for Raspberry Pis yet.
+fn arm64_like(drivers: &[&str]) -> Vec<(String, Vec<u8>)> {
+    let modules = format!("/usr/lib/modules/{PI_VERSION}");
+    let mut files = vec![
+        (format!("/boot/vmlinuz-{PI_VERSION}"), arm64_image()),
+        (format!("{modules}/modules.builtin"), BUILTIN.into()),
+    ];
+    let mut dep = String::new();
+    for driver in drivers {
+        let folder = if *driver == "dwc2" { "usb/dwc2" } else { "net" };
+        let path = format!("kernel/drivers/{folder}/{driver}.ko");
+        dep.push_str(&format!("{path}:\n"));
+        files.push((format!("{modules}/{path}"), module(183)));
+    }
+    // What no Pi needs.
+    dep.push_str("kernel/drivers/net/ethernet/e1000.ko:\n");
+    files.push((
+        format!("{modules}/kernel/drivers/net/ethernet/e1000.ko"),
+        module(183),
+    ));
+    files.push((format!("{modules}/modules.dep"), dep.into()));
+    files
+}
+
+const FIRMWARE: [&str; 6] = [
+    "bootcode.bin",
+    "start.elf",
+    "fixup.dat",
+    "start4.elf",
+    "start4cd.elf",
+    "fixup4.dat",
+];
+
+fn put(files: &mut Vec<(String, Vec<u8>)>, folder: &str, names: &[&str]) {
+    let named = names.iter().map(|name| {
+        (
+            format!("{folder}/{name}"),
+            format!("{folder} {name}").into(),
+        )
+    });
+    files.extend(named);
+}
+
+/// The firmware files of what was published, and the publication.
+fn pi_files(bench: &Bench) -> (ramboot::store::Generation, ramboot::pi::files::Files) {
+    let store = bench.store();
+    let name: Name = "worker".parse().expect("a name");
+    let generation = store.current(&name).expect("sound").expect("there");
+    let image = store
+        .image(generation.image)
+        .expect("sound")
+        .expect("there");
+    let pi = generation.pi.clone().expect("for Raspberry Pis");
+    let archive = image.boot(&pi.files.name).expect("sound").expect("there");
+    let files = ramboot::pi::files::Files::open(&archive).expect("sound");
+    (generation, files)
+}
+
+#[test]
+fn three_layouts_of_raspberry_pi_images() {
+    const DRIVERS: [&str; 7] = [
+        "genet", "smsc95xx", "lan78xx", "dwc2", "macb", "rp1", "smsc",
+    ];
+    let debian_trees = format!("/usr/lib/linux-image-{PI_VERSION}/broadcom");
+    let ubuntu_trees = format!("/usr/lib/firmware/{PI_VERSION}/device-tree");
+    let linux = [
+        "bcm2711-rpi-4-b.dtb",
+        "bcm2837-rpi-3-b.dtb",
+        "bcm2837-rpi-3-b-plus.dtb",
+        "bcm2712-rpi-5-b.dtb",
+    ];
+    let pis = [
+        "bcm2711-rpi-4-b.dtb",
+        "bcm2710-rpi-3-b.dtb",
+        "bcm2712-rpi-5-b.dtb",
+    ];
+    let overlays = ["README", "overlay_map.dtb", "vc4-kms-v3d.dtbo"];
+
+    let mut debian = arm64_like(&DRIVERS);
+    put(&mut debian, "/usr/lib/raspi-firmware", &FIRMWARE);
+    put(&mut debian, &debian_trees, &linux);
+    let mut raspberry = arm64_like(&DRIVERS);
+    let partition = "/boot/firmware";
+    put(&mut raspberry, partition, &FIRMWARE);
+    put(&mut raspberry, partition, &pis);
+    put(
+        &mut raspberry,
+        partition,
+        &[
+            "kernel8.img",
+            "initramfs8",
+            "cmdline.txt",
+            "LICENCE.broadcom",
+        ],
+    );
+    put(&mut raspberry, &format!("{partition}/overlays"), &overlays);
+    raspberry.push((
+        format!("{partition}/config.txt"),
+        b"dtparam=audio=on\nkernel=kernel8.img\n[pi4]\narm_boost=1\n".into(),
+    ));
+    // Older releases, and whoever copies a boot partition to where the kernel is.
+    let mut old: Vec<_> = raspberry.clone();
+    for (path, content) in &mut old {
+        *path = path.replace(partition, "/boot");
+        if content.starts_with(partition.as_bytes()) {
+            content.drain("/boot".len()..partition.len());
+        }
+    }
+    let mut ubuntu = arm64_like(&DRIVERS);
+    put(&mut ubuntu, partition, &FIRMWARE);
+    put(&mut ubuntu, partition, &["bcm2711-rpi-4-b.dtb"]);
+    put(&mut ubuntu, &format!("{ubuntu_trees}/broadcom"), &pis);
+    put(&mut ubuntu, &format!("{ubuntu_trees}/overlays"), &overlays);
+    // Half of another firmware, of which no file may be taken.
+    put(
+        &mut ubuntu,
+        "/usr/lib/raspi-firmware",
+        &["start4x.elf", "fixup4x.dat"],
+    );
+
+    for (image, folders, upstream, config, boards) in [
+        (
+            debian,
+            ["/usr/lib/raspi-firmware", &debian_trees, ""],
+            true,
+            vec![],
+            "2b 3b 3b+ 4b 5",
+        ),
+        (
+            raspberry,
+            [partition, partition, "/boot/firmware/overlays"],
+            false,
+            vec!["dtparam=audio=on", "[pi4]", "arm_boost=1"],
+            "3b 4b 5",
+        ),
+        (
+            old,
+            ["/boot", "/boot", "/boot/overlays"],
+            false,
+            vec!["dtparam=audio=on", "[pi4]", "arm_boost=1"],
+            "3b 4b 5",
+        ),
+        (
+            ubuntu,
+            [
+                partition,
+                &format!("{ubuntu_trees}/broadcom"),
+                &format!("{ubuntu_trees}/overlays"),
+            ],
+            false,
+            vec![],
+            "3b 4b 5",
+        ),
+    ] {
+        let bench = Bench::new();
+        let args = bench.args(&bench.image(&image));
+        let published = publish(&args).expect("published");
+        let (generation, files) = pi_files(&bench);
+        let pi = generation.pi.expect("there");
+        assert_eq!(published.pi.as_ref(), Some(&pi));
+        assert_eq!(
+            (pi.upstream, pi.boards.join(" ").as_str()),
+            (upstream, boards)
+        );
+        assert_eq!(pi.config, config);
+        let [firmware, trees, overlays] = folders;
+        for name in files.names() {
+            let (folder, file) = match name.strip_prefix("overlays/") {
+                Some(file) => (overlays, file),
+                None if name.ends_with(".dtb") => (trees, name),
+                None => (firmware, name),
+            };
+            let want = format!("{folder} {file}");
+            assert_eq!(files.get(name).expect("there"), want.as_bytes());
+        }
+        let many = files
+            .names()
+            .filter(|name| name.starts_with("overlays/"))
+            .count();
+        assert_eq!(many, if overlays.is_empty() { 0 } else { 3 });
+        assert_eq!(
+            files
+                .names()
+                .filter(|name| !name.contains('/') && !name.ends_with(".dtb"))
+                .count(),
+            FIRMWARE.len()
+        );
+
+        let store = bench.store();
+        let image = store
+            .image(generation.image)
+            .expect("sound")
+            .expect("there");
+        let boot = |name: &str| image.boot(name).expect("sound").expect("there");
+        assert_eq!(boot(&generation.kernel.name), arm64_image());
+        assert_eq!(
+            boot(&pi.kernel.name),
+            &boot(
+                &publish(&args)
+                    .expect("again")
+                    .pi
+                    .expect("there")
+                    .kernel
+                    .name
+            )
+        );
+        let mut unpacked = Vec::new();
+        std::io::Read::read_to_end(
+            &mut flate2::read::GzDecoder::new(&boot(&pi.kernel.name)[..]),
+            &mut unpacked,
+        )
+        .expect("gzip");
+        assert_eq!(unpacked, arm64_image());
+        let text = |name: &str| {
+            let unpacked = zstd::decode_all(&boot(name)[..]).expect("zstd frames");
+            String::from_utf8_lossy(&unpacked).into_owned()
+        };
+        assert!(text(&generation.initrd.name).contains("ethernet/e1000.ko\0"));
+        let small = text(&pi.initrd.name);
+        assert!(!small.contains("e1000.ko\0"));
+        for path in [
+            "init\0",
+            "modules.table\0",
+            "modules/kernel/drivers/net/genet.ko\0",
+            "modules/kernel/drivers/net/smsc.ko\0",
+        ] {
+            assert!(small.contains(path), "{path:?}");
+        }
+    }
+}
+
+#[test]
+fn boards_that_cannot_boot_are_told_why() {
+    let trees = format!("/usr/lib/linux-image-{PI_VERSION}/broadcom");
+    let said = |files: &[(String, Vec<u8>)]| {
+        let bench = Bench::new();
+        let args = bench.args(&bench.image(files));
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = program(&args, &[]).output().expect("runs");
+        assert!(status.success(), "{}", text(&stderr));
+        let lines = text(&stdout);
+        let lines = lines.lines().skip_while(|line| !line.contains("Raspberry"));
+        let lines: Vec<String> = lines
+            .take_while(|line| !line.starts_with("next"))
+            .map(|line| line.trim().to_owned())
+            .collect();
+        (lines, bench)
+    };
+    let (lines, _) = said(&arm64_like(&["genet"]));
+    assert_eq!(lines, [""; 0], "nothing of it is for a Pi");
+
+    let mut files = arm64_like(&["genet", "macb"]);
+    put(
+        &mut files,
+        &trees,
+        &[
+            "bcm2711-rpi-4-b.dtb",
+            "bcm2712-rpi-5-b.dtb",
+            "bcm2837-rpi-3-b.dtb",
+        ],
+    );
+    let (lines, bench) = said(&files);
+    assert_eq!(
+        lines[..3],
+        [
+            "Raspberry  none can boot it",
+            "not Pi 2 v1.2, Pi 3B, Pi 3B+, CM3: bootcode.bin is not in the image: install raspi-firmware, or copy it to /boot/firmware",
+            "not Pi 4B, Pi 400, CM4: start4.elf is not in the image: install raspi-firmware, or copy it to /boot/firmware",
+        ]
+    );
+    assert_eq!(
+        lines[3],
+        "not Pi 5: the kernel has no driver for its network card (rp1 or rp1_pci); Raspberry Pi OS's kernels have it, and Linux since 6.18"
+    );
+    let name: Name = "worker".parse().expect("a name");
+    let generation = bench.store().current(&name).expect("sound").expect("there");
+    assert_eq!(generation.pi, None);
+
+    put(&mut files, "/usr/lib/raspi-firmware", &FIRMWARE);
+    let (lines, _) = said(&files);
+    assert_eq!(lines[0], "Raspberry  Pi 4B");
+    assert_eq!(
+        lines[1],
+        "not Pi 2 v1.2, Pi 3B: the kernel has no driver for its network card (smsc95xx)"
+    );
+    assert_eq!(
+        lines[3],
+        "not CM3: the image has no device tree for it (bcm2710-rpi-cm3.dtb or bcm2837-rpi-cm3.dtb or bcm2837-rpi-cm3-io3.dtb)"
+    );
+
+    // Kept as it is, or refused.
+    files[0].1 = gzip(&arm64_image());
+    let (lines, bench) = said(&files);
+    assert_eq!(lines[0], "Raspberry  Pi 4B");
+    let (generation, _) = pi_files(&bench);
+    assert_eq!(generation.pi.expect("there").kernel, generation.kernel);
+    let mut zboot = vec![0; 0x80];
+    zboot[..2].copy_from_slice(b"MZ");
+    zboot[4..8].copy_from_slice(b"zimg");
+    zboot[0x3c] = 0x40;
+    zboot[0x40..0x46].copy_from_slice(b"PE\0\0\x64\xaa");
+    files[0].1 = zboot;
+    let (lines, _) = said(&files);
+    assert_eq!(lines[0], "Raspberry  none can boot it");
+    assert!(lines[1].ends_with(&format!("/boot/vmlinuz-{PI_VERSION} in the image is an EFI zboot kernel, which its firmware cannot unpack: an Image, plain or under gzip, is wanted")), "{}", lines[1]);
+}
+
+#[test]
+fn lines_of_config_txt_that_firmware_would_not_read_are_named() {
+    let bench = Bench::new();
+    let mut files = arm64_like(&["genet"]);
+    put(&mut files, "/boot/firmware", &FIRMWARE);
+    put(&mut files, "/boot/firmware", &["bcm2711-rpi-4-b.dtb"]);
+    files.push((
+        "/boot/firmware/config.txt".to_owned(),
+        "dtparam=\u{e9}\ngpu_mem=16\ninclude user.txt\n".into(),
+    ));
+    let output = program(&bench.args(&bench.image(&files)), &[])
+        .output()
+        .expect("runs");
+    let said = text(&output.stderr);
+    for line in [
+        "note: config.txt line 1 is left out: firmware stops reading at what is not printable ASCII\n",
+        "note: config.txt line 3 is left out: include is not taken over\n",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+    assert_eq!(pi_files(&bench).0.pi.expect("there").config, ["gpu_mem=16"]);
+}
+
+/// What README promises of Debian's arm64 kernel with raspi-firmware.
+#[test]
+fn a_real_arm64_image_is_small_enough_for_a_pi() {
+    let image = std::env::var_os("RAMBOOT_TEST_IMAGE_ARM64").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/images/debian-arm64.sqfs"),
+        PathBuf::from,
+    );
+    if !image.exists() {
+        println!("skipped: there is no image at {}", image.display());
+        return;
+    }
+    let bench = Bench::new();
+    let first = publish(&bench.args(&image)).expect("published");
+    let second = publish(&bench.args(&image)).expect("published");
+    let pi = first.pi.clone().expect("for Raspberry Pis");
+    println!(
+        "{}: {} s, then {} s; files {} bytes, kernel {} bytes, initramfs {} bytes; boards {}",
+        first.kernel_version,
+        first.seconds,
+        second.seconds,
+        pi.files.size,
+        pi.kernel.size,
+        pi.initrd.size,
+        pi.boards.join(" ")
+    );
+    assert_eq!(first.pi, second.pi, "same input, same bytes");
+    assert!(pi.initrd.size <= 3_000_000, "{} bytes", pi.initrd.size);
+    assert!(pi.kernel.size <= 16_000_000, "{} bytes", pi.kernel.size);
+    for board in ["3b", "3b+", "4b"] {
+        assert!(
+            pi.boards.iter().any(|known| known == board),
+            "{:?}",
+            first.boards
+        );
+    }
+}
+
 #[test]
 fn a_strict_umask_keeps_nobody_out() {
     let bench = Bench::new();

@@ -64,6 +64,55 @@ a acpi*:A B:* 4
 }
 
 #[test]
+fn a_pi_gets_what_a_pi_has_and_what_that_needs() {
+    let dep = "\
+kernel/drivers/net/ethernet/broadcom/genet/genet.ko: kernel/drivers/net/phy/libphy.ko
+kernel/drivers/net/ethernet/realtek/r8169.ko: kernel/drivers/net/phy/libphy.ko
+kernel/drivers/net/mdio/mdio-bcm-unimac.ko: kernel/drivers/net/phy/libphy.ko
+kernel/drivers/net/phy/broadcom.ko: kernel/drivers/net/phy/libphy.ko
+kernel/drivers/net/phy/libphy.ko:
+kernel/drivers/net/phy/realtek.ko: kernel/drivers/net/phy/libphy.ko
+kernel/drivers/misc/rp1/rp1-pci.ko:
+kernel/drivers/usb/dwc2/dwc2.ko: kernel/drivers/usb/core/usbcore.ko
+kernel/drivers/usb/core/usbcore.ko:
+kernel/fs/squashfs/squashfs.ko:
+updates/dkms/r8125.ko:
+";
+    let texts = Texts {
+        dep,
+        builtin: "kernel/drivers/block/loop.ko\nkernel/fs/overlay.ko\nkernel/drivers/net/macb.ko\n",
+        softdep: "softdep genet pre: mdio-bcm-unimac\n",
+        alias: "",
+    };
+    let index = Index::parse(&texts).expect("sound");
+    let plan = plan(&index, Policy::Pi).expect("planned");
+    let names = plan.files.iter().map(|path| index::module_name(path));
+    assert_eq!(
+        names.collect::<Vec<_>>(),
+        [
+            "rp1_pci",
+            "libphy",
+            "mdio_bcm_unimac",
+            "genet",
+            "broadcom",
+            "usbcore",
+            "dwc2",
+            "squashfs",
+        ]
+    );
+    for (driver, there) in [
+        ("genet", true),
+        ("rp1_pci", true),
+        ("rp1-pci", true),
+        ("macb", true),
+        ("r8169", false),
+        ("smsc95xx", false),
+    ] {
+        assert_eq!(plan.has(&index, driver), there, "{driver}");
+    }
+}
+
+#[test]
 fn a_kernel_that_cannot_mount_a_root_is_refused() {
     for (builtin, dep) in [
         ("", DEP.to_owned()),

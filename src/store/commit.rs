@@ -93,13 +93,17 @@ impl Staging {
         map().with_context(|| format!("mapping {}", path.display()))
     }
 
-    /// Adds a kernel or an initramfs.
+    /// Adds a kernel, an initramfs or the like, once.
     ///
     /// # Errors
     /// It cannot be written.
     pub fn add_boot(&self, kind: &str, content: &[u8]) -> anyhow::Result<BootFile> {
         let file = BootFile::of(kind, content);
-        write(&self.image().join(BOOT).join(&file.name), content)?;
+        let path = self.image().join(BOOT).join(&file.name);
+        // A kernel that is under gzip already is a Raspberry Pi's kernel, too. The name says that it is the same.
+        if !path.exists() {
+            write(&path, content)?;
+        }
         Ok(file)
     }
 

@@ -124,6 +124,56 @@ fn publishing_again_adds_and_never_modifies() {
 }
 
 #[test]
+fn earlier_publications_are_found_by_how_long_ago_they_were() {
+    let state = state();
+    let store = Store::open(state.path()).expect("opens");
+    assert_eq!(store.before(&name(), 0).expect("none"), None);
+    for image in [&b"one"[..], b"two", b"three"] {
+        publish(state.path(), image, b"initrd").expect("published");
+    }
+    fs::remove_file(state.path().join("names/worker/2.json")).expect("removed");
+    let number = |back| {
+        let generation = store.before(&name(), back).expect("sound");
+        generation.map(|generation| generation.number)
+    };
+    assert_eq!(
+        [0, 1, 2, usize::MAX].map(number),
+        [Some(3), Some(1), None, None]
+    );
+}
+
+#[test]
+fn a_publication_for_raspberry_pis_is_read_back_and_its_names_are_plain() {
+    let state = state();
+    let generation = publish(state.path(), b"image", b"initrd").expect("published");
+    let file = |name: &str| BootFile {
+        name: name.to_owned(),
+        size: 5,
+    };
+    let pi = PiBoot {
+        files: file("pi-0123456789abcdef"),
+        kernel: file("vmlinuz-0123456789abcdef"),
+        initrd: file("initrd-0123456789abcdef"),
+        upstream: true,
+        config: vec!["gpu_mem=16".to_owned()],
+        boards: vec!["4b".to_owned(), "of 2030".to_owned()],
+    };
+    let store = Store::open(state.path()).expect("opens");
+    let path = state.path().join("names/worker/2.json");
+    let made = Generation {
+        number: 2,
+        pi: Some(pi),
+        ..generation
+    };
+    let text = serde_json::to_string(&made).expect("written");
+    fs::write(&path, &text).expect("written");
+    assert_eq!(store.current(&name()).expect("sound"), Some(made));
+    fs::write(&path, text.replace("pi-0123", "../0123")).expect("written");
+    let error = store.current(&name()).expect_err("refused").to_string();
+    assert!(error.contains("is not the name of a boot file"), "{error}");
+}
+
+#[test]
 fn an_image_that_was_removed_is_forgotten() {
     let state = state();
     let store = Store::open(state.path()).expect("opens");
