@@ -77,7 +77,6 @@ async fn serve(
     let sockets = Sockets::open(&config, interfaces)?;
     let folder = args.ipxe_dir.as_deref();
     let roms = Roms::read(folder.unwrap_or_else(|| Path::new(roms::FOLDER)));
-    let table = Arc::new(tftp_table(&roms));
     say_ready(&config, interfaces, &store);
     let counters = Arc::new(Counters::default());
     let (stop, stopped) = watch::channel(false);
@@ -87,6 +86,7 @@ async fn serve(
         roms: Arc::new(roms),
     };
     let site = Arc::new(site(&desk, &counters));
+    let files = Arc::new(desk);
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
     for listener in sockets.http {
         let listener = tokio::net::TcpListener::from_std(listener)
@@ -100,7 +100,7 @@ async fn serve(
     for socket in sockets.tftp {
         tasks.spawn(tftp::run(
             socket,
-            Arc::clone(&table),
+            Arc::clone(&files),
             Arc::clone(&counters.tftp),
         ));
     }
@@ -278,14 +278,6 @@ fn taken(
         }
         _ => anyhow::Error::new(error).context(format!("listening on {name} {address}:{port}")),
     }
-}
-
-/// What BIOS ROMs will ask for.
-fn tftp_table(roms: &Roms) -> tftp::Table {
-    let bios = roms.get(roms::BIOS).cloned();
-    bios.into_iter()
-        .map(|bytes| (roms::BIOS.to_owned(), bytes))
-        .collect()
 }
 
 fn say_ready(config: &Config, interfaces: &[Interface], store: &Store) {
