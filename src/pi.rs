@@ -6,6 +6,7 @@
 //! [`id`] what a Pi says of itself in DHCP.
 
 pub mod board;
+pub mod choice;
 pub mod config_txt;
 pub mod files;
 pub mod id;

@@ -212,7 +212,7 @@ fn boot_files(
     let Some(init) = inits::init(arch) else {
         bail!("this ramboot has no /init for {arch}: it was built without the Rust target for it");
     };
-    let mut packed = compressed_modules(&args.state, &modules.archive, progress)?;
+    let mut packed = compressed_modules(&args.state, &modules.archive, "all machines", progress)?;
     let base = initrd::base(init)?;
     let base = initrd::compress(&base, workers()).context("compressing /init")?;
     packed.extend_from_slice(&base);
@@ -255,6 +255,7 @@ fn boot_files(
 fn compressed_modules(
     state: &Path,
     archive: &[u8],
+    machines: &str,
     progress: &mut Progress,
 ) -> anyhow::Result<Vec<u8>> {
     let mut inputs = blake3::Hasher::new();
@@ -263,7 +264,9 @@ fn compressed_modules(
     if let Some(packed) = entry.get() {
         return Ok(packed);
     }
-    progress.step("compressing the modules of a kernel that is new here");
+    progress.step(&format!(
+        "compressing the modules of a kernel that is new here, for {machines}"
+    ));
     let packed = initrd::compress(archive, workers()).context("compressing modules")?;
     if let Err(e) = entry.put(&packed) {
         progress.note(&format!(

@@ -97,7 +97,7 @@ pub(super) fn boot_files(
     let config = config(tree, progress)?;
     let archive = pack(files)?;
     let modules = initrd::modules(&plan, source)?;
-    let mut packed = super::compressed_modules(state, &modules.archive, progress)?;
+    let mut packed = super::compressed_modules(state, &modules.archive, "Raspberry Pis", progress)?;
     packed.extend_from_slice(base);
     let kernel = gzipped(&source.kernel, form, state, progress)?;
     if let Some(why) = too_large("kernel", &kernel).or_else(|| too_large("initramfs", &packed)) {

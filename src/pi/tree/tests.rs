@@ -1,19 +1,23 @@
 use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use proptest::prelude::*;
-use ramboot_wire::ImageId;
+use ramboot_wire::{BootArgs, ImageId};
 
+use super::pin::{IDLE, MAX_PINS, SILENCE};
 use super::*;
-use crate::pi::files::pack;
-use crate::store::BootFile;
+use crate::pi::choice::Content;
+use crate::pi::files::{Files, pack};
+use crate::store::{BootFile, PiBoot};
 
 const MAC: Mac = Mac([0xdc, 0xa6, 0x32, 1, 2, 3]);
 const SERIAL: u32 = 0x5b15_4510;
 
 /// What the store would give after so many publications: every byte tells which.
 fn choice(generation: u8, mac: Option<Mac>) -> PiChoice {
-    let text = |what: &str| format!("{what} of {generation}").into_bytes();
-    let files: BTreeMap<String, Vec<u8>> = [
+    let files = [
         "bootcode.bin",
         "start.elf",
         "fixup.dat",
@@ -27,9 +31,16 @@ fn choice(generation: u8, mac: Option<Mac>) -> PiChoice {
         "overlays/overlay_map.dtb",
         "overlays/vc4-kms-v3d.dtbo",
         "overlays/bcm2712d0.dtbo",
-    ]
-    .map(|name| (name.to_owned(), text(name)))
-    .into();
+    ];
+    choice_of(&files, generation, mac)
+}
+
+fn choice_of(files: &[&str], generation: u8, mac: Option<Mac>) -> PiChoice {
+    let text = |what: &str| format!("{what} of {generation}").into_bytes();
+    let files: BTreeMap<String, Vec<u8>> = files
+        .iter()
+        .map(|&name| (name.to_owned(), text(name)))
+        .collect();
     let archive = Bytes::from(pack(files).expect("packed"));
     let (kernel, initrd) = (text("kernel"), text("initrd"));
     let pi = PiBoot {
@@ -318,10 +329,7 @@ fn a_board_gets_a_tree_that_fits_by_the_name_it_asks_for() {
         "bcm2711-rpi-cm4-io.dtb",
         "bcm2837-rpi-cm3-io3.dtb",
     ];
-    let files = files
-        .map(|name| (name.to_owned(), name.as_bytes().to_vec()))
-        .into();
-    let files = Files::open(&pack(files).expect("packed").into()).expect("read");
+    let choice = choice_of(&files, 1, None);
     for (asked, want) in [
         ("bcm2711-rpi-cm4.dtb", Some("bcm2711-rpi-cm4-io.dtb")),
         ("bcm2837-rpi-2-b.dtb", Some("bcm2837-rpi-3-b.dtb")),
@@ -329,14 +337,15 @@ fn a_board_gets_a_tree_that_fits_by_the_name_it_asks_for() {
         ("bcm2837-rpi-cm3.dtb", Some("bcm2837-rpi-cm3-io3.dtb")),
         ("bcm2837-rpi-3-b-plus.dtb", None),
     ] {
-        let found = match instead(&files, asked) {
+        let found = match look_up(&choice, asked) {
             Answer::Found(parts) => Some(parts.slices().concat()),
             Answer::Missing(why) => {
                 assert!(why.is_loud());
                 None
             }
         };
-        assert_eq!(found.as_deref(), want.map(str::as_bytes), "{asked}");
+        let want = want.map(|name| format!("{name} of 1").into_bytes());
+        assert_eq!(found, want, "{asked}");
     }
 }
 
@@ -441,8 +450,7 @@ proptest! {
             world.now += Duration::from_secs(7);
             if let Answer::Found(parts) = world.quietly(&path) {
                 let name = path.rsplit('/').next().expect("one");
-                let known = all.files.names().chain(all.own.iter().map(|(name, _)| name.as_str()));
-                prop_assert!(known.into_iter().any(|known| known.rsplit('/').next() == Some(name)), "{}", path);
+                prop_assert!(all.names().any(|known| known.rsplit('/').next() == Some(name)), "{}", path);
                 prop_assert!(!path.contains(".."), "{}", path);
                 prop_assert!(!parts.is_empty());
             }

@@ -1,0 +1,79 @@
+//! What one Pi boots: an image's files, and two texts written for this machine. Pure.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ramboot_wire::BootArgs;
+
+use super::config_txt::{Cmdline, ConfigTxtError, Names, config_txt};
+use super::files::Files;
+use crate::store::PiBoot;
+
+/// The file that decides what boots.
+pub(super) const CONFIG: &str = "config.txt";
+/// Default of config.txt's `cmdline=`, for who does not know the key.
+pub(super) const CMDLINE: &str = "cmdline.txt";
+
+/// The boot files of an image as they are mapped.
+#[derive(Debug, Clone)]
+pub struct Content {
+    /// [`PiBoot::files`], read.
+    pub files: Arc<Files>,
+    /// [`PiBoot::kernel`]
+    pub kernel: Bytes,
+    /// [`PiBoot::initrd`]
+    pub initrd: Bytes,
+}
+
+/// What one machine boots. Cloning costs counters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PiChoice {
+    files: Arc<Files>,
+    /// What is not in [`Files`]: both texts, and what config.txt names.
+    own: [(String, Bytes); 5],
+}
+
+impl PiChoice {
+    /// Writes config.txt and the command line for one machine: `/init` is told `args`, the kernel `extra`.
+    ///
+    /// # Errors
+    /// The publication or the command line holds what firmware would not read as it is.
+    pub fn new(
+        pi: &PiBoot,
+        content: Content,
+        args: &BootArgs,
+        extra: &str,
+    ) -> Result<Self, ConfigTxtError> {
+        let cmdline = Cmdline::new(args, extra, pi.upstream)?;
+        let names = Names {
+            kernel: &pi.kernel.name,
+            initrd: &pi.initrd.name,
+            cmdline: &cmdline.name,
+        };
+        let config = config_txt(&pi.config, pi.upstream, &names)?;
+        let text = Bytes::from(cmdline.text);
+        Ok(Self {
+            files: content.files,
+            own: [
+                (CONFIG.to_owned(), config.into()),
+                (CMDLINE.to_owned(), text.clone()),
+                (cmdline.name, text),
+                (pi.kernel.name.clone(), content.kernel),
+                (pi.initrd.name.clone(), content.initrd),
+            ],
+        })
+    }
+
+    /// The file that firmware knows by `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Bytes> {
+        let own = self.own.iter().find(|(own, _)| own == name);
+        own.map(|(_, bytes)| bytes).or_else(|| self.files.get(name))
+    }
+
+    /// All names, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let own = self.own.iter().map(|(name, _)| name.as_str());
+        own.chain(self.files.names())
+    }
+}
