@@ -586,14 +586,20 @@ fn three_layouts_of_raspberry_pi_images() {
         }
     }
     let mut ubuntu = arm64_like(&DRIVERS);
-    put(&mut ubuntu, partition, &FIRMWARE);
-    put(&mut ubuntu, partition, &["bcm2711-rpi-4-b.dtb"]);
+    let ubuntu_firmware = "/usr/lib/linux-firmware-raspi";
+    put(&mut ubuntu, ubuntu_firmware, &FIRMWARE);
     put(&mut ubuntu, &format!("{ubuntu_trees}/broadcom"), &pis);
-    put(&mut ubuntu, &format!("{ubuntu_trees}/overlays"), &overlays);
-    // Half of another firmware, of which no file may be taken.
     put(
         &mut ubuntu,
-        "/usr/lib/raspi-firmware",
+        &format!("{ubuntu_trees}/overlays"),
+        &["vc4-kms-v3d.dtbo"],
+    );
+    // Overlays of another kernel, whose maps are better than none.
+    put(&mut ubuntu, "/boot/firmware/overlays", &overlays);
+    // Half of another firmware, of which no file may be taken.
+    put(
+        &mut debian,
+        ubuntu_firmware,
         &["start4x.elf", "fixup4x.dat"],
     );
 
@@ -622,7 +628,7 @@ fn three_layouts_of_raspberry_pi_images() {
         (
             ubuntu,
             [
-                partition,
+                ubuntu_firmware,
                 &format!("{ubuntu_trees}/broadcom"),
                 &format!("{ubuntu_trees}/overlays"),
             ],
@@ -645,7 +651,9 @@ fn three_layouts_of_raspberry_pi_images() {
         let [firmware, trees, overlays] = folders;
         for name in files.names() {
             let (folder, file) = match name.strip_prefix("overlays/") {
-                Some(file) => (overlays, file),
+                Some(file) if file.ends_with(".dtbo") => (overlays, file),
+                Some(file) if firmware == "/boot" => ("/boot/overlays", file),
+                Some(file) => ("/boot/firmware/overlays", file),
                 None if name.ends_with(".dtb") => (trees, name),
                 None => (firmware, name),
             };

@@ -1,8 +1,9 @@
 //! What Raspberry Pis need of an image besides its modules: firmware, device trees, overlays, config.txt and a kernel in
 //! a form that firmware loads. A shell around [`crate::pi`]: it finds and reads.
 //!
-//! Three layouts are known: a boot partition's content in /boot/firmware (Raspberry Pi OS, Ubuntu) or /boot, and Debian's
-//! packages, which keep firmware in /usr/lib/raspi-firmware and device trees with the kernel.
+//! Three layouts are known: a boot partition's content in /boot/firmware or /boot; Debian's and Raspberry Pi OS's packages,
+//! which keep firmware in /usr/lib/raspi-firmware and device trees in /usr/lib/linux-image-VERSION; and Ubuntu's, which
+//! keep it in /usr/lib/linux-firmware-raspi and them in /lib/firmware/VERSION.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +32,12 @@ use crate::{initrd, kmod};
 /// A megabyte less than with 1 is worth a second, once for each kernel.
 const LEVEL: u32 = 6;
 const MAX_CONFIG_BYTES: u64 = 64 * 1024;
-const FIRMWARE_FOLDERS: [&str; 3] = ["/boot/firmware", "/boot", "/usr/lib/raspi-firmware"];
+const FIRMWARE_FOLDERS: [&str; 4] = [
+    "/boot/firmware",
+    "/boot",
+    "/usr/lib/raspi-firmware",
+    "/usr/lib/linux-firmware-raspi",
+];
 const CONFIGS: [&str; 2] = ["/boot/firmware/config.txt", "/boot/config.txt"];
 
 /// What an image is to one kind of board.
@@ -170,7 +176,16 @@ fn collect(tree: &Tree, version: &str) -> anyhow::Result<BTreeMap<String, Vec<u8
     let mut found = BTreeMap::new();
     take(tree, &firmware, "", |name| !is_tree(name), &mut found)?;
     take(tree, &trees, "", is_tree, &mut found)?;
-    take(tree, &overlays, "overlays/", |_| true, &mut found)?;
+    // README and the maps may be with the firmware while overlays are with the kernel.
+    let is_overlay = |name: &str| name.ends_with(".dtbo");
+    take(tree, &overlays, "overlays/", is_overlay, &mut found)?;
+    take(
+        tree,
+        &overlays,
+        "overlays/",
+        |name| !is_overlay(name),
+        &mut found,
+    )?;
     Ok(found)
 }
 
