@@ -3,7 +3,8 @@
 //! Takes bytes that anybody may have written. Gives names that [`is_wanted`] and slices inside the archive, at most
 //! [`MAX_FILES`] of at most [`MAX_FILE_BYTES`]; anything else is refused by name, and nothing is copied.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -16,6 +17,8 @@ pub const MAX_FILE_BYTES: usize = 64 * 1024 * 1024 - 1024;
 /// Raspberry Pi OS has 40 MB in eight variants of start.elf.
 pub const MAX_TOTAL_BYTES: usize = 256 * 1024 * 1024;
 const MAX_NAME_BYTES: usize = 80;
+/// Images that boot at the same time, and the ones before them.
+const MAX_OPENED: usize = 8;
 const HEADER_BYTES: usize = 110;
 const MAGIC: &[u8] = b"070701";
 const TRAILER: &str = "TRAILER!!!";
@@ -142,6 +145,27 @@ impl Files {
     }
 }
 
+/// Archives opened lately, by a name made of their content: machines that boot one image share one.
+#[derive(Debug, Default)]
+pub struct Opened(VecDeque<(String, Arc<Files>)>);
+
+impl Opened {
+    /// The files of `archive`, which is the only content that anything of this name has.
+    ///
+    /// # Errors
+    /// See [`Files::open`]; nothing is kept then.
+    pub fn get(&mut self, name: &str, archive: &Bytes) -> Result<Arc<Files>, BadFiles> {
+        if let Some((_, files)) = self.0.iter().find(|(known, _)| known == name) {
+            return Ok(Arc::clone(files));
+        }
+        let files = Arc::new(Files::open(archive)?);
+        // The mapping of an image that was removed lives as long as somebody has it.
+        self.0.truncate(MAX_OPENED - 1);
+        self.0.push_front((name.to_owned(), Arc::clone(&files)));
+        Ok(files)
+    }
+}
+
 /// Writes the archive; the same files give the same bytes.
 ///
 /// # Errors
@@ -254,6 +278,27 @@ mod tests {
         assert_eq!(files.get("overlays"), None);
         let empty = Bytes::from(pack(BTreeMap::new()).expect("packed"));
         assert_eq!(Files::open(&empty), Ok(Files::default()));
+    }
+
+    #[test]
+    fn machines_share_what_is_open_and_not_much_is() {
+        let archive = Bytes::from(pack(some()).expect("packed"));
+        let mut opened = Opened::default();
+        let first = opened.get("pi-0", &archive).expect("read");
+        assert!(Arc::ptr_eq(
+            &first,
+            &opened.get("pi-0", &archive).expect("read")
+        ));
+        let damaged = opened.get("pi-1", &archive.slice(1..));
+        assert!(matches!(damaged, Err(BadFiles::Entry { at: 0, .. })));
+        for i in 1..=MAX_OPENED {
+            opened.get(&format!("pi-{i}"), &archive).expect("read");
+        }
+        assert_eq!(opened.0.len(), MAX_OPENED);
+        assert!(!Arc::ptr_eq(
+            &first,
+            &opened.get("pi-0", &archive).expect("read")
+        ));
     }
 
     #[test]
