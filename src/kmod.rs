@@ -88,7 +88,7 @@ pub fn plan(index: &Index, policy: Policy) -> Result<Plan, KmodError> {
     }
     wanted.extend(&always);
 
-    let needs = with_soft_needs(index, &wanted);
+    let needs = with_soft_needs(index, policy, &wanted);
     let order = sort(&needs, &wanted)?;
     if order.len() > MAX_MODULES {
         return Err(KmodError::TooMany(order.len()));
@@ -105,7 +105,7 @@ type Needs<'a> = BTreeMap<&'a str, Vec<&'a str>>;
 ///
 /// A soft dependency is a hint (r8169 works badly without its PHY driver `realtek`, which nothing else would load: there
 /// is no modprobe in the initramfs). One that is not there, or would close a loop, is left out.
-fn with_soft_needs<'a>(index: &'a Index, wanted: &BTreeSet<&'a str>) -> Needs<'a> {
+fn with_soft_needs<'a>(index: &'a Index, policy: Policy, wanted: &BTreeSet<&'a str>) -> Needs<'a> {
     let mut needs: Needs<'a> = index
         .modules
         .iter()
@@ -114,7 +114,9 @@ fn with_soft_needs<'a>(index: &'a Index, wanted: &BTreeSet<&'a str>) -> Needs<'a
     let mut seen: BTreeSet<&str> = wanted.clone();
     let mut pending: Vec<&str> = wanted.iter().copied().collect();
     while let Some(path) = pending.pop() {
-        for soft in index.soft_needs(path) {
+        let ours = policy::loads_before(policy, &index::module_name(path));
+        let ours = ours.iter().filter_map(|name| index.path_of(name));
+        for soft in index.soft_needs(path).chain(ours) {
             let known = needs.get(path).is_some_and(|needs| needs.contains(&soft));
             if !known && !reaches(&needs, soft, path) {
                 needs.entry(path).or_default().push(soft);

@@ -101,7 +101,7 @@ const PI_NAMES: [&str; 33] = [
     "broadcom",
     "genet",
     "mdio-bcm-unimac",
-    // Pi 3B and 2B; Pi 3B+. There is no modprobe in an initramfs: a PHY driver must be there when the card comes.
+    // Pi 3B and 2B; Pi 3B+.
     "dwc_otg",
     "lan78xx",
     "microchip",
@@ -135,6 +135,25 @@ const PI_NAMES: [&str; 33] = [
     "virtio_pci_modern_dev",
     "virtio_ring",
 ];
+
+/// PHY drivers to be there before the card comes, which depmod does not know of. A running system loads them while the card's
+/// driver waits (`request_module` runs modprobe); in an initramfs there is none, and the card would go on with the generic
+/// driver, without what its PHY needs.
+const PI_PHYS: [(&str, &[&str]); 4] = [
+    ("genet", &["bcm7xxx", "broadcom"]),
+    ("lan78xx", &["microchip"]),
+    ("macb", &["broadcom"]),
+    ("smsc95xx", &["smsc"]),
+];
+
+/// What to load before the module of this name, if it is there, beside what depmod says.
+pub(super) fn loads_before(policy: Policy, name: &str) -> &'static [&'static str] {
+    let found = PI_PHYS.iter().find(|(card, _)| *card == name);
+    match (policy, found) {
+        (Policy::Pi, Some((_, phys))) => phys,
+        _ => &[],
+    }
+}
 
 /// Whether the initramfs has this module, not counting what others need.
 pub(super) fn is_wanted(policy: Policy, path: &str) -> bool {

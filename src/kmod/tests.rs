@@ -93,12 +93,17 @@ updates/dkms/r8125.ko:
             "rp1_pci",
             "libphy",
             "mdio_bcm_unimac",
-            "genet",
             "broadcom",
+            "genet",
             "usbcore",
             "dwc2",
             "squashfs",
         ]
+    );
+    assert!(
+        plan.table.to_string().contains("genet/genet.ko 1 2 3\n"),
+        "{}",
+        plan.table
     );
     for (driver, there) in [
         ("genet", true),
