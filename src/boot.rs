@@ -4,6 +4,7 @@
 //! wrong becomes a script that says so on the machine's own screen and asks again.
 
 pub mod efi;
+pub mod shelf;
 
 use std::collections::HashMap;
 use std::net::SocketAddrV4;
@@ -65,6 +66,14 @@ impl Desk {
             uuid: client.uuid,
             arch: client.arch,
         };
+        self.choose_for(&asker, base, 0)
+    }
+
+    /// What the machine `asker` boots now, or what it would have booted `back` publications ago.
+    ///
+    /// # Errors
+    /// As [`Desk::choose`].
+    pub fn choose_for(&self, asker: &Asker, base: &Base, back: usize) -> anyhow::Result<Choice> {
         let mut published = Vec::new();
         let mut generations = HashMap::new();
         for name in self.store.names()? {
@@ -76,11 +85,13 @@ impl Desk {
                 generations.insert(name, generation);
             }
         }
-        let assignment = machine::assign(&self.config, &published, &asker)?;
+        let assignment = machine::assign(&self.config, &published, asker)?;
         let name: Name = assignment.image.parse()?;
-        let generation = generations
-            .remove(&name)
-            .with_context(|| format!("image {name} is not in the store"))?;
+        let generation = match back {
+            0 => generations.remove(&name),
+            back => self.store.before(&name, back)?,
+        };
+        let generation = generation.with_context(|| format!("image {name} is not in the store"))?;
         let boot = &self.config.boot;
         let args = BootArgs {
             image: generation.image,
@@ -90,7 +101,7 @@ impl Desk {
             hostname: assignment.hostname,
             debug: boot.debug,
             deadline: boot.deadline,
-            bootif: Some(client.mac),
+            bootif: asker.mac,
         };
         Ok(Choice {
             name,

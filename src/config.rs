@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use ramboot_wire::{Mac, Overlay};
 use toml::Spanned;
 
-use self::word::{cmdline, host, image_name, lease};
+use self::word::{cmdline, host, image_name, lease, pi_prefix};
 use self::worker::{Asker, Worker};
 
 use crate::cli::{DhcpMode, Pool};
@@ -77,6 +77,8 @@ pub struct Boot {
     pub deadline: Option<u32>,
     /// `/init` prints more.
     pub debug: bool,
+    /// The folder that Raspberry Pis with `TFTP_PREFIX=1` ask in; empty for none.
+    pub pi_prefix: String,
 }
 
 /// Why a text is not a config.
@@ -241,6 +243,7 @@ impl Door<'_> {
             overlay: self.check(form.overlay, |text| text.parse::<Overlay>())?,
             deadline: form.deadline,
             debug: form.debug,
+            pi_prefix: self.check(form.pi_prefix, pi_prefix)?.unwrap_or_default(),
         })
     }
 

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::boot::efi::Via;
+use crate::boot::shelf::Shelf;
 use crate::boot::{self, Desk};
 use crate::cli::{DhcpMode, ServeArgs};
 use crate::config::Config;
@@ -86,7 +87,7 @@ async fn serve(
         roms: Arc::new(roms),
     };
     let site = Arc::new(site(&desk, &counters));
-    let files = Arc::new(desk);
+    let files = Arc::new(Shelf::new(desk));
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
     for listener in sockets.http {
         let listener = tokio::net::TcpListener::from_std(listener)

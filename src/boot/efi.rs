@@ -1,17 +1,14 @@
 //! What UEFI firmware runs: the machine's own unified kernel image, or iPXE; and the names that TFTP knows.
 
-use std::net::SocketAddrV4;
-
 use anyhow::Context;
 use ramboot_wire::paths::Resource;
 use ramboot_wire::{Arch, Base, Client};
 use tracing::{info, warn};
 
-use super::{Choice, Desk, base};
+use super::{Choice, Desk};
 use crate::ipxe;
 use crate::parts::Parts;
 use crate::store::{BootFile, Generation};
-use crate::tftp;
 use crate::uki::{Payload, Stub, UkiError};
 
 /// How a machine asks.
@@ -116,14 +113,6 @@ impl Desk {
             return Some(text(ipxe::fetch_script(base, &client)));
         }
         self.efi(&client, base, Via::Tftp)
-    }
-}
-
-impl tftp::Files for Desk {
-    /// Reads a few small files at most, and maps a boot file once.
-    fn open(&self, ask: &tftp::Ask<'_>) -> Option<Parts> {
-        let http = SocketAddrV4::new(*ask.local.ip(), self.config.http_port);
-        self.tftp(ask.name, &base(http))
     }
 }
 

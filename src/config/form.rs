@@ -44,6 +44,7 @@ pub(super) struct Boot {
     pub(super) deadline: Option<u32>,
     #[serde(default)]
     pub(super) debug: bool,
+    pub(super) pi_prefix: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

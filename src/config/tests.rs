@@ -21,6 +21,7 @@ fn all_that_can_stand_there() {
             overlay = "50%"
             deadline = 600
             debug = true
+            pi_prefix = "pis/"
             [[worker]]
             mac = "52-54-00-12-34-56"
             image = "gpu"
@@ -56,6 +57,7 @@ fn all_that_can_stand_there() {
                 overlay: Some(Overlay::Percent(50)),
                 deadline: Some(600),
                 debug: true,
+                pi_prefix: "pis/".to_owned(),
             },
             workers: vec![
                 Worker {
@@ -179,6 +181,10 @@ fn what_is_wrong_is_shown_with_its_place_and_a_remedy() {
         (
             "[boot]\nimage = \"../x\"",
             "line 2, column 9: \"../x\" is not a name of an image: letters, digits, '.', '-', '_' and '+', at most 100",
+        ),
+        (
+            "[boot]\npi_prefix = \"../x/\"",
+            "line 2, column 13: \"../x/\" is not a TFTP_PREFIX_STR: letters, digits, '.', '-', '_' and '/', at most 32",
         ),
         (
             "[boot]\noverlay = \"much\"",

@@ -86,3 +86,15 @@ pub(super) fn cmdline(text: String) -> Result<String, String> {
         )),
     }
 }
+
+/// `TFTP_PREFIX_STR` of a Raspberry Pi's bootloader holds 32 characters, its last slash among them.
+pub(super) fn pi_prefix(text: String) -> Result<String, String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'/');
+    let parts = || text.split('/').any(|part| part == "." || part == "..");
+    if text.is_empty() || text.len() > 32 || !text.bytes().all(plain) || parts() {
+        return Err(format!(
+            "{text:?} is not a TFTP_PREFIX_STR: letters, digits, '.', '-', '_' and '/', at most 32"
+        ));
+    }
+    Ok(text)
+}

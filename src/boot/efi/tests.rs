@@ -46,6 +46,7 @@ impl Bench {
             arch,
             published: 0,
             note: String::new(),
+            pi: None,
         };
         let facts = ImageFacts {
             id,

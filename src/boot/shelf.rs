@@ -1,0 +1,179 @@
+//! What TFTP has, by name: iPXE, EFI programs, U-Boot's menu, and the folder each Raspberry Pi believes in.
+//!
+//! Nothing of it is a folder on the disk. What firmware is given was decided when it asked for its first file.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: reads the clock and the neighbour table"
+)]
+
+use std::net::SocketAddrV4;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use ramboot_wire::paths::Resource;
+use ramboot_wire::{Arch, Base, Client, Mac};
+use tracing::{debug, info, warn};
+
+use super::{Choice, Desk, base};
+use crate::config::worker::Asker;
+use crate::neighbour;
+use crate::parts::Parts;
+use crate::pi::choice::{Content, PiChoice};
+use crate::pi::files::{Files, Opened};
+use crate::pi::tree::{self, Answer, Tree, Who, Why};
+use crate::pxelinux;
+use crate::store::{BootFile, Image};
+use crate::tftp;
+
+/// Files a Raspberry Pi that has nothing to boot asks for again and again; each of them would be a line in the log.
+const FIRST_FILES: [&str; 3] = ["bootcode.bin", "start4.elf", "config.txt"];
+
+/// All names.
+#[derive(Debug)]
+pub struct Shelf {
+    desk: Desk,
+    trees: Mutex<Tree>,
+    start: Instant,
+    opened: Mutex<Opened>,
+}
+
+impl Shelf {
+    /// Names that lead to what `desk` decides.
+    #[must_use]
+    pub fn new(desk: Desk) -> Self {
+        let prefix = desk.config.boot.pi_prefix.clone();
+        Self {
+            desk,
+            trees: Mutex::new(Tree::new(prefix)),
+            start: Instant::now(),
+            opened: Mutex::default(),
+        }
+    }
+
+    fn pi(&self, ask: &tftp::Ask<'_>, base: &Base) -> Option<Parts> {
+        let address = *ask.client.ip();
+        let asker = tree::Asker { address, mac: None };
+        let now = self.start.elapsed();
+        let choose = |who: &Who, back| {
+            let mac = who.mac.or_else(|| neighbour::mac_of(who.address));
+            self.choose_pi(who, mac, base, back)
+                .map_err(|error| format!("{error:#}"))
+        };
+        let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
+        match trees.resolve(ask.name, &asker, now, |_| None, choose) {
+            Answer::Found(parts) => return Some(parts),
+            Answer::Missing(why) => {
+                let name = ask.name;
+                let first = FIRST_FILES.iter().any(|file| name.ends_with(file));
+                match &why {
+                    Why::NoImage(_) if first => {
+                        warn!(client = %address, name, "Raspberry Pi: {why}")
+                    }
+                    Why::Loud(_) => warn!(client = %address, name, "Raspberry Pi: {why}"),
+                    _ => debug!(client = %address, name, "TFTP: {why}"),
+                }
+            }
+        }
+        None
+    }
+
+    fn choose_pi(
+        &self,
+        who: &Who,
+        mac: Option<Mac>,
+        base: &Base,
+        back: usize,
+    ) -> anyhow::Result<PiChoice> {
+        let asker = Asker {
+            mac,
+            serial: who.serial,
+            uuid: None,
+            arch: Some(Arch::Aarch64),
+        };
+        let choice = self.desk.choose_for(&asker, base, back)?;
+        let Choice {
+            name,
+            generation,
+            args,
+            extra,
+        } = &choice;
+        let pi = generation.pi.as_ref().with_context(|| {
+            format!("image {name} has no files for Raspberry Pis: \"ramboot publish\" said which are missing")
+        })?;
+        let image = self.desk.store.image(generation.image)?;
+        let image = image.with_context(|| format!("image {} is gone", generation.image))?;
+        let content = Content {
+            files: self.files(&image, &pi.files)?,
+            kernel: boot_file(&image, &pi.kernel)?,
+            initrd: boot_file(&image, &pi.initrd)?,
+        };
+        let made = PiChoice::new(pi, content, args, extra)?;
+        if back == 0 {
+            let machine = mac.map_or_else(|| who.address.to_string(), |mac| mac.to_string());
+            let image = generation.image.short();
+            info!(worker = machine, image, %name, "Raspberry Pi begins to boot");
+        }
+        Ok(made)
+    }
+
+    fn files(&self, image: &Image, file: &BootFile) -> anyhow::Result<Arc<Files>> {
+        let archive = boot_file(image, file)?;
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(opened.get(&file.name, &archive)?)
+    }
+
+    /// U-Boot's menu, and the files it names.
+    fn u_boot(&self, name: &str, base: &Base) -> anyhow::Result<Option<Parts>> {
+        if let Some(mac) = pxelinux::asked_by(name) {
+            let client = Client {
+                arch: Some(Arch::Aarch64),
+                ..mac.into()
+            };
+            let choice = self.desk.choose(&client, base)?;
+            let Choice {
+                generation,
+                args,
+                extra,
+                ..
+            } = &choice;
+            let (kernel, initrd) = (&generation.kernel.name, &generation.initrd.name);
+            let menu = pxelinux::menu(args, kernel, initrd, extra)?;
+            info!(worker = %mac, image = args.image.short(), name = %choice.name, "U-Boot menu");
+            return Ok(Some(Bytes::from(menu).into()));
+        }
+        let Some(Resource::Boot(id, file)) = Resource::parse(&format!("/{name}")) else {
+            return Ok(None);
+        };
+        let image = self.desk.store.image(id)?;
+        let bytes = image.map(|image| image.boot(&file)).transpose()?.flatten();
+        Ok(bytes.map(Parts::from))
+    }
+}
+
+impl tftp::Files for Shelf {
+    /// Reads a few small files at most, and maps a boot file once.
+    fn open(&self, ask: &tftp::Ask<'_>) -> Option<Parts> {
+        let base = base(SocketAddrV4::new(
+            *ask.local.ip(),
+            self.desk.config.http_port,
+        ));
+        if let Some(parts) = self.desk.tftp(ask.name, &base) {
+            return Some(parts);
+        }
+        match self.u_boot(ask.name, &base) {
+            Ok(Some(parts)) => Some(parts),
+            Ok(None) => self.pi(ask, &base),
+            Err(error) => {
+                warn!(client = %ask.client, name = ask.name, "TFTP: nothing to boot: {error:#}");
+                None
+            }
+        }
+    }
+}
+
+fn boot_file(image: &Image, file: &BootFile) -> anyhow::Result<Bytes> {
+    let bytes = image.boot(&file.name)?;
+    bytes.with_context(|| format!("{} is not in the store", file.name))
+}
