@@ -5,8 +5,8 @@
 //! ```text
 //! 5  main, cli                       may use anything below
 //! 4  serve                           opens sockets, spawns, stops
-//! 3  dhcp::socket  tftp  http::serve shells: I/O, clock, logging; no decisions
-//!    publish  boot
+//! 3  dhcp::{serve,socket}            shells: I/O, clock, logging; no decisions
+//!    tftp  http::serve  publish  boot
 //! 2  dhcp::{request,firmware,decide,…}  http::{answer,range}  ipxe  initrd  kmod  squashfs   deciders: values in, values out
 //! 1  config  machine  store  interface  link  parts  port  inits
 //! 0  ramboot-wire                    what a worker must agree on

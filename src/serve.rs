@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use crate::boot::{self, Desk};
 use crate::cli::{DhcpMode, ServeArgs};
 use crate::config::Config;
-use crate::dhcp::policy::Policy;
+use crate::dhcp::policy::{Mode, Policy};
 use crate::http::answer::Content;
 use crate::http::serve::Site;
 use crate::interface::{self, Interface};
@@ -111,7 +111,7 @@ async fn serve(
         let (counters, mut stopped) = (Arc::clone(&counters), stopped.clone());
         tasks.spawn(async move {
             let stop = async { drop(stopped.wait_for(|stop| *stop).await) };
-            dhcp::socket::run(sockets, policy, &counters.dhcp, stop).await;
+            dhcp::serve::run(sockets, policy, &counters.dhcp, stop).await;
             Ok(())
         });
     }
@@ -167,7 +167,7 @@ fn site(desk: &Desk, counters: &Counters) -> Site {
 /// What is asked for, counted; printed when the manager stops.
 #[derive(Debug, Default)]
 struct Counters {
-    dhcp: dhcp::socket::Counters,
+    dhcp: dhcp::serve::Shared,
     tftp: Arc<tftp::Counters>,
     http: Arc<http::serve::Counters>,
 }
@@ -179,7 +179,7 @@ impl Counters {
             answered,
             ignored,
             malformed,
-        } = self.dhcp.read();
+        } = self.dhcp.counters.read();
         info!("DHCP: {asked} asked, {answered} answered, {ignored} ignored, {malformed} malformed");
         info!("TFTP: {}", self.tftp);
         info!("HTTP: {}", self.http);
@@ -200,11 +200,15 @@ impl Sockets {
             tftp: Vec::new(),
             dhcp: Vec::new(),
         };
-        for interface in interfaces {
-            if let Some(policy) = Policy::new(config, interface, config.http_port)? {
-                all.dhcp
-                    .push((dhcp::socket::Sockets::bind(interface)?, policy));
+        let policies = Policy::all(config, interfaces, config.http_port)?;
+        for (interface, policy) in interfaces.iter().zip(policies) {
+            let mut sockets = dhcp::socket::Sockets::bind(interface)?;
+            if matches!(policy.mode, Mode::Full(_)) {
+                sockets = sockets.with_arp(interface);
             }
+            all.dhcp.push((sockets, policy));
+        }
+        for interface in interfaces {
             // On the interface's own address: an answer must come from where it was asked for.
             all.tftp.push(udp(interface.address, TFTP_PORT)?);
             all.http.push(tcp(interface.address, config.http_port)?);

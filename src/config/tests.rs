@@ -18,6 +18,15 @@ fn all_that_can_stand_there() {
             overlay = "50%"
             deadline = 600
             debug = true
+            [[network]]
+            address = "10.1.0.0/24"
+            pool = "10.1.0.100-10.1.0.199"
+            router = "10.1.0.254"
+            dns = ["10.1.0.253"]
+            lease = 600
+            [[network]]
+            address = "10.2.0.0/16"
+            pool = "10.2.1.0-10.2.2.0"
             [[machine]]
             mac = "52-54-00-12-34-56"
             image = "gpu"
@@ -51,6 +60,22 @@ fn all_that_can_stand_there() {
                 deadline: Some(600),
                 debug: true,
             },
+            networks: vec![
+                Subnet {
+                    network: Network::of(Ipv4Addr::new(10, 1, 0, 0), 24),
+                    pool: "10.1.0.100-10.1.0.199".parse().expect("a pool"),
+                    lease: 600,
+                    router: Some(Ipv4Addr::new(10, 1, 0, 254)),
+                    dns: vec![Ipv4Addr::new(10, 1, 0, 253)],
+                },
+                Subnet {
+                    network: Network::of(Ipv4Addr::new(10, 2, 0, 0), 16),
+                    pool: "10.2.1.0-10.2.2.0".parse().expect("a pool"),
+                    lease: 3600,
+                    router: None,
+                    dns: vec![],
+                },
+            ],
             machines: vec![
                 Machine {
                     mac: Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]),
@@ -88,7 +113,7 @@ fn what_is_wrong_is_shown_with_its_place_and_a_remedy() {
         ),
         (
             "dhpc = 1",
-            "line 1, column 1: unknown field `dhpc`, expected one of `dhcp`, `http`, `boot`, `machine`",
+            "line 1, column 1: unknown field `dhpc`, expected one of `dhcp`, `http`, `boot`, `network`, `machine`",
         ),
         (
             "[dhcp]\nmode = \"on\"",
@@ -121,6 +146,26 @@ fn what_is_wrong_is_shown_with_its_place_and_a_remedy() {
         (
             "[dhcp]\ndns = [\"1.1.1.1\",\n \"127.0.0.1\"]",
             "line 3, column 2: 127.0.0.1 is not the address of a machine on a network",
+        ),
+        (
+            "[[network]]\naddress = \"10.1.0.1/24\"\npool = \"\"",
+            "line 2, column 11: 10.1.0.1 is an address in the network 10.1.0.0/24: write the network",
+        ),
+        (
+            "[[network]]\naddress = \"10.1.0.0/24\"",
+            "line 1, column 1: missing field `pool`",
+        ),
+        (
+            "[[network]]\naddress = \"10.1.0.0/24\"\npool = \"10.1.0.5-10.1.1.9\"",
+            "line 3, column 8: the pool's last address 10.1.1.9 is not in [[network]] 10.1.0.0/24: change one of the two",
+        ),
+        (
+            "[[network]]\naddress = \"10.1.0.0/24\"\npool = \"10.1.0.5-10.1.0.9\"\nrouter = \"10.0.0.1\"",
+            "line 4, column 10: the router 10.0.0.1 is not in [[network]] 10.1.0.0/24: change one of the two",
+        ),
+        (
+            "[[network]]\naddress = \"10.1.0.0/16\"\npool = \"10.1.0.5-10.1.0.9\"\n[[network]]\naddress = \"10.1.7.0/24\"\npool = \"10.1.7.5-10.1.7.9\"",
+            "line 5, column 11: [[network]] 10.1.7.0/24 overlaps [[network]] 10.1.0.0/16: keep one, or change a prefix",
         ),
         (
             "[[machine]]\nmac = \"52:54:00:12:34\"",
@@ -242,6 +287,6 @@ fn the_sample_in_packaging_is_a_config_with_and_without_its_marks() {
         })
         .collect();
     let all = Config::parse(&unmarked.join("\n")).expect("every key is known");
-    assert_eq!(all.machines.len(), 1);
+    assert_eq!((all.machines.len(), all.networks.len()), (1, 1));
     assert_eq!(all.boot.deadline, Some(600));
 }

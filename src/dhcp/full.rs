@@ -10,42 +10,67 @@ use super::lease::{LeaseChange, Leases, OFFER_FOR, SET_ASIDE_FOR};
 use super::policy::{Full, Policy};
 use super::reply::Reply;
 use super::request::{Kind, Request};
+use super::scope::Scope;
 use super::verdict::{Answer, Verdict};
 use super::why::Why;
 
 /// All that a rule can look at.
-pub(super) struct Case<'a> {
-    pub(super) request: &'a Request,
-    pub(super) policy: &'a Policy,
-    pub(super) full: &'a Full,
-    pub(super) leases: &'a Leases,
-    pub(super) now: Duration,
+struct Case<'a> {
+    request: &'a Request,
+    policy: &'a Policy,
+    scope: &'a Scope,
+    leases: &'a Leases,
+    now: Duration,
+}
+
+/// Port 67.
+pub(super) fn decide(
+    request: &Request,
+    policy: &Policy,
+    full: &Full,
+    leases: &Leases,
+    now: Duration,
+) -> Verdict {
+    if let Firmware::Later(later) = request.firmware {
+        return Verdict::ignore(Why::NotYet(later));
+    }
+    let case = match full.scope(request) {
+        Ok(scope) => Case {
+            request,
+            policy,
+            scope,
+            leases,
+            now,
+        },
+        Err(why) => return Verdict::ignore(why),
+    };
+    match request.kind {
+        Kind::Discover => case.discover(),
+        Kind::Request => case.request(),
+        Kind::Decline => case.decline(),
+        Kind::Release => case.release(),
+        Kind::Inform => case.inform(),
+    }
 }
 
 impl Case<'_> {
-    pub(super) fn decide(&self) -> Verdict {
-        let request = self.request;
-        if let Firmware::Later(later) = request.firmware {
-            return Verdict::ignore(Why::NotYet(later));
-        }
-        if !request.giaddr.is_unspecified() && !self.full.network().contains(request.giaddr) {
-            return Verdict::ignore(Why::Relayed(request.giaddr));
-        }
-        match request.kind {
-            Kind::Discover => self.discover(),
-            Kind::Request => self.request(),
-            Kind::Decline => self.decline(),
-            Kind::Release => self.release(),
-            Kind::Inform => self.inform(),
+    fn discover(&self) -> Verdict {
+        let Request { mac, requested, .. } = *self.request;
+        match self.leases.pick(&self.scope.plan, mac, requested, self.now) {
+            Ok(address) => Verdict {
+                probe: self.probe(address),
+                ..self.give(MessageType::Offer, address, OFFER_FOR)
+            },
+            Err(why) => Verdict::ignore(why),
         }
     }
 
-    fn discover(&self) -> Verdict {
-        let Request { mac, requested, .. } = *self.request;
-        match self.leases.pick(&self.full.plan, mac, requested, self.now) {
-            Ok(address) => self.give(MessageType::Offer, address, OFFER_FOR),
-            Err(why) => Verdict::ignore(why),
-        }
+    /// RFC 2131 §3.1 step 2: a new address is looked for on its network before it is offered. A relay's network cannot
+    /// be asked: ARP does not leave its link.
+    fn probe(&self, address: Ipv4Addr) -> Option<Ipv4Addr> {
+        let Request { mac, giaddr, .. } = *self.request;
+        let unproven = giaddr.is_unspecified() && self.leases.is_unproven(mac, address, self.now);
+        unproven.then_some(address)
     }
 
     /// RFC 2131 §4.3.2, told apart as its table does: by server identifier, requested address and ciaddr.
@@ -54,14 +79,15 @@ impl Case<'_> {
             ciaddr,
             requested,
             server,
-            mac,
             ..
         } = *self.request;
         match (server, requested, ciaddr.is_unspecified()) {
-            // SELECTING, another server: what we offered is free again.
+            // SELECTING, another server: what we offered is free again, and what it chose is taken. Two managers with one
+            // pool hear of each other's machines only this way.
             (Some(server), ..) if server != self.policy.server => Verdict {
                 answer: Answer::Ignore(Why::OtherServer(server)),
-                lease: Some(LeaseChange::Free { mac }),
+                lease: Some(self.gone(requested)),
+                probe: None,
             },
             // SELECTING: our own offer. It may be forgotten (a restart between OFFER and REQUEST), or over.
             (Some(_), Some(address), true) => self.confirm(address, Unknown::Refuse),
@@ -80,24 +106,38 @@ impl Case<'_> {
         }
     }
 
+    /// The machine is another server's, and perhaps has one of our addresses from there.
+    fn gone(&self, address: Option<Ipv4Addr>) -> LeaseChange {
+        let (network, mac) = (self.scope.network, self.request.mac);
+        let ours = |address: &Ipv4Addr| {
+            let anothers = self.leases.is_anothers(mac, *address, self.now);
+            self.scope.plan.is_for_all(*address) && !anothers
+        };
+        match address.filter(ours) {
+            Some(address) => self.hold(address, OFFER_FOR, false),
+            None => LeaseChange::Free { network, mac },
+        }
+    }
+
     /// Acknowledges an address the client names, if it may have it.
     fn confirm(&self, address: Ipv4Addr, unknown: Unknown) -> Verdict {
         let mac = self.request.mac;
-        let allowed = self.full.plan.allows(mac, address);
+        let allowed = self.scope.plan.allows(mac, address);
         if allowed && self.leases.is_free_for(mac, address, self.now) {
-            let lease = Duration::from_secs(self.full.lease.into());
+            let lease = Duration::from_secs(self.scope.lease.into());
             return self.give(MessageType::Ack, address, lease);
         }
         // A wrong network, somebody else's address, or not the one that is on record: the client has to start over.
         let on_record = allowed
-            || !self.full.network().contains(address)
-            || self.leases.last(mac).is_some()
-            || self.full.plan.reservation(mac).is_some();
+            || !self.scope.network.contains(address)
+            || self.leases.last(self.scope.network, mac).is_some()
+            || self.scope.plan.reservation(mac).is_some();
         match unknown {
             Unknown::Silence if !on_record => Verdict::ignore(Why::NoRecord(address)),
             Unknown::Silence | Unknown::Refuse => Verdict {
                 answer: Answer::Reply(self.reply(MessageType::Nak, Ipv4Addr::UNSPECIFIED)),
                 lease: None,
+                probe: None,
             },
         }
     }
@@ -118,7 +158,9 @@ impl Case<'_> {
     /// RFC 2131 §4.3.4.
     fn release(&self) -> Verdict {
         let (mac, address) = (self.request.mac, self.request.ciaddr);
-        self.farewell(address, Why::Released(address), LeaseChange::Free { mac })
+        let network = self.scope.network;
+        let change = LeaseChange::Free { network, mac };
+        self.farewell(address, Why::Released(address), change)
     }
 
     fn farewell(&self, address: Ipv4Addr, why: Why, change: LeaseChange) -> Verdict {
@@ -135,6 +177,7 @@ impl Case<'_> {
         Verdict {
             answer: Answer::Ignore(why),
             lease: Some(change),
+            probe: None,
         }
     }
 
@@ -145,6 +188,7 @@ impl Case<'_> {
         Verdict {
             answer: Answer::Reply(reply.with_boot(self.request, self.policy)),
             lease: None,
+            probe: None,
         }
     }
 
@@ -152,30 +196,38 @@ impl Case<'_> {
         let mut reply = self.reply(kind, address);
         self.parameters(&mut reply);
         let options = reply.message.opts_mut();
-        let lease = self.full.lease;
+        let lease = self.scope.lease;
         options.insert(DhcpOption::AddressLeaseTime(lease));
         // RFC 2131 §4.4.5: T1 at half, T2 at seven eighths.
         options.insert(DhcpOption::Renewal(lease / 2));
         options.insert(DhcpOption::Rebinding(lease - lease / 8));
         Verdict {
             answer: Answer::Reply(reply.with_boot(self.request, self.policy)),
-            lease: Some(LeaseChange::Hold {
-                mac: self.request.mac,
-                address,
-                until: self.now + hold_for,
-            }),
+            lease: Some(self.hold(address, hold_for, kind == MessageType::Ack)),
+            probe: None,
+        }
+    }
+
+    fn hold(&self, address: Ipv4Addr, hold_for: Duration, acknowledged: bool) -> LeaseChange {
+        LeaseChange::Hold {
+            network: self.scope.network,
+            mac: self.request.mac,
+            address,
+            at: self.now,
+            until: self.now + hold_for,
+            acknowledged,
         }
     }
 
     /// Given whether asked for (option 55) or not: a Pi's REQUEST has no such list.
     fn parameters(&self, reply: &mut Reply) {
         let options = reply.message.opts_mut();
-        options.insert(DhcpOption::SubnetMask(self.full.mask));
-        if let Some(router) = self.full.router {
+        options.insert(DhcpOption::SubnetMask(self.scope.network.mask()));
+        if let Some(router) = self.scope.router {
             options.insert(DhcpOption::Router(vec![router]));
         }
-        if !self.full.dns.is_empty() {
-            options.insert(DhcpOption::DomainNameServer(self.full.dns.clone()));
+        if !self.scope.dns.is_empty() {
+            options.insert(DhcpOption::DomainNameServer(self.scope.dns.clone()));
         }
     }
 
