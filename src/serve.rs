@@ -3,6 +3,7 @@
 //! Every socket is open before the first packet is answered, so a port that is taken is said at once and nothing
 //! half-runs. SIGTERM or Ctrl-C ends it within a second; workers that were fetching go on at the next start.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
 use std::path::Path;
@@ -82,6 +83,12 @@ async fn serve(
             .as_deref()
             .unwrap_or_else(|| Path::new(IPXE_DIR)),
     ));
+    if config.dhcp.mode == DhcpMode::Full {
+        tokio::select! {
+            result = alone(interfaces, args.force) => result?,
+            result = told_to_stop() => return result,
+        }
+    }
     say_ready(&config, interfaces, &store);
     let counters = Arc::new(Counters::default());
     let (stop, stopped) = watch::channel(false);
@@ -125,6 +132,41 @@ async fn serve(
     stop.send_replace(true);
     counters.log();
     result
+}
+
+/// No other DHCP server gives addresses where we are going to.
+async fn alone(interfaces: &[Interface], force: bool) -> anyhow::Result<()> {
+    let ours: Arc<[Ipv4Addr]> = interfaces.iter().map(|one| one.address).collect();
+    let mut asked = JoinSet::new();
+    // What is no Ethernet has no DHCP as it is known here.
+    for interface in interfaces.iter().filter(|one| one.mac.is_some()).cloned() {
+        let (ours, xid) = (Arc::clone(&ours), chance());
+        asked.spawn_blocking(move || {
+            let found = dhcp::ask::for_rival(&interface, &ours, xid);
+            (interface.name, found)
+        });
+    }
+    while let Some(done) = asked.join_next().await {
+        match done.context("looking for another DHCP server")? {
+            (_, Ok(None)) => {}
+            (name, Ok(Some(rival))) if force => warn!(
+                "another DHCP server answers on {name}: {rival}; starting because of --force: let the two pools not overlap"
+            ),
+            (name, Ok(Some(rival))) => anyhow::bail!(
+                "another DHCP server answers on {name}: {rival}, and two may give one address to two machines: say --dhcp proxy to serve beside it, or stop it, or say --force"
+            ),
+            (name, Err(error)) => warn!(
+                "whether another DHCP server is on {name} cannot be found out: opening a packet socket: {error}; start as root or from the systemd unit (CAP_NET_RAW)"
+            ),
+        }
+    }
+    Ok(())
+}
+
+/// Different each time, for a transaction id.
+fn chance() -> u32 {
+    let [a, b, c, d, ..] = RandomState::new().hash_one(()).to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
 }
 
 async fn told_to_stop() -> anyhow::Result<()> {
