@@ -245,7 +245,7 @@ impl Sockets {
         let policies = Policy::all(config, interfaces, config.http_port)?;
         for (interface, policy) in interfaces.iter().zip(policies) {
             let mut sockets = dhcp::socket::Sockets::bind(interface)?;
-            if matches!(policy.mode, Mode::Full(_)) {
+            if matches!(policy.mode, Mode::Full(_)) && interface.mac.is_some() {
                 sockets = sockets.with_arp(interface);
             }
             all.dhcp.push((sockets, policy));

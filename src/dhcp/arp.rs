@@ -13,7 +13,7 @@ const HEAD: [u8; 8] = [0x08, 0x06, 0, 1, 0x08, 0, 6, 4];
 const REQUEST: u16 = 1;
 const REPLY: u16 = 2;
 
-/// Somebody uses an address, or wants to.
+/// Somebody uses an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
     /// Who.
@@ -44,8 +44,9 @@ pub fn probe(from: Mac, address: Ipv4Addr) -> [u8; FRAME_BYTES] {
     frame
 }
 
-/// What a frame claims (RFC 5227 §2.1.1): its sender address, whether it asks or answers; or, if it is itself a probe,
-/// the address it probes, since two that look for one address at once must not both have it.
+/// Who uses the sender address of a frame, whether it asks or answers. A probe, without one, claims nothing, though
+/// RFC 5227 §2.1.1 has it so: two managers that look for one machine's address at once would drive each other through
+/// the whole pool.
 #[must_use]
 pub fn claim(frame: &[u8]) -> Option<Claim> {
     let arp = frame.get(12..FRAME_BYTES)?;
@@ -54,18 +55,9 @@ pub fn claim(frame: &[u8]) -> Option<Claim> {
         return None;
     }
     let mac = Mac(arp[10..16].try_into().ok()?);
-    let address =
-        |from: usize| Ipv4Addr::new(arp[from], arp[from + 1], arp[from + 2], arp[from + 3]);
-    let (sender, target) = (address(16), address(26));
-    let claimed = if sender.is_unspecified() && operation == REQUEST {
-        target
-    } else {
-        sender
-    };
-    (!claimed.is_unspecified()).then_some(Claim {
-        mac,
-        address: claimed,
-    })
+    let address = <[u8; 4]>::try_from(arp.get(16..20)?).map(Ipv4Addr::from);
+    let address = address.ok().filter(|address| !address.is_unspecified())?;
+    Some(Claim { mac, address })
 }
 
 #[cfg(test)]
@@ -98,7 +90,7 @@ mod tests {
         };
         let sender = Ipv4Addr::new(10, 0, 0, 7);
         for (frame, want) in [
-            (frame(1, Ipv4Addr::UNSPECIFIED), claims(other, ADDRESS)),
+            (frame(1, Ipv4Addr::UNSPECIFIED), None),
             (frame(1, sender), claims(other, sender)),
             (frame(2, sender), claims(other, sender)),
             (frame(2, Ipv4Addr::UNSPECIFIED), None),

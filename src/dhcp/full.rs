@@ -65,8 +65,8 @@ impl Case<'_> {
         }
     }
 
-    /// RFC 2131 §3.1 step 2: a new address is looked for on its network before it is offered. A relay's network cannot
-    /// be asked: ARP does not leave its link.
+    /// RFC 2131 §3.1 step 2: a new address is looked for on its network before it is offered, and one that was offered
+    /// before a restart before it is given. A relay's network cannot be asked: ARP does not leave its link.
     fn probe(&self, address: Ipv4Addr) -> Option<Ipv4Addr> {
         let Request { mac, giaddr, .. } = *self.request;
         let unproven = giaddr.is_unspecified() && self.leases.is_unproven(mac, address, self.now);
@@ -90,14 +90,14 @@ impl Case<'_> {
                 probe: None,
             },
             // SELECTING: our own offer. It may be forgotten (a restart between OFFER and REQUEST), or over.
-            (Some(_), Some(address), true) => self.confirm(address, Unknown::Refuse),
+            (Some(_), Some(address), true) => self.confirm(address, State::Selecting),
             // INIT-REBOOT: an address from before. Without a record of it the RFC wants silence.
-            (None, Some(address), true) => self.confirm(address, Unknown::Silence),
+            (None, Some(address), true) => self.confirm(address, State::Rebooting),
             // RENEWING and REBINDING: as the address is in use, it is confirmed by the same rule. Some clients name
             // server or address here as well, which the RFC forbids and which changes nothing.
-            (_, None, false) => self.confirm(ciaddr, Unknown::Silence),
+            (_, None, false) => self.confirm(ciaddr, State::Using),
             (_, Some(requested), false) if requested == ciaddr => {
-                self.confirm(ciaddr, Unknown::Silence)
+                self.confirm(ciaddr, State::Using)
             }
             (_, requested, _) => Verdict::ignore(Why::Shapeless {
                 ciaddr,
@@ -109,36 +109,45 @@ impl Case<'_> {
     /// The machine is another server's, and perhaps has one of our addresses from there.
     fn gone(&self, address: Option<Ipv4Addr>) -> LeaseChange {
         let (network, mac) = (self.scope.network, self.request.mac);
-        let ours = |address: &Ipv4Addr| {
-            let anothers = self.leases.is_anothers(mac, *address, self.now);
-            self.scope.plan.is_for_all(*address) && !anothers
-        };
-        match address.filter(ours) {
-            Some(address) => self.hold(address, OFFER_FOR, false),
+        match address.filter(|address| self.scope.plan.is_for_all(*address)) {
             None => LeaseChange::Free { network, mac },
+            Some(address) => LeaseChange::Elsewhere {
+                network,
+                mac,
+                address,
+                at: self.now,
+                // It may have to ask for a minute (RFC 2131 §4.1) until it has the address and can be found there.
+                until: self.now + SET_ASIDE_FOR,
+            },
         }
     }
 
     /// Acknowledges an address the client names, if it may have it.
-    fn confirm(&self, address: Ipv4Addr, unknown: Unknown) -> Verdict {
+    fn confirm(&self, address: Ipv4Addr, state: State) -> Verdict {
         let mac = self.request.mac;
         let allowed = self.scope.plan.allows(mac, address);
-        if allowed && self.leases.is_free_for(mac, address, self.now) {
+        // Who has only been offered it starts over, and the address is looked for then.
+        let disputed = state == State::Selecting && self.leases.is_disputed(address);
+        if allowed && !disputed && self.leases.is_free_for(mac, address, self.now) {
             let lease = Duration::from_secs(self.scope.lease.into());
-            return self.give(MessageType::Ack, address, lease);
+            return Verdict {
+                // Who uses it already would only find itself, or have found another.
+                probe: self.probe(address).filter(|_| state != State::Using),
+                ..self.give(MessageType::Ack, address, lease)
+            };
         }
         // A wrong network, somebody else's address, or not the one that is on record: the client has to start over.
         let on_record = allowed
             || !self.scope.network.contains(address)
             || self.leases.last(self.scope.network, mac).is_some()
             || self.scope.plan.reservation(mac).is_some();
-        match unknown {
-            Unknown::Silence if !on_record => Verdict::ignore(Why::NoRecord(address)),
-            Unknown::Silence | Unknown::Refuse => Verdict {
-                answer: Answer::Reply(self.reply(MessageType::Nak, Ipv4Addr::UNSPECIFIED)),
-                lease: None,
-                probe: None,
-            },
+        if state != State::Selecting && !on_record {
+            return Verdict::ignore(Why::NoRecord(address));
+        }
+        Verdict {
+            answer: Answer::Reply(self.reply(MessageType::Nak, Ipv4Addr::UNSPECIFIED)),
+            lease: None,
+            probe: None,
         }
     }
 
@@ -250,11 +259,13 @@ impl Case<'_> {
     }
 }
 
-/// What to do about an address of our network that we know nothing of.
-#[derive(Clone, Copy)]
-enum Unknown {
-    /// The client thinks it is ours.
-    Refuse,
-    /// It may be another server's.
-    Silence,
+/// Why a client names an address (RFC 2131 §4.3.2).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It was offered it, and thinks by us.
+    Selecting,
+    /// It had it before. An address nobody here knows may be another server's.
+    Rebooting,
+    /// It uses it: RENEWING or REBINDING.
+    Using,
 }

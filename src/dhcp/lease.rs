@@ -51,6 +51,8 @@ struct Entry {
     at: Duration,
     until: Duration,
     acknowledged: bool,
+    /// A machine asked another server for it since.
+    disputed: bool,
 }
 
 /// Whose an address is.
@@ -86,6 +88,20 @@ pub enum LeaseChange {
         network: Network,
         /// Whose it was.
         mac: Mac,
+    },
+    /// The machine takes an address from another server. That address is offered to nobody else, and what it held here
+    /// is free.
+    Elsewhere {
+        /// Where.
+        network: Network,
+        /// Whose.
+        mac: Mac,
+        /// Which.
+        address: Ipv4Addr,
+        /// Now.
+        at: Duration,
+        /// How long.
+        until: Duration,
     },
     /// Nobody gets this address before then.
     SetAside {
@@ -163,22 +179,22 @@ impl Leases {
         all.find(|address| network.contains(*address))
     }
 
-    /// Nothing vouches for the address being free for the machine: it does not hold it, and nobody was asked for it
-    /// lately.
+    /// Nothing vouches for the address being free for the machine: it does not hold it and nobody was asked for it
+    /// lately, or some machine asked another server for it since.
     #[must_use]
     pub fn is_unproven(&self, mac: Mac, address: Ipv4Addr, now: Duration) -> bool {
         let entry = self.by_address.get(&address);
         let entry = entry.filter(|entry| entry.owner == Owner::Machine(mac));
-        entry.is_none_or(|entry| now >= entry.until && now >= entry.at + PROVEN_FOR)
+        entry.is_none_or(|entry| {
+            entry.disputed || (now >= entry.until && now >= entry.at + PROVEN_FOR)
+        })
     }
 
-    /// Another machine has the address, and not only an offer of it.
+    /// A machine asked another server for the address since it was promised here.
     #[must_use]
-    pub fn is_anothers(&self, mac: Mac, address: Ipv4Addr, now: Duration) -> bool {
+    pub fn is_disputed(&self, address: Ipv4Addr) -> bool {
         let entry = self.by_address.get(&address);
-        entry.is_some_and(|entry| {
-            entry.acknowledged && now < entry.until && entry.owner != Owner::Machine(mac)
-        })
+        entry.is_some_and(|entry| entry.disputed)
     }
 
     /// The machine holds the address now.
@@ -249,18 +265,48 @@ impl Leases {
                     until: held.map_or(until, |held| held.until.max(until)),
                     acknowledged: acknowledged
                         || held.is_some_and(|held| held.acknowledged && at < held.until),
+                    disputed: false,
                 };
                 self.forget(network, mac);
                 self.put(address, entry);
                 self.by_mac.entry(mac).or_default().push(address);
             }
             LeaseChange::Free { network, mac } => self.forget(network, mac),
+            LeaseChange::Elsewhere {
+                network,
+                mac,
+                address,
+                at,
+                until,
+            } => {
+                if self.last(network, mac) != Some(address) {
+                    self.forget(network, mac);
+                }
+                let leased = self.by_address.get(&address).is_some_and(|entry| {
+                    entry.owner != Owner::Machine(mac) && entry.acknowledged && at < entry.until
+                });
+                // An offer gives way, a lease does not.
+                if !leased {
+                    self.apply(LeaseChange::Hold {
+                        network,
+                        mac,
+                        address,
+                        at,
+                        until,
+                        acknowledged: false,
+                    });
+                }
+                if let Some(entry) = self.by_address.get_mut(&address) {
+                    entry.disputed = true;
+                }
+            }
             LeaseChange::SetAside { address, until } => {
                 let entry = Entry {
                     owner: Owner::Stranger,
                     at: until,
                     until,
                     acknowledged: true,
+                    disputed: false,
                 };
                 self.put(address, entry);
             }
@@ -476,17 +522,49 @@ mod tests {
         }
         leases.apply(hold(mac(7), address(5), HOUR));
         assert!(!unproven(&leases, 7, HOUR / 2), "it holds it");
-        assert!(leases.is_anothers(mac(8), address(5), HOUR / 2));
-        assert!(!leases.is_anothers(mac(8), address(5), HOUR));
-        assert!(!leases.is_anothers(mac(7), address(5), HOUR / 2));
+        leases.apply(elsewhere(mac(8), address(5)));
+        assert!(
+            unproven(&leases, 7, HOUR / 2),
+            "another took it from another server"
+        );
+        assert!(leases.holds(mac(7), address(5), HOUR / 2));
+    }
+
+    #[test]
+    fn what_another_server_gives_is_kept_from_others() {
+        let mut leases = Leases::default();
+        leases.apply(LeaseChange::Hold {
+            network: network(),
+            mac: mac(7),
+            address: address(5),
+            at: Duration::ZERO,
+            until: OFFER_FOR,
+            acknowledged: false,
+        });
+        leases.apply(hold(mac(8), address(6), HOUR));
+        leases.apply(elsewhere(mac(8), address(5)));
+        let live: Vec<_> = leases.live(Duration::ZERO).collect();
+        assert_eq!(live, [(address(5), mac(8))], "an offer gives way");
+        assert!(!leases.is_free_for(mac(7), address(5), Duration::ZERO));
+    }
+
+    fn elsewhere(mac: Mac, address: Ipv4Addr) -> LeaseChange {
+        LeaseChange::Elsewhere {
+            network: network(),
+            mac,
+            address,
+            at: Duration::ZERO,
+            until: OFFER_FOR,
+        }
     }
 
     fn any_change() -> impl Strategy<Value = LeaseChange> {
         let until = (0_u64..100).prop_map(Duration::from_secs);
-        (0_u8..4, 0_u8..12, 0_u8..12, until).prop_map(|(which, m, a, until)| match which {
+        (0_u8..5, 0_u8..12, 0_u8..12, until).prop_map(|(which, m, a, until)| match which {
             0 => hold(mac(m), address(a), until),
             3 => hold(mac(m), Ipv4Addr::new(10, 0, 1, a), until),
             1 => free(mac(m)),
+            4 => elsewhere(mac(m), address(a)),
             _ => LeaseChange::SetAside {
                 address: address(a),
                 until,

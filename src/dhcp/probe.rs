@@ -75,8 +75,8 @@ pub struct Conflict<T> {
 }
 
 impl<T> Probes<T> {
-    /// What a machine waits with from now on, since its later packet has the transaction id it listens for; handed back
-    /// if it does not wait.
+    /// What a machine waits with from now on: its later packet has the transaction id it listens for, and the wait is as
+    /// long as before. Handed back if it does not wait.
     pub fn again(&mut self, mac: Mac, waiting: T) -> Option<T> {
         let probe = self
             .by_mac
@@ -111,7 +111,7 @@ impl<T> Probes<T> {
     }
 
     /// A machine does not wait any more.
-    pub fn stop(&mut self, mac: Mac) {
+    fn stop(&mut self, mac: Mac) {
         if let Some(address) = self.by_mac.remove(&mac) {
             self.by_address.remove(&address);
         }

@@ -184,9 +184,6 @@ impl Desk<'_> {
             Ok(request) => request,
             Err(why) => return self.malformed(&why, &arrival.source),
         };
-        if request.kind != Kind::Discover {
-            self.probes.stop(request.mac);
-        }
         if let Some(request) = self.probes.again(request.mac, request) {
             self.judge(request);
         }

@@ -27,6 +27,10 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     ),
     ("full_refuses_beside_dnsmasq", dhcp::beside_dnsmasq),
     ("full_probes_before_offering", dhcp::probes),
+    (
+        "full_offers_to_five_hundred_at_once",
+        dhcp::five_hundred_at_once,
+    ),
     ("full_serves_two_networks", dhcp::two_networks),
     ("full_serves_through_a_relay", dhcp::through_a_relay),
 ];

@@ -67,6 +67,16 @@ fn option(message: &Message, code: u8) -> Option<DhcpOption> {
     message.opts().get(OptionCode::from(code)).cloned()
 }
 
+fn elsewhere(address: [u8; 4]) -> LeaseChange {
+    LeaseChange::Elsewhere {
+        network: Network::of(SERVER, 24),
+        mac: MAC,
+        address: address.into(),
+        at: NOW,
+        until: NOW + SET_ASIDE_FOR,
+    }
+}
+
 #[test]
 fn proxy_one_row_per_rule() {
     let uefi = || {
@@ -465,7 +475,7 @@ fn a_refusal_through_a_relay_is_to_be_broadcast() {
 }
 
 #[test]
-fn only_an_offer_that_nothing_vouches_for_is_probed() {
+fn only_an_address_that_nothing_vouches_for_is_probed() {
     let mine = || holding(MAC, [10, 0, 0, 105]);
     let is = |last| Some(Ipv4Addr::new(10, 0, 0, last));
     let relayed = Client {
@@ -485,10 +495,16 @@ fn only_an_offer_that_nothing_vouches_for_is_probed() {
         (
             Client::ipxe().request([10, 0, 0, 105], US),
             Leases::default(),
-            None,
+            is(105),
         ),
+        (Client::ipxe().request([10, 0, 0, 105], US), mine(), None),
         (
             Client::ipxe().reboot([10, 0, 0, 105]),
+            Leases::default(),
+            is(105),
+        ),
+        (
+            Client::ipxe().renew([10, 0, 0, 105]),
             Leases::default(),
             None,
         ),
@@ -500,26 +516,31 @@ fn only_an_offer_that_nothing_vouches_for_is_probed() {
 
 #[test]
 fn what_another_server_gives_is_not_given_here() {
-    let mut leases = holding(NEIGHBOUR, [10, 0, 0, 106]);
+    let mut leases = Leases::default();
     leases.apply(hold(NEIGHBOUR, [10, 0, 0, 105], OFFER_FOR, false));
-    let elsewhere = |leases: &Leases, last| {
-        let client = Client::ipxe().request([10, 0, 0, last], OTHER);
-        judge(&client, Port::Dhcp, &full(), leases).lease
-    };
-    // An offer gives way, a lease does not.
-    let taken = elsewhere(&leases, 105).expect("a change");
-    assert_eq!(taken, hold(MAC, [10, 0, 0, 105], OFFER_FOR, false));
-    leases.apply(taken);
+    leases.apply(elsewhere([10, 0, 0, 105]));
     let late = Client {
         mac: NEIGHBOUR,
         ..Client::ipxe().request([10, 0, 0, 105], US)
     };
     let refused = judge(&late, Port::Dhcp, &full(), &leases);
     assert_eq!(outcome(&refused), "Nak 0.0.0.0 nothing");
-    let leased = holding(NEIGHBOUR, [10, 0, 0, 106]);
-    let network = Network::of(SERVER, 24);
-    let free = LeaseChange::Free { network, mac: MAC };
-    assert_eq!(elsewhere(&leased, 106), Some(free));
+    let mut leased = holding(NEIGHBOUR, [10, 0, 0, 105]);
+    leased.apply(elsewhere([10, 0, 0, 105]));
+    let again = Client {
+        mac: NEIGHBOUR,
+        ..Client::ipxe().discover()
+    };
+    let probed = judge(&again, Port::Dhcp, &full(), &leased).probe;
+    assert_eq!(probed, Some(Ipv4Addr::new(10, 0, 0, 105)), "disputed");
+    let refused = judge(&late, Port::Dhcp, &full(), &leased);
+    assert_eq!(outcome(&refused), "Nak 0.0.0.0 nothing", "disputed");
+    let renewing = Client {
+        mac: NEIGHBOUR,
+        ..Client::system().renew([10, 0, 0, 105])
+    };
+    let renewed = judge(&renewing, Port::Dhcp, &full(), &leased);
+    assert_eq!(outcome(&renewed), "Ack 10.0.0.105 nothing", "in use");
 }
 
 #[test]
@@ -540,7 +561,7 @@ fn what_is_remembered() {
         (Client::ipxe().request([10, 0, 0, 20], US), None),
         (
             Client::ipxe().request([10, 0, 0, 105], OTHER),
-            mine_for(OFFER_FOR, false),
+            Some(elsewhere([10, 0, 0, 105])),
         ),
         (Client::ipxe().request([10, 0, 0, 20], OTHER), Some(free)),
         (Client::ipxe().release([10, 0, 0, 105]), Some(free)),

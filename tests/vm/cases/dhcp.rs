@@ -1,6 +1,7 @@
 //! DHCP in full mode on real links: other servers, stations that have an address already, several networks. No machine
 //! boots here; what asks is a client made of frames.
 
+use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
@@ -112,6 +113,62 @@ pub(super) fn probes(case: &Case) -> Result<()> {
     manager.log.expect(&line, ANSWER)?;
     // It stays so, and is not asked for again.
     ensure!(offer("client1", CLIENT)?.offered == offered, "another one");
+    manager.terminate()
+}
+
+/// A hall is switched on: every machine gets an address of its own, none waits for another's probe.
+pub(super) fn five_hundred_at_once(case: &Case) -> Result<()> {
+    const MACHINES: u16 = 500;
+    let store = case.fresh_store_with_old_cache()?;
+    let lan = Lan::new()?;
+    lan.cable("client")?;
+    for args in [
+        "link set client1 up",
+        "address add 10.79.0.1/20 dev lan0",
+        "address del 192.168.77.1/24 dev lan0",
+    ] {
+        ip(args)?;
+    }
+    let pool = ["--dhcp", "full", "--pool", "10.79.1.0-10.79.4.255"];
+    let manager = Manager::serve(case, &store, "", &pool)?;
+    let link = Link::open("client1", Frames::All)?;
+    let mac = |[high, low]: [u8; 2]| Mac([2, 0, 0, 1, high, low]);
+    let mut frame = [0; rival::FRAME_BYTES];
+    let mut offers: HashMap<u16, Rival> = HashMap::new();
+    let start = Instant::now();
+    let mut asked = 0;
+    while offers.len() < usize::from(MACHINES) {
+        ensure!(start.elapsed() < ANSWER, "only {} offers", offers.len());
+        for i in (0..MACHINES).filter(|i| !offers.contains_key(i)) {
+            link.send(&rival::question(mac(i.to_be_bytes()), i.into()))?;
+            asked += 1;
+        }
+        let round = Instant::now();
+        while let Some(left) = AGAIN.checked_sub(round.elapsed()) {
+            let length = link.receive(&mut frame, left)?.unwrap_or(0);
+            // The transaction id tells which machine an answer is for.
+            let Some([.., high, low]) = frame[..length].get(46..50) else {
+                continue;
+            };
+            let i = u16::from_be_bytes([*high, *low]);
+            let answer = rival::answer(&frame[..length], mac([*high, *low]), i.into());
+            offers.extend(answer.map(|offer| (i, offer)));
+            if offers.len() == usize::from(MACHINES) {
+                break;
+            }
+        }
+    }
+    println!(
+        "{MACHINES} offers after {:?}, {asked} asked",
+        start.elapsed()
+    );
+    let addresses: HashSet<_> = offers.values().map(|offer| offer.offered).collect();
+    ensure!(
+        addresses.len() == offers.len(),
+        "{} addresses for {} machines",
+        addresses.len(),
+        offers.len()
+    );
     manager.terminate()
 }
 
