@@ -99,6 +99,10 @@ pub struct ServeArgs {
     /// Addresses to give out, for --dhcp full: 10.0.0.100-10.0.0.199.
     #[arg(long, value_name = "A-B")]
     pub pool: Option<Pool>,
+    /// With --dhcp full: start even though another DHCP server answers on the network. Two servers that know nothing of
+    /// each other may give one address to two machines; let their pools not overlap.
+    #[arg(long)]
+    pub force: bool,
     /// TCP port for kernel, initramfs and image [default: 8067].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub http_port: Option<u16>,

@@ -15,12 +15,14 @@ use anyhow::Context as _;
 use ramboot_wire::{Mac, Overlay};
 use toml::Spanned;
 
+use self::network::Network;
 use self::word::{cmdline, host, image_name, lease, pi_prefix};
 use self::worker::{Asker, Worker};
 
 use crate::cli::{DhcpMode, Pool};
 
 mod form;
+pub mod network;
 pub mod word;
 pub mod worker;
 
@@ -36,6 +38,9 @@ const MAX_FILE_BYTES: usize = 2 * 1024 * 1024;
 /// RFC 2132 allows more, but resolvers read three.
 const MAX_DNS: usize = 8;
 
+/// Each can hold as many leases as its pool has addresses.
+const MAX_NETWORKS: usize = 64;
+
 /// What the manager runs on. The command line's flags overwrite fields of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -45,6 +50,8 @@ pub struct Config {
     pub http_port: u16,
     /// What every machine gets, if its own entry does not say otherwise.
     pub boot: Boot,
+    /// Networks beside the one `[dhcp] pool` lies in; none overlaps another.
+    pub networks: Vec<Subnet>,
     /// Rules for machines, the first that fits counts; no rule, host name or address stands twice.
     pub workers: Vec<Worker>,
 }
@@ -59,6 +66,21 @@ pub struct Dhcp {
     /// Seconds an address is promised for.
     pub lease: u32,
     /// The way out of the network. Without it none is announced: a netboot manager is not a router.
+    pub router: Option<Ipv4Addr>,
+    /// Name servers, in order.
+    pub dns: Vec<Ipv4Addr>,
+}
+
+/// `[[network]]`: where full mode gives addresses, too; of another interface, or behind a relay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subnet {
+    /// Which network.
+    pub network: Network,
+    /// Addresses to give out in it.
+    pub pool: Pool,
+    /// Seconds an address is promised for.
+    pub lease: u32,
+    /// The way out of the network; machines behind a relay reach the manager by it.
     pub router: Option<Ipv4Addr>,
     /// Name servers, in order.
     pub dns: Vec<Ipv4Addr>,
@@ -105,6 +127,7 @@ impl Default for Config {
             },
             http_port: DEFAULT_HTTP_PORT,
             boot: Boot::default(),
+            networks: Vec::new(),
             workers: Vec::new(),
         }
     }
@@ -130,8 +153,10 @@ impl Config {
             let what = e.message().trim_end();
             door.error(e.span().unwrap_or(0..0), what)
         })?;
+        let dhcp = door.dhcp(file.dhcp)?;
         Ok(Self {
-            dhcp: door.dhcp(file.dhcp)?,
+            networks: door.networks(file.network, dhcp.lease)?,
+            dhcp,
             http_port: match file.http.port {
                 None => DEFAULT_HTTP_PORT,
                 Some(port) if *port.get_ref() == 0 => {
@@ -216,15 +241,6 @@ impl Door<'_> {
     }
 
     fn dhcp(&self, form: form::Dhcp) -> Result<Dhcp, ConfigError> {
-        if form.dns.len() > MAX_DNS {
-            let span = form.dns[MAX_DNS].span();
-            let count = form.dns.len();
-            return Err(self.error(
-                span,
-                format_args!("{count} name servers, {MAX_DNS} are possible"),
-            ));
-        }
-        let dns = form.dns.into_iter().map(|dns| self.one(dns, host));
         Ok(Dhcp {
             mode: form.mode.unwrap_or(DhcpMode::Proxy),
             pool: self.check(form.pool, |text| text.parse::<Pool>())?,
@@ -232,8 +248,71 @@ impl Door<'_> {
                 .check(form.lease, lease)?
                 .unwrap_or(DEFAULT_LEASE_SECONDS),
             router: self.check(form.router, host)?,
-            dns: dns.collect::<Result<_, _>>()?,
+            dns: self.dns(form.dns)?,
         })
+    }
+
+    fn dns(&self, forms: Vec<Spanned<String>>) -> Result<Vec<Ipv4Addr>, ConfigError> {
+        if let Some(one_more) = forms.get(MAX_DNS) {
+            let count = forms.len();
+            return Err(self.error(
+                one_more.span(),
+                format_args!("{count} name servers, {MAX_DNS} are possible"),
+            ));
+        }
+        forms.into_iter().map(|dns| self.one(dns, host)).collect()
+    }
+
+    fn networks(
+        &self,
+        forms: Vec<form::Network>,
+        lease_of_dhcp: u32,
+    ) -> Result<Vec<Subnet>, ConfigError> {
+        if let Some(one_more) = forms.get(MAX_NETWORKS) {
+            let count = forms.len();
+            return Err(self.error(
+                one_more.address.span(),
+                format_args!("{count} networks, {MAX_NETWORKS} are possible"),
+            ));
+        }
+        let mut networks: Vec<Subnet> = Vec::with_capacity(forms.len());
+        for form in forms {
+            let place = form.address.span();
+            let network = self.one(form.address, |text| text.parse::<Network>())?;
+            if let Some(other) = networks.iter().find(|one| one.network.overlaps(network)) {
+                return Err(self.error(
+                    place,
+                    format_args!(
+                        "[[network]] {network} overlaps [[network]] {}: keep one, or change a prefix",
+                        other.network
+                    ),
+                ));
+            }
+            let inside = |what: &str, address: Ipv4Addr| {
+                let inside = network.contains(address).then_some(());
+                inside.ok_or_else(|| {
+                    format!(
+                        "{what} {address} is not in [[network]] {network}: change one of the two"
+                    )
+                })
+            };
+            networks.push(Subnet {
+                network,
+                pool: self.one(form.pool, |text| {
+                    let pool = text.parse::<Pool>().map_err(|e| e.to_string())?;
+                    inside("the pool's first address", pool.first)?;
+                    inside("the pool's last address", pool.last)?;
+                    Ok::<_, String>(pool)
+                })?,
+                lease: self.check(form.lease, lease)?.unwrap_or(lease_of_dhcp),
+                router: self.check(form.router, |text| {
+                    let router = host(text)?;
+                    inside("the router", router).map(|()| router)
+                })?,
+                dns: self.dns(form.dns)?,
+            });
+        }
+        Ok(networks)
     }
 
     fn boot(&self, form: form::Boot) -> Result<Boot, ConfigError> {

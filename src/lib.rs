@@ -5,7 +5,7 @@
 //! ```text
 //! 5  main, cli                       may use anything below
 //! 4  serve                           opens sockets, spawns, stops
-//! 3  dhcp::socket  tftp::serve  http::serve  shells: I/O, clock, logging; no decisions
+//! 3  dhcp::{serve,ask,socket}  tftp::serve  http::serve  shells: I/O, clock, logging; no decisions
 //!    publish  boot
 //! 2  dhcp::{request,firmware,decide,…}  http::{answer,range}  ipxe  pxelinux  pi  initrd  kmod  squashfs   deciders: values in, values out
 //! 1  config  machine  store  interface  link  neighbour  parts  port  inits

@@ -3,6 +3,7 @@
 //! Every socket is open before the first packet is answered, so a port that is taken is said at once and nothing
 //! half-runs. SIGTERM or Ctrl-C ends it within a second; workers that were fetching go on at the next start.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
 use std::path::Path;
@@ -21,7 +22,7 @@ use crate::boot::shelf::Shelf;
 use crate::boot::{self, Desk};
 use crate::cli::{DhcpMode, ServeArgs};
 use crate::config::Config;
-use crate::dhcp::policy::Policy;
+use crate::dhcp::policy::{Mode, Policy};
 use crate::http::answer::Content;
 use crate::http::serve::Site;
 use crate::interface::{self, Interface};
@@ -78,6 +79,12 @@ async fn serve(
     let sockets = Sockets::open(&config, interfaces)?;
     let folder = args.ipxe_dir.as_deref();
     let roms = Roms::read(folder.unwrap_or_else(|| Path::new(roms::FOLDER)));
+    if config.dhcp.mode == DhcpMode::Full {
+        tokio::select! {
+            result = alone(interfaces, args.force) => result?,
+            result = told_to_stop() => return result,
+        }
+    }
     say_ready(&config, interfaces, &store);
     let counters = Arc::new(Counters::default());
     let (stop, stopped) = watch::channel(false);
@@ -109,7 +116,7 @@ async fn serve(
         let (counters, mut stopped) = (Arc::clone(&counters), stopped.clone());
         tasks.spawn(async move {
             let stop = async { drop(stopped.wait_for(|stop| *stop).await) };
-            dhcp::socket::run(sockets, policy, &counters.dhcp, stop).await;
+            dhcp::serve::run(sockets, policy, &counters.dhcp, stop).await;
             Ok(())
         });
     }
@@ -123,6 +130,41 @@ async fn serve(
     stop.send_replace(true);
     counters.log();
     result
+}
+
+/// No other DHCP server gives addresses where we are going to.
+async fn alone(interfaces: &[Interface], force: bool) -> anyhow::Result<()> {
+    let ours: Arc<[Ipv4Addr]> = interfaces.iter().map(|one| one.address).collect();
+    let mut asked = JoinSet::new();
+    // What is no Ethernet has no DHCP as it is known here.
+    for interface in interfaces.iter().filter(|one| one.mac.is_some()).cloned() {
+        let (ours, xid) = (Arc::clone(&ours), chance());
+        asked.spawn_blocking(move || {
+            let found = dhcp::ask::for_rival(&interface, &ours, xid);
+            (interface.name, found)
+        });
+    }
+    while let Some(done) = asked.join_next().await {
+        match done.context("looking for another DHCP server")? {
+            (_, Ok(None)) => {}
+            (name, Ok(Some(rival))) if force => warn!(
+                "another DHCP server answers on {name}: {rival}; starting because of --force: let the two pools not overlap"
+            ),
+            (name, Ok(Some(rival))) => anyhow::bail!(
+                "another DHCP server answers on {name}: {rival}, and two may give one address to two machines: say --dhcp proxy to serve beside it, or stop it, or say --force"
+            ),
+            (name, Err(error)) => warn!(
+                "whether another DHCP server is on {name} cannot be found out: opening a packet socket: {error}; start as root or from the systemd unit (CAP_NET_RAW)"
+            ),
+        }
+    }
+    Ok(())
+}
+
+/// Different each time, for a transaction id.
+fn chance() -> u32 {
+    let [a, b, c, d, ..] = RandomState::new().hash_one(()).to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
 }
 
 async fn told_to_stop() -> anyhow::Result<()> {
@@ -174,7 +216,7 @@ fn site(desk: &Desk, counters: &Counters) -> Site {
 /// What is asked for, counted; printed when the manager stops.
 #[derive(Debug, Default)]
 struct Counters {
-    dhcp: dhcp::socket::Counters,
+    dhcp: dhcp::serve::Shared,
     tftp: Arc<tftp::Counters>,
     http: Arc<http::serve::Counters>,
 }
@@ -186,7 +228,7 @@ impl Counters {
             answered,
             ignored,
             malformed,
-        } = self.dhcp.read();
+        } = self.dhcp.counters.read();
         info!("DHCP: {asked} asked, {answered} answered, {ignored} ignored, {malformed} malformed");
         info!("TFTP: {}", self.tftp);
         info!("HTTP: {}", self.http);
@@ -207,11 +249,15 @@ impl Sockets {
             tftp: Vec::new(),
             dhcp: Vec::new(),
         };
-        for interface in interfaces {
-            if let Some(policy) = Policy::new(config, interface, config.http_port)? {
-                all.dhcp
-                    .push((dhcp::socket::Sockets::bind(interface)?, policy));
+        let policies = Policy::all(config, interfaces, config.http_port)?;
+        for (interface, policy) in interfaces.iter().zip(policies) {
+            let mut sockets = dhcp::socket::Sockets::bind(interface)?;
+            if matches!(policy.mode, Mode::Full(_)) && interface.mac.is_some() {
+                sockets = sockets.with_arp(interface);
             }
+            all.dhcp.push((sockets, policy));
+        }
+        for interface in interfaces {
             // On the interface's own address: an answer must come from where it was asked for.
             all.tftp.push(udp(interface.address, TFTP_PORT)?);
             all.http.push(tcp(interface.address, config.http_port)?);

@@ -29,7 +29,7 @@ impl Server {
         let state = tempfile::tempdir()?;
         let flags = match mode {
             Mode::Proxy => "--dhcp=proxy",
-            Mode::Full => "--dhcp=full --pool=10.98.1.0-10.98.8.255",
+            Mode::Full => "--dhcp=full --force --pool=10.98.1.0-10.98.8.255",
         };
         let command = format!(
             "{} --log=warn serve --interface=s --state={} {flags}",

@@ -15,6 +15,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) boot: Boot,
     #[serde(default)]
+    pub(super) network: Vec<Network>,
+    #[serde(default)]
     pub(super) worker: Vec<Spanned<Worker>>,
 }
 
@@ -23,6 +25,17 @@ pub(super) struct File {
 pub(super) struct Dhcp {
     pub(super) mode: Option<DhcpMode>,
     pub(super) pool: Option<Spanned<String>>,
+    pub(super) lease: Option<Spanned<u32>>,
+    pub(super) router: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) dns: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Network {
+    pub(super) address: Spanned<String>,
+    pub(super) pool: Spanned<String>,
     pub(super) lease: Option<Spanned<u32>>,
     pub(super) router: Option<Spanned<String>>,
     #[serde(default)]

@@ -22,6 +22,15 @@ fn all_that_can_stand_there() {
             deadline = 600
             debug = true
             pi_prefix = "pis/"
+            [[network]]
+            address = "10.1.0.0/24"
+            pool = "10.1.0.100-10.1.0.199"
+            router = "10.1.0.254"
+            dns = ["10.1.0.253"]
+            lease = 600
+            [[network]]
+            address = "10.2.0.0/16"
+            pool = "10.2.1.0-10.2.2.0"
             [[worker]]
             mac = "52-54-00-12-34-56"
             image = "gpu"
@@ -59,6 +68,22 @@ fn all_that_can_stand_there() {
                 debug: true,
                 pi_prefix: "pis/".to_owned(),
             },
+            networks: vec![
+                Subnet {
+                    network: Network::of(Ipv4Addr::new(10, 1, 0, 0), 24),
+                    pool: "10.1.0.100-10.1.0.199".parse().expect("a pool"),
+                    lease: 600,
+                    router: Some(Ipv4Addr::new(10, 1, 0, 254)),
+                    dns: vec![Ipv4Addr::new(10, 1, 0, 253)],
+                },
+                Subnet {
+                    network: Network::of(Ipv4Addr::new(10, 2, 0, 0), 16),
+                    pool: "10.2.1.0-10.2.2.0".parse().expect("a pool"),
+                    lease: 3600,
+                    router: None,
+                    dns: vec![],
+                },
+            ],
             workers: vec![
                 Worker {
                     which: Which {
@@ -104,7 +129,7 @@ fn what_is_wrong_is_shown_with_its_place_and_a_remedy() {
         ),
         (
             "dhpc = 1",
-            "line 1, column 1: unknown field `dhpc`, expected one of `dhcp`, `http`, `boot`, `worker`",
+            "line 1, column 1: unknown field `dhpc`, expected one of `dhcp`, `http`, `boot`, `network`, `worker`",
         ),
         (
             "[dhcp]\nmode = \"on\"",
@@ -137,6 +162,26 @@ fn what_is_wrong_is_shown_with_its_place_and_a_remedy() {
         (
             "[dhcp]\ndns = [\"1.1.1.1\",\n \"127.0.0.1\"]",
             "line 3, column 2: 127.0.0.1 is not the address of a machine on a network",
+        ),
+        (
+            "[[network]]\naddress = \"10.1.0.1/24\"\npool = \"\"",
+            "line 2, column 11: 10.1.0.1 is an address in the network 10.1.0.0/24: write the network",
+        ),
+        (
+            "[[network]]\naddress = \"10.1.0.0/24\"",
+            "line 1, column 1: missing field `pool`",
+        ),
+        (
+            "[[network]]\naddress = \"10.1.0.0/24\"\npool = \"10.1.0.5-10.1.1.9\"",
+            "line 3, column 8: the pool's last address 10.1.1.9 is not in [[network]] 10.1.0.0/24: change one of the two",
+        ),
+        (
+            "[[network]]\naddress = \"10.1.0.0/24\"\npool = \"10.1.0.5-10.1.0.9\"\nrouter = \"10.0.0.1\"",
+            "line 4, column 10: the router 10.0.0.1 is not in [[network]] 10.1.0.0/24: change one of the two",
+        ),
+        (
+            "[[network]]\naddress = \"10.1.0.0/16\"\npool = \"10.1.0.5-10.1.0.9\"\n[[network]]\naddress = \"10.1.7.0/24\"\npool = \"10.1.7.5-10.1.7.9\"",
+            "line 5, column 11: [[network]] 10.1.7.0/24 overlaps [[network]] 10.1.0.0/16: keep one, or change a prefix",
         ),
         (
             "[[worker]]\nmac = \"52:54:00:12:34\"",
@@ -274,6 +319,6 @@ fn the_sample_in_packaging_is_a_config_with_and_without_its_marks() {
         })
         .collect();
     let all = Config::parse(&unmarked.join("\n")).expect("every key is known");
-    assert_eq!(all.workers.len(), 1);
+    assert_eq!((all.workers.len(), all.networks.len()), (1, 1));
     assert_eq!(all.boot.deadline, Some(600));
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::full::Case;
+use super::full;
 use super::lease::Leases;
 use super::policy::{Mode, Policy};
 use super::proxy;
@@ -15,14 +15,7 @@ pub fn decide(request: &Request, policy: &Policy, leases: &Leases, now: Duration
     match (request.arrival.port, &policy.mode) {
         (Port::BootServer, _) => proxy::boot_server(request, policy),
         (Port::Dhcp, Mode::Proxy) => proxy::decide(request, policy),
-        (Port::Dhcp, Mode::Full(full)) => Case {
-            request,
-            policy,
-            full,
-            leases,
-            now,
-        }
-        .decide(),
+        (Port::Dhcp, Mode::Full(full)) => full::decide(request, policy, full, leases, now),
     }
 }
 

@@ -5,43 +5,72 @@ use std::time::Duration;
 
 use dhcproto::v4::{DhcpOption, MessageType};
 
-use super::lease::{LeaseChange, Leases, OFFER_FOR, SET_ASIDE_FOR};
+use super::lease::{LeaseChange, Leases, OFFER_FOR, SET_ASIDE_FOR, TAKEN_FOR};
 use super::policy::{Full, Policy};
 use super::reply::Reply;
 use super::request::{Kind, Request};
+use super::scope::Scope;
 use super::verdict::{Answer, Verdict};
 use super::why::Why;
 
 /// All that a rule can look at.
-pub(super) struct Case<'a> {
-    pub(super) request: &'a Request,
-    pub(super) policy: &'a Policy,
-    pub(super) full: &'a Full,
-    pub(super) leases: &'a Leases,
-    pub(super) now: Duration,
+struct Case<'a> {
+    request: &'a Request,
+    policy: &'a Policy,
+    scope: &'a Scope,
+    leases: &'a Leases,
+    now: Duration,
+}
+
+/// Port 67.
+pub(super) fn decide(
+    request: &Request,
+    policy: &Policy,
+    full: &Full,
+    leases: &Leases,
+    now: Duration,
+) -> Verdict {
+    let case = match full.scope(request) {
+        Ok(scope) => Case {
+            request,
+            policy,
+            scope,
+            leases,
+            now,
+        },
+        Err(why) => return Verdict::ignore(why),
+    };
+    match request.kind {
+        Kind::Discover => case.discover(),
+        Kind::Request => case.request(),
+        Kind::Decline => case.decline(),
+        Kind::Release => case.release(),
+        Kind::Inform => case.inform(),
+    }
 }
 
 impl Case<'_> {
-    pub(super) fn decide(&self) -> Verdict {
-        let request = self.request;
-        if !request.giaddr.is_unspecified() && !self.full.network().contains(request.giaddr) {
-            return Verdict::ignore(Why::Relayed(request.giaddr));
-        }
-        match request.kind {
-            Kind::Discover => self.discover(),
-            Kind::Request => self.request(),
-            Kind::Decline => self.decline(),
-            Kind::Release => self.release(),
-            Kind::Inform => self.inform(),
+    fn discover(&self) -> Verdict {
+        let Request { mac, requested, .. } = *self.request;
+        match self.leases.pick(&self.scope.plan, mac, requested, self.now) {
+            Ok(address) => {
+                let binding = self.request.firmware.takes_offers();
+                let hold_for = if binding { TAKEN_FOR } else { OFFER_FOR };
+                Verdict {
+                    probe: self.probe(address),
+                    ..self.give(MessageType::Offer, address, hold_for)
+                }
+            }
+            Err(why) => Verdict::ignore(why),
         }
     }
 
-    fn discover(&self) -> Verdict {
-        let Request { mac, requested, .. } = *self.request;
-        match self.leases.pick(&self.full.plan, mac, requested, self.now) {
-            Ok(address) => self.give(MessageType::Offer, address, OFFER_FOR),
-            Err(why) => Verdict::ignore(why),
-        }
+    /// RFC 2131 §3.1 step 2: a new address is looked for on its network before it is offered, and one that was offered
+    /// before a restart before it is given. A relay's network cannot be asked: ARP does not leave its link.
+    fn probe(&self, address: Ipv4Addr) -> Option<Ipv4Addr> {
+        let Request { mac, giaddr, .. } = *self.request;
+        let unproven = giaddr.is_unspecified() && self.leases.is_unproven(mac, address, self.now);
+        unproven.then_some(address)
     }
 
     /// RFC 2131 §4.3.2, told apart as its table does: by server identifier, requested address and ciaddr.
@@ -50,24 +79,25 @@ impl Case<'_> {
             ciaddr,
             requested,
             server,
-            mac,
             ..
         } = *self.request;
         match (server, requested, ciaddr.is_unspecified()) {
-            // SELECTING, another server: what we offered is free again.
+            // SELECTING, another server: what we offered is free again, and what it chose is taken. Two managers with one
+            // pool hear of each other's machines only this way.
             (Some(server), ..) if server != self.policy.server => Verdict {
                 answer: Answer::Ignore(Why::OtherServer(server)),
-                lease: Some(LeaseChange::Free { mac }),
+                lease: Some(self.gone(requested)),
+                probe: None,
             },
             // SELECTING: our own offer. It may be forgotten (a restart between OFFER and REQUEST), or over.
-            (Some(_), Some(address), true) => self.confirm(address, Unknown::Refuse),
+            (Some(_), Some(address), true) => self.confirm(address, State::Selecting),
             // INIT-REBOOT: an address from before. Without a record of it the RFC wants silence.
-            (None, Some(address), true) => self.confirm(address, Unknown::Silence),
+            (None, Some(address), true) => self.confirm(address, State::Rebooting),
             // RENEWING and REBINDING: as the address is in use, it is confirmed by the same rule. Some clients name
             // server or address here as well, which the RFC forbids and which changes nothing.
-            (_, None, false) => self.confirm(ciaddr, Unknown::Silence),
+            (_, None, false) => self.confirm(ciaddr, State::Using),
             (_, Some(requested), false) if requested == ciaddr => {
-                self.confirm(ciaddr, Unknown::Silence)
+                self.confirm(ciaddr, State::Using)
             }
             (_, requested, _) => Verdict::ignore(Why::Shapeless {
                 ciaddr,
@@ -76,25 +106,48 @@ impl Case<'_> {
         }
     }
 
+    /// The machine is another server's, and perhaps has one of our addresses from there.
+    fn gone(&self, address: Option<Ipv4Addr>) -> LeaseChange {
+        let (network, mac) = (self.scope.network, self.request.mac);
+        match address.filter(|address| self.scope.plan.is_for_all(*address)) {
+            None => LeaseChange::Free { network, mac },
+            Some(address) => LeaseChange::Elsewhere {
+                network,
+                mac,
+                address,
+                at: self.now,
+                // It may have to ask for a minute (RFC 2131 §4.1) until it has the address and can be found there.
+                until: self.now + SET_ASIDE_FOR,
+            },
+        }
+    }
+
     /// Acknowledges an address the client names, if it may have it.
-    fn confirm(&self, address: Ipv4Addr, unknown: Unknown) -> Verdict {
+    fn confirm(&self, address: Ipv4Addr, state: State) -> Verdict {
         let mac = self.request.mac;
-        let allowed = self.full.plan.allows(mac, address);
-        if allowed && self.leases.is_free_for(mac, address, self.now) {
-            let lease = Duration::from_secs(self.full.lease.into());
-            return self.give(MessageType::Ack, address, lease);
+        let allowed = self.scope.plan.allows(mac, address);
+        // Who has only been offered it starts over, and the address is looked for then.
+        let disputed = state == State::Selecting && self.leases.is_disputed(address);
+        if allowed && !disputed && self.leases.is_free_for(mac, address, self.now) {
+            let lease = Duration::from_secs(self.scope.lease.into());
+            return Verdict {
+                // Who uses it already would only find itself, or have found another.
+                probe: self.probe(address).filter(|_| state != State::Using),
+                ..self.give(MessageType::Ack, address, lease)
+            };
         }
         // A wrong network, somebody else's address, or not the one that is on record: the client has to start over.
         let on_record = allowed
-            || !self.full.network().contains(address)
-            || self.leases.last(mac).is_some()
-            || self.full.plan.reservation(mac).is_some();
-        match unknown {
-            Unknown::Silence if !on_record => Verdict::ignore(Why::NoRecord(address)),
-            Unknown::Silence | Unknown::Refuse => Verdict {
-                answer: Answer::Reply(self.reply(MessageType::Nak, Ipv4Addr::UNSPECIFIED)),
-                lease: None,
-            },
+            || !self.scope.network.contains(address)
+            || self.leases.last(self.scope.network, mac).is_some()
+            || self.scope.plan.reservation(mac).is_some();
+        if state != State::Selecting && !on_record {
+            return Verdict::ignore(Why::NoRecord(address));
+        }
+        Verdict {
+            answer: Answer::Reply(self.reply(MessageType::Nak, Ipv4Addr::UNSPECIFIED)),
+            lease: None,
+            probe: None,
         }
     }
 
@@ -114,7 +167,9 @@ impl Case<'_> {
     /// RFC 2131 §4.3.4.
     fn release(&self) -> Verdict {
         let (mac, address) = (self.request.mac, self.request.ciaddr);
-        self.farewell(address, Why::Released(address), LeaseChange::Free { mac })
+        let network = self.scope.network;
+        let change = LeaseChange::Free { network, mac };
+        self.farewell(address, Why::Released(address), change)
     }
 
     fn farewell(&self, address: Ipv4Addr, why: Why, change: LeaseChange) -> Verdict {
@@ -131,6 +186,7 @@ impl Case<'_> {
         Verdict {
             answer: Answer::Ignore(why),
             lease: Some(change),
+            probe: None,
         }
     }
 
@@ -141,6 +197,7 @@ impl Case<'_> {
         Verdict {
             answer: Answer::Reply(reply.with_boot(self.request, self.policy)),
             lease: None,
+            probe: None,
         }
     }
 
@@ -148,30 +205,38 @@ impl Case<'_> {
         let mut reply = self.reply(kind, address);
         self.parameters(&mut reply);
         let options = reply.message.opts_mut();
-        let lease = self.full.lease;
+        let lease = self.scope.lease;
         options.insert(DhcpOption::AddressLeaseTime(lease));
         // RFC 2131 §4.4.5: T1 at half, T2 at seven eighths.
         options.insert(DhcpOption::Renewal(lease / 2));
         options.insert(DhcpOption::Rebinding(lease - lease / 8));
         Verdict {
             answer: Answer::Reply(reply.with_boot(self.request, self.policy)),
-            lease: Some(LeaseChange::Hold {
-                mac: self.request.mac,
-                address,
-                until: self.now + hold_for,
-            }),
+            lease: Some(self.hold(address, hold_for, kind == MessageType::Ack)),
+            probe: None,
+        }
+    }
+
+    fn hold(&self, address: Ipv4Addr, hold_for: Duration, acknowledged: bool) -> LeaseChange {
+        LeaseChange::Hold {
+            network: self.scope.network,
+            mac: self.request.mac,
+            address,
+            at: self.now,
+            until: self.now + hold_for,
+            acknowledged,
         }
     }
 
     /// Given whether asked for (option 55) or not: a Pi's REQUEST has no such list.
     fn parameters(&self, reply: &mut Reply) {
         let options = reply.message.opts_mut();
-        options.insert(DhcpOption::SubnetMask(self.full.mask));
-        if let Some(router) = self.full.router {
+        options.insert(DhcpOption::SubnetMask(self.scope.network.mask()));
+        if let Some(router) = self.scope.router {
             options.insert(DhcpOption::Router(vec![router]));
         }
-        if !self.full.dns.is_empty() {
-            options.insert(DhcpOption::DomainNameServer(self.full.dns.clone()));
+        if !self.scope.dns.is_empty() {
+            options.insert(DhcpOption::DomainNameServer(self.scope.dns.clone()));
         }
     }
 
@@ -194,11 +259,13 @@ impl Case<'_> {
     }
 }
 
-/// What to do about an address of our network that we know nothing of.
-#[derive(Clone, Copy)]
-enum Unknown {
-    /// The client thinks it is ours.
-    Refuse,
-    /// It may be another server's.
-    Silence,
+/// Why a client names an address (RFC 2131 §4.3.2).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It was offered it, and thinks by us.
+    Selecting,
+    /// It had it before. An address nobody here knows may be another server's.
+    Rebooting,
+    /// It uses it: RENEWING or REBINDING.
+    Using,
 }

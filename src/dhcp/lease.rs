@@ -13,34 +13,50 @@ use ramboot_wire::Mac;
 
 use super::why::Why;
 use crate::cli::Pool;
+use crate::config::network::Network;
 
 /// An offer that is not taken up: longer than iPXE needs from OFFER to REQUEST with a proxy wait between (10 s).
 pub const OFFER_FOR: Duration = Duration::from_secs(60);
 
+/// An offer to a Raspberry Pi's boot ROM, which uses the address at once and never says so (raspberrypi/firmware#1699): its
+/// boot, until `/init` asks for itself.
+pub const TAKEN_FOR: Duration = Duration::from_secs(600);
+
+/// An address that nobody answered for, or that its machine used, is not asked for again so soon: an offer that was not
+/// taken up comes back after a power cycle.
+pub const PROVEN_FOR: Duration = Duration::from_secs(300);
+
 /// A declined address is somebody's who does not ask us; ten minutes on, that machine may be gone.
 pub const SET_ASIDE_FOR: Duration = Duration::from_secs(600);
 
-/// Which addresses may be given, and to whom.
+/// Which addresses of a network may be given, and to whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
+    network: Network,
     pool: Pool,
     reserved: HashMap<Mac, Ipv4Addr>,
     /// In the pool, but not to be given freely: the server, the router, reservations, the network's two ends.
     kept: HashSet<Ipv4Addr>,
 }
 
-/// What has been promised.
+/// What has been promised, in all networks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Leases {
     by_address: HashMap<Ipv4Addr, Entry>,
-    by_mac: HashMap<Mac, Ipv4Addr>,
+    /// One address a network: a router shows the same MAC in several.
+    by_mac: HashMap<Mac, Vec<Ipv4Addr>>,
 }
 
 /// One address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
     owner: Owner,
+    /// When it was last heard of.
+    at: Duration,
     until: Duration,
+    acknowledged: bool,
+    /// A machine asked another server for it since.
+    disputed: bool,
 }
 
 /// Whose an address is.
@@ -57,17 +73,39 @@ pub enum Owner {
 pub enum LeaseChange {
     /// The address is the machine's until then.
     Hold {
+        /// Of its addresses, only the one in this network is another from now on.
+        network: Network,
         /// Whose.
         mac: Mac,
         /// Which.
         address: Ipv4Addr,
+        /// Now.
+        at: Duration,
         /// How long.
         until: Duration,
+        /// A DHCPACK said so, not only an offer.
+        acknowledged: bool,
     },
     /// The machine does not want what it holds.
     Free {
+        /// Where.
+        network: Network,
         /// Whose it was.
         mac: Mac,
+    },
+    /// The machine takes an address from another server. That address is offered to nobody else, and what it held here
+    /// is free.
+    Elsewhere {
+        /// Where.
+        network: Network,
+        /// Whose.
+        mac: Mac,
+        /// Which.
+        address: Ipv4Addr,
+        /// Now.
+        at: Duration,
+        /// How long.
+        until: Duration,
     },
     /// Nobody gets this address before then.
     SetAside {
@@ -82,12 +120,14 @@ impl Plan {
     /// `kept` are addresses of the pool that are somebody's already.
     #[must_use]
     pub fn new(
+        network: Network,
         pool: Pool,
         reserved: HashMap<Mac, Ipv4Addr>,
         kept: impl IntoIterator<Item = Ipv4Addr>,
     ) -> Self {
         let kept = kept.into_iter().chain(reserved.values().copied()).collect();
         Self {
+            network,
             pool,
             reserved,
             kept,
@@ -99,11 +139,14 @@ impl Plan {
     pub fn allows(&self, mac: Mac, address: Ipv4Addr) -> bool {
         match self.reserved.get(&mac) {
             Some(reserved) => *reserved == address,
-            None => {
-                (self.pool.first..=self.pool.last).contains(&address)
-                    && !self.kept.contains(&address)
-            }
+            None => self.is_for_all(address),
         }
+    }
+
+    /// Any machine may have the address.
+    #[must_use]
+    pub fn is_for_all(&self, address: Ipv4Addr) -> bool {
+        (self.pool.first..=self.pool.last).contains(&address) && !self.kept.contains(&address)
     }
 
     /// The address reserved for the machine.
@@ -133,10 +176,29 @@ impl Leases {
         (now < entry.until).then_some(entry.owner)
     }
 
-    /// The address the machine was promised last, even if that time is over.
+    /// The address the machine was promised last in a network, even if that time is over.
     #[must_use]
-    pub fn last(&self, mac: Mac) -> Option<Ipv4Addr> {
-        self.by_mac.get(&mac).copied()
+    pub fn last(&self, network: Network, mac: Mac) -> Option<Ipv4Addr> {
+        let mut all = self.by_mac.get(&mac)?.iter().copied();
+        all.find(|address| network.contains(*address))
+    }
+
+    /// Nothing vouches for the address being free for the machine: it does not hold it and nobody was asked for it
+    /// lately, or some machine asked another server for it since.
+    #[must_use]
+    pub fn is_unproven(&self, mac: Mac, address: Ipv4Addr, now: Duration) -> bool {
+        let entry = self.by_address.get(&address);
+        let entry = entry.filter(|entry| entry.owner == Owner::Machine(mac));
+        entry.is_none_or(|entry| {
+            entry.disputed || (now >= entry.until && now >= entry.at + PROVEN_FOR)
+        })
+    }
+
+    /// A machine asked another server for the address since it was promised here.
+    #[must_use]
+    pub fn is_disputed(&self, address: Ipv4Addr) -> bool {
+        let entry = self.by_address.get(&address);
+        entry.is_some_and(|entry| entry.disputed)
     }
 
     /// The machine holds the address now.
@@ -180,7 +242,7 @@ impl Leases {
                 .filter(free)
                 .ok_or(Why::ReservationInUse(reserved));
         }
-        self.last(mac)
+        self.last(plan.network, mac)
             .filter(free)
             .or_else(|| wanted.filter(free))
             .or_else(|| plan.candidates(mac).find(free))
@@ -191,40 +253,74 @@ impl Leases {
     pub fn apply(&mut self, change: LeaseChange) {
         match change {
             LeaseChange::Hold {
+                network,
                 mac,
                 address,
+                at,
                 until,
+                acknowledged,
             } => {
                 // An offer repeated to a machine that has a lease does not shorten it.
                 let held = self.by_address.get(&address).copied();
                 let held = held.filter(|entry| entry.owner == Owner::Machine(mac));
-                let until = held.map_or(until, |entry| entry.until.max(until));
-                self.forget(mac);
-                self.put(
-                    address,
-                    Entry {
-                        owner: Owner::Machine(mac),
-                        until,
-                    },
-                );
-                self.by_mac.insert(mac, address);
+                let entry = Entry {
+                    owner: Owner::Machine(mac),
+                    at,
+                    until: held.map_or(until, |held| held.until.max(until)),
+                    acknowledged: acknowledged
+                        || held.is_some_and(|held| held.acknowledged && at < held.until),
+                    disputed: false,
+                };
+                self.forget(network, mac);
+                self.put(address, entry);
+                self.by_mac.entry(mac).or_default().push(address);
             }
-            LeaseChange::Free { mac } => self.forget(mac),
-            LeaseChange::SetAside { address, until } => {
-                self.put(
-                    address,
-                    Entry {
-                        owner: Owner::Stranger,
+            LeaseChange::Free { network, mac } => self.forget(network, mac),
+            LeaseChange::Elsewhere {
+                network,
+                mac,
+                address,
+                at,
+                until,
+            } => {
+                if self.last(network, mac) != Some(address) {
+                    self.forget(network, mac);
+                }
+                let leased = self.by_address.get(&address).is_some_and(|entry| {
+                    entry.owner != Owner::Machine(mac) && entry.acknowledged && at < entry.until
+                });
+                // An offer gives way, a lease does not.
+                if !leased {
+                    self.apply(LeaseChange::Hold {
+                        network,
+                        mac,
+                        address,
+                        at,
                         until,
-                    },
-                );
+                        acknowledged: false,
+                    });
+                }
+                if let Some(entry) = self.by_address.get_mut(&address) {
+                    entry.disputed = true;
+                }
+            }
+            LeaseChange::SetAside { address, until } => {
+                let entry = Entry {
+                    owner: Owner::Stranger,
+                    at: until,
+                    until,
+                    acknowledged: true,
+                    disputed: false,
+                };
+                self.put(address, entry);
             }
         }
     }
 
-    fn forget(&mut self, mac: Mac) {
-        if let Some(address) = self.by_mac.remove(&mac) {
+    fn forget(&mut self, network: Network, mac: Mac) {
+        if let Some(address) = self.last(network, mac) {
             self.by_address.remove(&address);
+            self.unlist(mac, address);
         }
     }
 
@@ -234,7 +330,16 @@ impl Leases {
             ..
         }) = self.by_address.insert(address, entry)
         {
-            self.by_mac.remove(&mac);
+            self.unlist(mac, address);
+        }
+    }
+
+    fn unlist(&mut self, mac: Mac, address: Ipv4Addr) {
+        if let Some(all) = self.by_mac.get_mut(&mac) {
+            all.retain(|one| *one != address);
+            if all.is_empty() {
+                self.by_mac.remove(&mac);
+            }
         }
     }
 }
@@ -259,14 +364,29 @@ mod tests {
             first: address(first),
             last: address(last),
         };
-        Plan::new(pool, HashMap::from([(mac(99), address(3))]), [address(1)])
+        let reserved = HashMap::from([(mac(99), address(3))]);
+        Plan::new(network(), pool, reserved, [address(1)])
+    }
+
+    fn network() -> Network {
+        Network::of(address(0), 24)
     }
 
     fn hold(mac: Mac, address: Ipv4Addr, until: Duration) -> LeaseChange {
         LeaseChange::Hold {
+            network: Network::of(address, 24),
             mac,
             address,
+            at: Duration::ZERO,
             until,
+            acknowledged: true,
+        }
+    }
+
+    fn free(mac: Mac) -> LeaseChange {
+        LeaseChange::Free {
+            network: network(),
+            mac,
         }
     }
 
@@ -350,7 +470,7 @@ mod tests {
             address: address(5),
             until: HOUR,
         });
-        assert_eq!(leases.last(mac(7)), None);
+        assert_eq!(leases.last(network(), mac(7)), None);
         assert_eq!(
             leases.pick(&plan, mac(7), None, Duration::ZERO),
             Err(Why::PoolExhausted)
@@ -372,15 +492,83 @@ mod tests {
         leases.apply(hold(mac(7), address(5), HOUR));
         leases.apply(hold(mac(7), address(5), OFFER_FOR));
         assert!(leases.holds(mac(7), address(5), HOUR / 2));
-        leases.apply(LeaseChange::Free { mac: mac(7) });
+        leases.apply(free(mac(7)));
         assert_eq!(leases, Leases::default());
+    }
+
+    #[test]
+    fn a_machine_has_an_address_in_each_network_it_shows_itself_in() {
+        let mut leases = Leases::default();
+        let other = Ipv4Addr::new(10, 0, 1, 5);
+        leases.apply(hold(mac(7), address(5), HOUR));
+        leases.apply(hold(mac(7), other, HOUR));
+        assert!(leases.holds(mac(7), address(5), Duration::ZERO));
+        assert_eq!(leases.last(Network::of(other, 24), mac(7)), Some(other));
+        leases.apply(hold(mac(7), address(6), HOUR));
+        assert_eq!(leases.owner(address(5), Duration::ZERO), None);
+        leases.apply(free(mac(7)));
+        assert!(leases.holds(mac(7), other, Duration::ZERO));
+    }
+
+    #[test]
+    fn what_vouches_for_an_address() {
+        let mut leases = Leases::default();
+        let unproven = |leases: &Leases, m, now| leases.is_unproven(mac(m), address(5), now);
+        assert!(unproven(&leases, 7, Duration::ZERO), "nobody was asked");
+        leases.apply(hold(mac(7), address(5), OFFER_FOR));
+        for (machine, now, want) in [
+            (7, OFFER_FOR / 2, false),
+            (7, PROVEN_FOR - OFFER_FOR, false),
+            (7, PROVEN_FOR, true),
+            (8, OFFER_FOR, true),
+        ] {
+            assert_eq!(unproven(&leases, machine, now), want, "{machine} {now:?}");
+        }
+        leases.apply(hold(mac(7), address(5), HOUR));
+        assert!(!unproven(&leases, 7, HOUR / 2), "it holds it");
+        leases.apply(elsewhere(mac(8), address(5)));
+        assert!(
+            unproven(&leases, 7, HOUR / 2),
+            "another took it from another server"
+        );
+        assert!(leases.holds(mac(7), address(5), HOUR / 2));
+    }
+
+    #[test]
+    fn what_another_server_gives_is_kept_from_others() {
+        let mut leases = Leases::default();
+        leases.apply(LeaseChange::Hold {
+            network: network(),
+            mac: mac(7),
+            address: address(5),
+            at: Duration::ZERO,
+            until: OFFER_FOR,
+            acknowledged: false,
+        });
+        leases.apply(hold(mac(8), address(6), HOUR));
+        leases.apply(elsewhere(mac(8), address(5)));
+        let live: Vec<_> = leases.live(Duration::ZERO).collect();
+        assert_eq!(live, [(address(5), mac(8))], "an offer gives way");
+        assert!(!leases.is_free_for(mac(7), address(5), Duration::ZERO));
+    }
+
+    fn elsewhere(mac: Mac, address: Ipv4Addr) -> LeaseChange {
+        LeaseChange::Elsewhere {
+            network: network(),
+            mac,
+            address,
+            at: Duration::ZERO,
+            until: OFFER_FOR,
+        }
     }
 
     fn any_change() -> impl Strategy<Value = LeaseChange> {
         let until = (0_u64..100).prop_map(Duration::from_secs);
-        (0_u8..3, 0_u8..12, 0_u8..12, until).prop_map(|(which, m, a, until)| match which {
+        (0_u8..5, 0_u8..12, 0_u8..12, until).prop_map(|(which, m, a, until)| match which {
             0 => hold(mac(m), address(a), until),
-            1 => LeaseChange::Free { mac: mac(m) },
+            3 => hold(mac(m), Ipv4Addr::new(10, 0, 1, a), until),
+            1 => free(mac(m)),
+            4 => elsewhere(mac(m), address(a)),
             _ => LeaseChange::SetAside {
                 address: address(a),
                 until,
@@ -395,12 +583,16 @@ mod tests {
             for change in changes {
                 leases.apply(change);
                 let live: Vec<_> = leases.live(Duration::ZERO).collect();
-                let macs: HashSet<_> = live.iter().map(|(_, mac)| mac).collect();
-                prop_assert_eq!(macs.len(), live.len());
-                prop_assert!(leases.by_mac.len() <= leases.by_address.len());
-                for (mac, address) in &leases.by_mac {
-                    prop_assert_eq!(leases.by_address[address].owner, Owner::Machine(*mac));
+                let macs: HashSet<_> = live.iter().map(|(address, mac)| (address.octets()[2], mac)).collect();
+                prop_assert_eq!(macs.len(), live.len(), "one address a network");
+                for (mac, addresses) in &leases.by_mac {
+                    prop_assert!(!addresses.is_empty());
+                    for address in addresses {
+                        prop_assert_eq!(leases.by_address[address].owner, Owner::Machine(*mac));
+                    }
                 }
+                let listed: usize = leases.by_mac.values().map(Vec::len).sum();
+                prop_assert!(listed <= leases.by_address.len());
             }
         }
     }

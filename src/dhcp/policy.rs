@@ -1,18 +1,17 @@
 //! What one interface's DHCP answers are made from: config, interface and HTTP port, checked against each other once.
 
-use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use ramboot_wire::paths::Resource;
 use ramboot_wire::{Base, Mac};
 
-use super::lease::Plan;
+use super::request::Request;
+use super::scope::{MAX_POOL, Scope, There, network_of, scopes};
+use super::why::Why;
 use crate::cli::{DhcpMode, Pool};
 use crate::config::Config;
+use crate::config::network::Network;
 use crate::interface::Interface;
-
-/// A pool as large as a /16: each of its addresses can cost some bytes of memory.
-const MAX_POOL: u32 = 1 << 16;
 
 /// How to answer on one interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,17 +38,10 @@ pub enum Mode {
 /// What full mode needs beside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Full {
-    /// Option 1.
-    pub mask: Ipv4Addr,
-    /// Seconds an address is promised for.
-    pub lease: u32,
-    /// Option 3, only if there is one: the manager does not route.
-    pub router: Option<Ipv4Addr>,
-    /// Option 6.
-    pub dns: Vec<Ipv4Addr>,
-    /// Which addresses may be given.
-    pub plan: Plan,
-    network: Network,
+    /// The interface's own network.
+    own: Network,
+    /// Those of this interface and of relays; none overlaps another.
+    scopes: Vec<Scope>,
 }
 
 /// Why config and interface do not fit together.
@@ -57,27 +49,39 @@ pub struct Full {
 pub enum PolicyError {
     /// Full mode without addresses.
     #[error(
-        "DHCP mode full needs addresses to give out: say --pool A-B or set pool in [dhcp], inside {network} of {interface}"
+        "DHCP mode full needs addresses to give out: say --pool A-B or set pool in {table}, inside {network} of {interface}"
     )]
     NoPool {
         /// Where.
         interface: String,
         /// Its network.
         network: Network,
+        /// Which table of the config lacks it.
+        table: &'static str,
     },
-    /// Clients could not reach us from there.
+    /// Nobody there could be answered.
     #[error(
-        "{what} {address} is not in {network}, the network of {interface}: change it, or the interface's address"
+        "{what} {address} is not in {there}: change it, or the interface's address, or add its network as [[network]]"
     )]
     Outside {
         /// Whose address.
         what: String,
         /// Which address.
         address: Ipv4Addr,
-        /// Where.
-        interface: String,
-        /// Its network.
+        /// Where it should be.
+        there: There,
+    },
+    /// One address in two networks.
+    #[error(
+        "[[network]] {network} overlaps {other} of {whose}: give each address in one network only"
+    )]
+    Overlap {
+        /// In the table.
         network: Network,
+        /// The other one.
+        other: Network,
+        /// Whose that is.
+        whose: String,
     },
     /// More addresses than are kept in memory.
     #[error("the pool {}-{} has {size} addresses, {MAX_POOL} are possible: make it smaller", .pool.first, .pool.last)]
@@ -99,49 +103,8 @@ pub enum PolicyError {
     },
 }
 
-/// An IPv4 network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    first: u32,
-    prefix_len: u8,
-}
-
-impl Network {
-    fn of(interface: &Interface) -> Self {
-        let prefix_len = interface.prefix_len.min(32);
-        let first = u32::from(interface.address) & mask(prefix_len);
-        Self { first, prefix_len }
-    }
-
-    /// The address is one of this network.
-    #[must_use]
-    pub const fn contains(self, address: Ipv4Addr) -> bool {
-        address.to_bits() & mask(self.prefix_len) == self.first
-    }
-
-    /// The network's own address and its broadcast address, which no machine can have; a /31 (RFC 3021) and a /32 have none.
-    fn ends(self) -> Option<[Ipv4Addr; 2]> {
-        let last = self.first | !mask(self.prefix_len);
-        (self.prefix_len < 31).then(|| [self.first.into(), last.into()])
-    }
-}
-
-impl std::fmt::Display for Network {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", Ipv4Addr::from(self.first), self.prefix_len)
-    }
-}
-
-const fn mask(prefix_len: u8) -> u32 {
-    // A shift by 32 is not defined, hence the detour for /0.
-    match u32::MAX.checked_shl(32 - prefix_len as u32) {
-        Some(mask) => mask,
-        None => 0,
-    }
-}
-
 impl Policy {
-    /// Checks the config against an interface; `None` if DHCP is off.
+    /// Checks the config against the only interface that is served; `None` if DHCP is off.
     ///
     /// # Errors
     /// They do not fit; the text has both values and the remedy.
@@ -150,20 +113,35 @@ impl Policy {
         interface: &Interface,
         http_port: u16,
     ) -> Result<Option<Self>, PolicyError> {
-        let mode = match config.dhcp.mode {
-            DhcpMode::Off => return Ok(None),
-            DhcpMode::Proxy => Mode::Proxy,
-            DhcpMode::Full => Mode::Full(Full::new(config, interface)?),
+        Ok(Self::all(config, std::slice::from_ref(interface), http_port)?.pop())
+    }
+
+    /// Checks the config against all interfaces that are served: a policy for each, none if DHCP is off.
+    ///
+    /// # Errors
+    /// They do not fit; the text has both values and the remedy.
+    pub fn all(
+        config: &Config,
+        interfaces: &[Interface],
+        http_port: u16,
+    ) -> Result<Vec<Self>, PolicyError> {
+        let scopes = match config.dhcp.mode {
+            DhcpMode::Off => return Ok(Vec::new()),
+            DhcpMode::Proxy => None,
+            DhcpMode::Full => Some(scopes(config, interfaces)?),
         };
-        Ok(Some(Self {
+        let policy = |interface: &Interface| Self {
             interface: interface.name.clone(),
             server: interface.address,
             base: Base {
                 addr: SocketAddrV4::new(interface.address, http_port),
                 prefix: String::new(),
             },
-            mode,
-        }))
+            mode: scopes.as_ref().map_or(Mode::Proxy, |scopes| {
+                Mode::Full(Full::new(scopes, interface, interfaces))
+            }),
+        };
+        Ok(interfaces.iter().map(policy).collect())
     }
 
     /// Where a machine finds something.
@@ -174,82 +152,52 @@ impl Policy {
 }
 
 impl Full {
-    fn new(config: &Config, interface: &Interface) -> Result<Self, PolicyError> {
-        let network = Network::of(interface);
-        let pool = config.dhcp.pool.ok_or_else(|| PolicyError::NoPool {
-            interface: interface.name.clone(),
-            network,
-        })?;
-        let inside = |what: String, address: Ipv4Addr| {
-            network
-                .contains(address)
-                .then_some(())
-                .ok_or_else(|| PolicyError::Outside {
-                    what,
-                    address,
-                    interface: interface.name.clone(),
-                    network,
-                })
-        };
-        inside("the pool's first address".to_owned(), pool.first)?;
-        inside("the pool's last address".to_owned(), pool.last)?;
-        let size = u64::from(pool.last.to_bits() - pool.first.to_bits()) + 1;
-        if size > u64::from(MAX_POOL) {
-            return Err(PolicyError::TooLarge { pool, size });
-        }
-        if let Some(router) = config.dhcp.router {
-            inside("the router".to_owned(), router)?;
-        }
-        let mut reserved = HashMap::new();
-        for (mac, address) in config.reservations() {
-            inside(format!("the reservation of {mac}"), address)?;
-            reservable(mac, address, interface, network, config.dhcp.router)?;
-            reserved.insert(mac, address);
-        }
-        let ends = network.ends().into_iter().flatten();
-        let others = config.dhcp.dns.iter().copied().chain(config.dhcp.router);
-        Ok(Self {
-            mask: mask(network.prefix_len).into(),
-            lease: config.dhcp.lease,
-            router: config.dhcp.router,
-            dns: config.dhcp.dns.clone(),
-            plan: Plan::new(
-                pool,
-                reserved,
-                ends.chain(others).chain([interface.address]),
-            ),
-            network,
-        })
+    fn new(scopes: &[Scope], interface: &Interface, all: &[Interface]) -> Self {
+        let own = network_of(interface);
+        let anothers = |network| network != own && all.iter().any(|one| network_of(one) == network);
+        let mut scopes = scopes.to_vec();
+        scopes.retain(|scope| !anothers(scope.network));
+        Self { own, scopes }
     }
 
-    /// The network addresses are given in.
-    #[must_use]
-    pub const fn network(&self) -> Network {
-        self.network
+    /// The network a request is in: the one its relay selects (RFC 3527), else the relay's, else the interface's.
+    ///
+    /// # Errors
+    /// No addresses of that network are given here.
+    pub fn scope(&self, request: &Request) -> Result<&Scope, Why> {
+        let giaddr = request.giaddr;
+        if !giaddr.is_unspecified() {
+            let selected = request.relay_info.as_deref().and_then(link_selection);
+            return self
+                .scope_of(selected.unwrap_or(giaddr))
+                .ok_or(Why::Relayed(giaddr));
+        }
+        // RFC 2131 §4.3.2: a RENEWING client's unicast passes no relay, so its own address says where it is.
+        let ciaddr = request.ciaddr;
+        let unicast = !ciaddr.is_unspecified() && *request.arrival.source.ip() == ciaddr;
+        unicast
+            .then(|| self.scope_of(ciaddr))
+            .flatten()
+            .or_else(|| self.scopes.iter().find(|scope| scope.network == self.own))
+            .ok_or(Why::NoPoolHere(self.own))
+    }
+
+    fn scope_of(&self, address: Ipv4Addr) -> Option<&Scope> {
+        let scopes = &self.scopes;
+        scopes.iter().find(|scope| scope.network.contains(address))
     }
 }
 
-fn reservable(
-    mac: Mac,
-    address: Ipv4Addr,
-    interface: &Interface,
-    network: Network,
-    router: Option<Ipv4Addr>,
-) -> Result<(), PolicyError> {
-    let whose = if address == interface.address {
-        "the manager's own"
-    } else if Some(address) == router {
-        "the router's"
-    } else if network.ends().is_some_and(|ends| ends.contains(&address)) {
-        "no machine's: it is the network's first or last"
-    } else {
-        return Ok(());
-    };
-    Err(PolicyError::Kept {
-        mac,
-        address,
-        whose,
-    })
+/// Sub-option 5 of option 82 (RFC 3527 §3): code, length, data, one after the other.
+fn link_selection(mut relay_info: &[u8]) -> Option<Ipv4Addr> {
+    while let [code, len, rest @ ..] = relay_info {
+        let (data, rest) = rest.split_at_checked(usize::from(*len))?;
+        if *code == 5 {
+            return <[u8; 4]>::try_from(data).ok().map(Ipv4Addr::from);
+        }
+        relay_info = rest;
+    }
+    None
 }
 
 #[cfg(test)]
@@ -282,19 +230,19 @@ mod tests {
             ),
             (
                 format!("{full}\"10.0.1.5-10.0.1.9\""),
-                "the pool's first address 10.0.1.5 is not in 10.0.0.0/24, the network of br0: change it, or the interface's address",
+                "the pool's first address 10.0.1.5 is not in 10.0.0.0/24, the network of br0: change it, or the interface's address, or add its network as [[network]]",
             ),
             (
                 format!("{full}\"10.0.0.5-10.0.1.9\""),
-                "the pool's last address 10.0.1.9 is not in 10.0.0.0/24, the network of br0: change it, or the interface's address",
+                "the pool's last address 10.0.1.9 is not in 10.0.0.0/24, the network of br0: change it, or the interface's address, or add its network as [[network]]",
             ),
             (
                 format!("{full}\"10.0.0.5-10.0.0.9\"\nrouter = \"10.1.0.1\""),
-                "the router 10.1.0.1 is not in 10.0.0.0/24, the network of br0: change it, or the interface's address",
+                "the router 10.1.0.1 is not in 10.0.0.0/24, the network of br0: change it, or the interface's address, or add its network as [[network]]",
             ),
             (
                 format!("{full}\"10.0.0.5-10.0.0.9\"\n{machine}\"10.0.9.9\""),
-                "the reservation of 52:54:00:12:34:56 10.0.9.9 is not in 10.0.0.0/24, the network of br0: change it, or the interface's address",
+                "the reservation of 52:54:00:12:34:56 10.0.9.9 is not in 10.0.0.0/24, the network of br0: change it, or the interface's address, or add its network as [[network]]",
             ),
             (
                 format!("{full}\"10.0.0.5-10.0.0.9\"\n{machine}\"10.0.0.1\""),
@@ -348,27 +296,106 @@ mod tests {
         let mac = Mac([2; 6]);
         for last in [0, 1, 253, 254, 255] {
             assert!(
-                !full.plan.allows(mac, Ipv4Addr::new(10, 0, 0, last)),
+                !full.scopes[0]
+                    .plan
+                    .allows(mac, Ipv4Addr::new(10, 0, 0, last)),
                 "{last}"
             );
         }
-        assert!(full.plan.allows(mac, Ipv4Addr::new(10, 0, 0, 2)));
-        assert_eq!(full.mask, Ipv4Addr::new(255, 255, 255, 0));
+        assert!(full.scopes[0].plan.allows(mac, Ipv4Addr::new(10, 0, 0, 2)));
+    }
+
+    fn two(config: &str) -> Result<Vec<Policy>, String> {
+        let config = Config::parse(&format!("[dhcp]\nmode = \"full\"\n{config}"));
+        let other = Interface {
+            name: "br1".to_owned(),
+            address: Ipv4Addr::new(10, 1, 0, 1),
+            ..interface(24)
+        };
+        let config = config.expect("a config");
+        Policy::all(&config, &[interface(24), other], 80).map_err(|e| e.to_string())
+    }
+
+    const BR0: &str = "pool = \"10.0.0.5-10.0.0.9\"\n";
+    const BR1: &str = "[[network]]\naddress = \"10.1.0.0/24\"\npool = \"10.1.0.5-10.1.0.9\"\n";
+    const FAR: &str = "[[network]]\naddress = \"10.9.0.0/24\"\npool = \"10.9.0.5-10.9.0.9\"\n";
+
+    #[test]
+    fn each_interface_has_its_own_network_and_those_of_relays() {
+        let networks = |config: &str| -> Vec<Vec<String>> {
+            let policies = two(config).expect("fits");
+            let names = |full: &Full| full.scopes.iter().map(|s| s.network.to_string()).collect();
+            policies
+                .iter()
+                .map(|policy| match &policy.mode {
+                    Mode::Full(full) => names(full),
+                    Mode::Proxy => panic!("{policy:?}"),
+                })
+                .collect()
+        };
+        assert_eq!(
+            networks(&format!("{BR0}{FAR}{BR1}")),
+            [
+                ["10.0.0.0/24", "10.9.0.0/24"],
+                ["10.9.0.0/24", "10.1.0.0/24"]
+            ]
+        );
+        assert_eq!(networks(FAR), [["10.9.0.0/24"], ["10.9.0.0/24"]]);
     }
 
     #[test]
-    fn networks_of_every_length() {
-        for (len, inside, outside) in [
-            (0, [9, 9, 9, 9], None),
-            (31, [10, 0, 0, 0], Some([10, 0, 0, 2])),
-            (32, [10, 0, 0, 1], Some([10, 0, 0, 0])),
+    fn what_does_not_fit_two_interfaces_is_said_with_both_values() {
+        let reserved = "[[worker]]\nmac = \"52:54:00:12:34:56\"\naddress = ";
+        for (config, want) in [
+            (
+                BR0.to_owned(),
+                "DHCP mode full needs addresses to give out: say --pool A-B or set pool in a [[network]], inside 10.1.0.0/24 of br1",
+            ),
+            (
+                "pool = \"10.2.0.5-10.2.0.9\"".to_owned(),
+                "the pool's first address 10.2.0.5 is not in 10.0.0.0/24, the network of br0 or 10.1.0.0/24, the network of br1: change it, or the interface's address, or add its network as [[network]]",
+            ),
+            (
+                format!("{BR0}router = \"10.1.0.1\"\n{BR1}"),
+                "the router 10.1.0.1 is not in 10.0.0.0/24, the network of br0: change it, or the interface's address, or add its network as [[network]]",
+            ),
+            (
+                format!(
+                    "{BR0}[[network]]\naddress = \"10.0.0.0/24\"\npool = \"10.0.0.50-10.0.0.90\""
+                ),
+                "[[network]] 10.0.0.0/24 overlaps 10.0.0.0/24 of [dhcp] pool: give each address in one network only",
+            ),
+            (
+                format!(
+                    "{BR0}[[network]]\naddress = \"10.1.0.0/25\"\npool = \"10.1.0.50-10.1.0.90\""
+                ),
+                "[[network]] 10.1.0.0/25 overlaps 10.1.0.0/24 of br1: give each address in one network only",
+            ),
+            (
+                format!("{BR0}{BR1}{FAR}{reserved}\"10.7.0.1\""),
+                "the reservation of 52:54:00:12:34:56 10.7.0.1 is not in 10.0.0.0/24, the network of br0 or 10.1.0.0/24, the network of br1 or 10.9.0.0/24, a [[network]]: change it, or the interface's address, or add its network as [[network]]",
+            ),
+            (
+                format!("{BR0}{BR1}{reserved}\"10.1.0.1\""),
+                "the address 10.1.0.1 reserved for 52:54:00:12:34:56 is the manager's own: change it",
+            ),
         ] {
-            let network = Network::of(&interface(len));
-            assert!(network.contains(inside.into()), "{network}");
-            assert!(
-                outside.is_none_or(|o| !network.contains(o.into())),
-                "{network}"
-            );
+            assert_eq!(two(&config), Err(want.to_owned()));
+        }
+    }
+
+    #[test]
+    fn link_selection_is_found_or_left() {
+        for (info, want) in [
+            (&b""[..], None),
+            (b"\x05\x04\x0a\x09\x00\x00", Some([10, 9, 0, 0])),
+            (b"\x01\x02ab\x05\x04\x0a\x09\x00\x00", Some([10, 9, 0, 0])),
+            (b"\x05\x03\x0a\x09\x00", None),
+            (b"\x05\x04\x0a\x09\x00", None),
+            (b"\x01\xffab\x05\x04\x0a\x09\x00\x00", None),
+            (b"\x05", None),
+        ] {
+            assert_eq!(link_selection(info), want.map(Ipv4Addr::from), "{info:?}");
         }
     }
 }

@@ -61,5 +61,6 @@ fn boot(request: &Request, policy: &Policy, kind: MessageType) -> Verdict {
     Verdict {
         answer: Answer::Reply(reply.with_boot(request, policy)),
         lease: None,
+        probe: None,
     }
 }

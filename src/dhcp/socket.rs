@@ -1,43 +1,32 @@
-//! The shell: receives, lets [`decide`] decide, sends, then remembers, and logs. No rule stands here.
+//! The sockets of one interface, and what is counted of them.
 //!
-//! One pair of sockets an interface, UDP 67 and 4011, bound to its device: a request is answered on the network it
-//! came from. All leases of an interface live in [`run`]'s own future.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "shell: owns the sockets and the clock"
-)]
+//! UDP 67 and 4011, bound to the device: a request is answered on the network it came from. In full mode ARP, too, to
+//! look for an address before it is offered.
 
-use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::pin::pin;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::unix::AsyncFd;
 use tokio::net::UdpSocket;
-use tracing::{debug, info, warn};
+use tracing::warn;
 
-use super::decide::decide;
-use super::lease::Leases;
-use super::policy::Policy;
-use super::reply::Reply;
-use super::request::{Arrival, MAX_REQUEST_BYTES, Port, Request, parse};
-use super::verdict::{Answer, Verdict};
-use super::why::Why;
 use crate::interface::Interface;
+use crate::link::{Frames, Link};
 
 const DHCP_PORT: u16 = 67;
 const BOOT_SERVER_PORT: u16 = 4011;
 
-/// After a receive error (the interface went down, say), so that a lasting one does not spin.
-const RECEIVE_PAUSE: Duration = Duration::from_secs(1);
+/// A thousand requests wait while one burst is answered; the system gives less if `net.core.rmem_max` is less.
+const RECEIVE_BUFFER_BYTES: usize = 2 * 1024 * 1024;
 
-/// The two sockets of one interface.
+/// The sockets of one interface.
 #[derive(Debug)]
 pub struct Sockets {
-    dhcp: UdpSocket,
-    boot_server: UdpSocket,
+    pub(super) dhcp: UdpSocket,
+    pub(super) boot_server: UdpSocket,
+    pub(super) arp: Option<AsyncFd<Link>>,
 }
 
 /// Why a port could not be had.
@@ -78,10 +67,10 @@ pub enum BindError {
 /// What was received and what became of it, since the start. Shared between all interfaces.
 #[derive(Debug, Default)]
 pub struct Counters {
-    asked: AtomicU64,
-    answered: AtomicU64,
-    ignored: AtomicU64,
-    malformed: AtomicU64,
+    pub(super) asked: AtomicU64,
+    pub(super) answered: AtomicU64,
+    pub(super) ignored: AtomicU64,
+    pub(super) malformed: AtomicU64,
 }
 
 /// [`Counters`] at one moment.
@@ -110,7 +99,7 @@ impl Counters {
         }
     }
 
-    fn add(counter: &AtomicU64) {
+    pub(super) fn add(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -138,7 +127,30 @@ impl Sockets {
         Ok(Self {
             dhcp: bind(DHCP_PORT)?,
             boot_server: bind(BOOT_SERVER_PORT)?,
+            arp: None,
         })
+    }
+
+    /// Listens for ARP, too. Where that cannot be had, says so, and addresses are offered without being looked for.
+    #[must_use]
+    #[expect(
+        deprecated,
+        reason = "the function that replaces it is unsafe for types whose descriptor changes: a Link keeps its one"
+    )]
+    pub fn with_arp(mut self, interface: &Interface) -> Self {
+        let open = || {
+            let link = Link::open(&interface.name, Frames::Arp)?;
+            link.set_nonblocking()?;
+            AsyncFd::new(link)
+        };
+        match open() {
+            Ok(arp) => self.arp = Some(arp),
+            Err(error) => warn!(
+                "addresses on {} are offered without asking who has them: opening a packet socket: {error}; start as root or from the systemd unit (CAP_NET_RAW)",
+                interface.name
+            ),
+        }
+        self
     }
 }
 
@@ -149,117 +161,7 @@ fn bind(interface: &str, port: u16) -> io::Result<UdpSocket> {
     socket.bind_device(Some(interface.as_bytes()))?;
     socket.set_broadcast(true)?;
     socket.set_nonblocking(true)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
     socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
     UdpSocket::from_std(socket.into())
-}
-
-/// Answers until `shutdown`.
-pub async fn run(
-    sockets: Sockets,
-    policy: Policy,
-    counters: &Counters,
-    shutdown: impl Future<Output = ()>,
-) {
-    let start = Instant::now();
-    let mut leases = Leases::default();
-    let mut shutdown = pin!(shutdown);
-    // One byte more than is taken, so that a longer packet is seen to be one.
-    let mut buffers = [[0; MAX_REQUEST_BYTES + 1]; 2];
-    let [dhcp, boot_server] = &mut buffers;
-    loop {
-        let (port, received) = tokio::select! {
-            () = &mut shutdown => return,
-            received = sockets.dhcp.recv_from(dhcp) => (Port::Dhcp, received),
-            received = sockets.boot_server.recv_from(boot_server) => (Port::BootServer, received),
-        };
-        let (socket, buffer) = match port {
-            Port::Dhcp => (&sockets.dhcp, &*dhcp),
-            Port::BootServer => (&sockets.boot_server, &*boot_server),
-        };
-        let (length, source) = match received {
-            Ok((length, SocketAddr::V4(source))) => (length, source),
-            Ok((_, SocketAddr::V6(_))) => continue,
-            Err(error) => {
-                warn!("receiving on {}: {error}", policy.interface);
-                tokio::time::sleep(RECEIVE_PAUSE).await;
-                continue;
-            }
-        };
-        let arrival = Arrival { port, source };
-        Counters::add(&counters.asked);
-        match parse(&buffer[..length], arrival) {
-            Err(why) => malformed(&why, &source, &policy, counters),
-            Ok(request) => {
-                let verdict = decide(&request, &policy, &leases, start.elapsed());
-                carry_out(verdict, &request, socket, &policy, &mut leases, counters).await;
-            }
-        }
-    }
-}
-
-async fn carry_out(
-    verdict: Verdict,
-    request: &Request,
-    socket: &UdpSocket,
-    policy: &Policy,
-    leases: &mut Leases,
-    counters: &Counters,
-) {
-    match &verdict.answer {
-        Answer::Reply(reply) => match send(reply, socket).await {
-            Ok(()) => {
-                Counters::add(&counters.answered);
-                answered(request, reply, policy);
-            }
-            // What was not sent was not promised: no lease.
-            Err(error) => {
-                warn!(
-                    "sending to {} ({}) on {}: {error:#}",
-                    request.mac, reply.to, policy.interface
-                );
-                return;
-            }
-        },
-        Answer::Ignore(why) => {
-            Counters::add(&counters.ignored);
-            ignored(request, why, policy);
-        }
-    }
-    if let Some(change) = verdict.lease {
-        leases.apply(change);
-    }
-}
-
-async fn send(reply: &Reply, socket: &UdpSocket) -> anyhow::Result<()> {
-    let bytes = reply.encode()?;
-    socket.send_to(&bytes, reply.to).await?;
-    Ok(())
-}
-
-fn answered(request: &Request, reply: &Reply, policy: &Policy) {
-    let Request { mac, firmware, .. } = request;
-    let (interface, gives) = (&policy.interface, reply.gives());
-    if reply.settles() {
-        info!("{mac} {firmware} on {interface}: {gives}");
-    } else {
-        debug!("{mac} {firmware} on {interface}: offered {gives}");
-    }
-}
-
-fn ignored(request: &Request, why: &Why, policy: &Policy) {
-    let Request { mac, firmware, .. } = request;
-    let interface = &policy.interface;
-    if why.is_news() {
-        info!("{mac} {firmware} on {interface} not answered: {why}");
-    } else {
-        debug!("{mac} {firmware} on {interface} not answered: {why}");
-    }
-}
-
-fn malformed(why: &Why, source: &SocketAddrV4, policy: &Policy, counters: &Counters) {
-    Counters::add(&counters.malformed);
-    debug!(
-        "packet from {source} on {} not answered: {why}",
-        policy.interface
-    );
 }

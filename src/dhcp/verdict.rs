@@ -1,5 +1,7 @@
 //! What a decision says.
 
+use std::net::Ipv4Addr;
+
 use super::lease::LeaseChange;
 use super::reply::Reply;
 use super::why::Why;
@@ -11,6 +13,9 @@ pub struct Verdict {
     pub answer: Answer,
     /// What to remember once the answer is sent.
     pub lease: Option<LeaseChange>,
+    /// Ask on the link whether somebody has this address, and send the answer only if nobody does. Otherwise set the
+    /// address aside and decide anew.
+    pub probe: Option<Ipv4Addr>,
 }
 
 /// What to send, or why not.
@@ -27,6 +32,7 @@ impl Verdict {
         Self {
             answer: Answer::Ignore(why),
             lease: None,
+            probe: None,
         }
     }
 }

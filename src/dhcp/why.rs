@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use ramboot_wire::Mac;
 
 use super::firmware::Firmware;
+use crate::config::network::Network;
 
 /// The reason for a silence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,9 +61,9 @@ pub enum Why {
     /// No worker can have this architecture.
     #[error("there are no workers for {0}: only x86-64 and 64-bit Arm machines boot")]
     NoWorker(Firmware),
-    /// Full mode gives addresses of the interface's own network only.
+    /// Full mode has no pool for the network a relay is in, or names.
     #[error(
-        "relayed from {0}: give addresses of that network by another server, and use proxy mode here"
+        "relayed from {0}, a network without a pool: add it as [[network]] with address and pool, or let another server give addresses there"
     )]
     Relayed(Ipv4Addr),
 
@@ -101,6 +102,9 @@ pub enum Why {
     /// Says something about an address it does not hold.
     #[error("speaks of {0}, which it does not hold")]
     NotHolder(Ipv4Addr),
+    /// The interface is served for its relays only.
+    #[error("asks in {0}, a network without a pool: add it as [[network]] with address and pool")]
+    NoPoolHere(Network),
 }
 
 impl Why {
@@ -132,6 +136,7 @@ impl Why {
                 | Self::PoolExhausted
                 | Self::ReservationInUse(_)
                 | Self::Declined(_)
+                | Self::NoPoolHere(_)
         )
     }
 }

@@ -1,6 +1,7 @@
 //! The cases, one story each; `/init` and the manager are the real ones in all of them.
 
 mod boots;
+mod dhcp;
 mod outages;
 mod refusals;
 
@@ -24,4 +25,12 @@ pub(crate) const ALL: &[(&str, Story)] = &[
         "refuses_an_image_larger_than_ram",
         refusals::larger_than_ram,
     ),
+    ("full_refuses_beside_dnsmasq", dhcp::beside_dnsmasq),
+    ("full_probes_before_offering", dhcp::probes),
+    (
+        "full_offers_to_five_hundred_at_once",
+        dhcp::five_hundred_at_once,
+    ),
+    ("full_serves_two_networks", dhcp::two_networks),
+    ("full_serves_through_a_relay", dhcp::through_a_relay),
 ];

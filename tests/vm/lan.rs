@@ -71,29 +71,12 @@ impl Lan {
 
     /// Starts dnsmasq beside the manager, giving addresses and nothing else.
     pub(crate) fn dhcp_server(&self, case: &Case) -> Result<Neighbour> {
-        // unshare keeps the pid; the shell waits until its end of the cable is there, then becomes dnsmasq.
-        let script = format!(
-            "echo unshared; read -r go; ip link set lo up; ip address add {NEIGHBOUR}/24 dev port1; ip link set port1 up; \
-             exec dnsmasq --no-daemon --conf-file=/dev/null --port=0 --interface=port1 \
+        let serve = format!(
+            "exec dnsmasq --no-daemon --conf-file=/dev/null --port=0 --interface=port1 \
              --bind-interfaces --dhcp-authoritative --dhcp-range={NEIGHBOUR_RANGE} --dhcp-leasefile=dnsmasq.leases \
              --pid-file= --log-dhcp --log-facility=-"
         );
-        let mut process = Process::spawn(
-            "dnsmasq",
-            command("unshare")
-                .args(["--net", "sh", "-euc", &script])
-                .current_dir(case.dir())
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped()),
-        )?;
-        let mut line = String::new();
-        BufReader::new(process.stdout()?).read_line(&mut line)?;
-        ensure!(line == "unshared\n", "the neighbour's namespace: {line:?}");
-        ip("link add port0 type veth peer name port1")?;
-        ip(&format!("link set port1 netns {}", process.id()))?;
-        ip(&format!("link set port0 master {BRIDGE} up"))?;
-        process.stdin()?.write_all(b"go\n")?;
+        let mut process = self.station(case, "port", &format!("{NEIGHBOUR}/24"), &serve)?;
         let log = Transcript::follow(
             "dnsmasq",
             process.stderr()?,
@@ -104,6 +87,45 @@ impl Lan {
             log,
             _process: process,
         })
+    }
+
+    /// A station in its own namespace, with `address` on a cable to the bridge whose far end is called `name`1; it runs
+    /// `script` when the cable is there.
+    pub(crate) fn station(
+        &self,
+        case: &Case,
+        name: &str,
+        address: &str,
+        script: &str,
+    ) -> Result<Process> {
+        // unshare keeps the pid; the shell waits until its end of the cable is there, then goes on.
+        let script = format!(
+            "echo unshared; read -r go; ip link set lo up; ip address add {address} dev {name}1; \
+             ip link set {name}1 up; {script}"
+        );
+        let mut process = Process::spawn(
+            name,
+            command("unshare")
+                .args(["--net", "sh", "-euc", &script])
+                .current_dir(case.dir())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped()),
+        )?;
+        let mut line = String::new();
+        BufReader::new(process.stdout()?).read_line(&mut line)?;
+        ensure!(line == "unshared\n", "the namespace of {name}: {line:?}");
+        self.cable(name)?;
+        ip(&format!("link set {name}1 netns {}", process.id()))?;
+        process.stdin()?.write_all(b"go\n")?;
+        Ok(process)
+    }
+
+    /// A cable to the bridge, whose far end `name`1 is still here.
+    pub(crate) fn cable(&self, name: &str) -> Result<()> {
+        ip(&format!("link add {name}0 type veth peer name {name}1"))?;
+        ip(&format!("link set {name}0 master {BRIDGE} up"))?;
+        Ok(())
     }
 }
 
@@ -133,6 +155,7 @@ impl Tap {
     }
 }
 
-fn ip(args: &str) -> Result<String> {
+/// Runs `ip` in this thread's network.
+pub(crate) fn ip(args: &str) -> Result<String> {
     run("ip", &args.split(' ').collect::<Vec<_>>())
 }

@@ -39,23 +39,23 @@ pub(crate) fn publish(image: &Path, store: &Path) -> Result<String> {
 impl Manager {
     /// Serves as the only DHCP server.
     pub(crate) fn full(case: &Case, store: &Path) -> Result<Self> {
-        Self::serve(case, store, &["--dhcp", "full", "--pool", POOL])
+        Self::serve(case, store, CONFIG, &["--dhcp", "full", "--pool", POOL])
     }
 
     /// Serves beside another DHCP server.
     pub(crate) fn proxy(case: &Case, store: &Path) -> Result<Self> {
-        Self::serve(case, store, &["--dhcp", "proxy"])
+        Self::serve(case, store, CONFIG, &["--dhcp", "proxy"])
     }
 
     /// Serves, and is ready when it says so to its service manager.
-    fn serve(case: &Case, store: &Path, args: &[&str]) -> Result<Self> {
+    pub(crate) fn serve(case: &Case, store: &Path, config: &str, args: &[&str]) -> Result<Self> {
         // A socket's path has at most 107 bytes: not in the case's folder, which may lie deep.
         let folder = tempfile::tempdir()?;
         let address = folder.path().join("notify");
         let notify = UnixDatagram::bind(&address)?;
         notify.set_read_timeout(Some(Duration::from_millis(50)))?;
-        let config = case.dir().join("ramboot.toml");
-        fs::write(&config, CONFIG).with_context(|| format!("writing {}", config.display()))?;
+        let file = case.dir().join("ramboot.toml");
+        fs::write(&file, config).with_context(|| format!("writing {}", file.display()))?;
         let mut process = Process::spawn(
             "ramboot serve",
             command(RAMBOOT)
@@ -63,7 +63,7 @@ impl Manager {
                 .arg("--state")
                 .arg(store)
                 .arg("--config")
-                .arg(&config)
+                .arg(&file)
                 .args(["--interface", BRIDGE])
                 .args(args)
                 .env("NOTIFY_SOCKET", &address)

@@ -4,12 +4,13 @@ use dhcproto::v4::{DhcpOption, Message, MessageType, OptionCode};
 use ramboot_wire::Mac;
 
 use super::super::bootfile::BootFile;
-use super::super::lease::{LeaseChange, OFFER_FOR, SET_ASIDE_FOR};
+use super::super::lease::{LeaseChange, OFFER_FOR, SET_ASIDE_FOR, TAKEN_FOR};
 use super::super::reply::Reply;
 use super::super::testing::{Client, MAC, SERVER, full, policy, proxy};
 use super::super::verdict::Answer;
 use super::super::why::Why;
 use super::*;
+use crate::config::network::Network;
 
 const NOW: Duration = Duration::from_secs(1000);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -47,16 +48,33 @@ fn reply(verdict: Verdict) -> Reply {
 
 fn holding(mac: Mac, address: [u8; 4]) -> Leases {
     let mut leases = Leases::default();
-    leases.apply(LeaseChange::Hold {
+    leases.apply(hold(mac, address, HOUR, true));
+    leases
+}
+
+fn hold(mac: Mac, address: [u8; 4], time: Duration, acknowledged: bool) -> LeaseChange {
+    LeaseChange::Hold {
+        network: Network::of(address.into(), 24),
         mac,
         address: address.into(),
-        until: NOW + HOUR,
-    });
-    leases
+        at: NOW,
+        until: NOW + time,
+        acknowledged,
+    }
 }
 
 fn option(message: &Message, code: u8) -> Option<DhcpOption> {
     message.opts().get(OptionCode::from(code)).cloned()
+}
+
+fn elsewhere(address: [u8; 4]) -> LeaseChange {
+    LeaseChange::Elsewhere {
+        network: Network::of(SERVER, 24),
+        mac: MAC,
+        address: address.into(),
+        at: NOW,
+        until: NOW + SET_ASIDE_FOR,
+    }
 }
 
 #[test]
@@ -421,6 +439,17 @@ fn a_pi_is_answered_as_dnsmasq_does() {
         }
         assert!(reply.delay > Duration::from_millis(1_500));
     }
+    // It uses the address at once and never says so: the offer is the promise.
+    let offered = judge(
+        &rom.clone().discover(),
+        Port::Dhcp,
+        &full(),
+        &Leases::default(),
+    );
+    match offered.lease {
+        Some(LeaseChange::Hold { until, .. }) => assert_eq!(until, NOW + TAKEN_FOR),
+        other => panic!("{other:?}"),
+    }
     let proxied = reply(judge(
         &rom.discover(),
         Port::Dhcp,
@@ -456,29 +485,239 @@ fn uefi_http_boot_gets_its_class_back_and_a_url() {
     }
 }
 
+/// br0 is 10.0.0.1/24; 10.9.0.0/24 lies behind a relay; one machine has a reservation in each.
+fn with_relay() -> Policy {
+    policy(
+        "[dhcp]\nmode = \"full\"\npool = \"10.0.0.105-10.0.0.105\"\n\
+         [[network]]\naddress = \"10.9.0.0/24\"\npool = \"10.9.0.5-10.9.0.5\"\nrouter = \"10.9.0.1\"\nlease = 600\n\
+         [[worker]]\nmac = \"02:00:00:00:00:98\"\naddress = \"10.0.0.50\"\n\
+         [[worker]]\nmac = \"02:00:00:00:00:99\"\naddress = \"10.9.0.50\"",
+    )
+}
+
+#[test]
+fn a_request_is_answered_in_its_network() {
+    let relayed = |giaddr, client| Client { giaddr, ..client };
+    let far = |client| relayed([10, 9, 0, 1], client);
+    let own = |last, client| Client {
+        mac: Mac([2, 0, 0, 0, 0, last]),
+        ..client
+    };
+    let unicast = |client: Client| Client {
+        source: SocketAddrV4::new(client.ciaddr.into(), 68),
+        ..client
+    };
+    let selects = |network: [u8; 4], client: Client| {
+        let info = [&[1, 1, 7, 5, 4][..], &network].concat();
+        client.option(82, &info)
+    };
+    let there = [10, 9, 0, 5];
+    for (client, want) in [
+        (Client::ipxe().discover(), "Offer 10.0.0.105 script"),
+        (far(Client::ipxe().discover()), "Offer 10.9.0.5 script"),
+        (
+            relayed([10, 8, 0, 1], Client::ipxe().discover()),
+            "Relayed(10.8.0.1)",
+        ),
+        // RFC 3527
+        (
+            relayed(
+                [10, 8, 0, 1],
+                selects([10, 9, 0, 0], Client::ipxe().discover()),
+            ),
+            "Offer 10.9.0.5 script",
+        ),
+        (
+            far(selects([10, 8, 0, 0], Client::ipxe().discover())),
+            "Relayed(10.9.0.1)",
+        ),
+        (
+            selects([10, 9, 0, 0], Client::ipxe().discover()),
+            "Offer 10.0.0.105 script",
+        ),
+        // What it asks for is of the other network.
+        (
+            far(Client::ipxe().option(50, &[10, 0, 0, 105]).discover()),
+            "Offer 10.9.0.5 script",
+        ),
+        (
+            far(Client::ipxe().request([10, 0, 0, 105], US)),
+            "Nak 0.0.0.0 nothing",
+        ),
+        (
+            far(Client::ipxe().request(there, US)),
+            "Ack 10.9.0.5 script",
+        ),
+        (
+            far(Client::ipxe().request(there, OTHER)),
+            "OtherServer(10.0.0.2)",
+        ),
+        (far(Client::ipxe().reboot(there)), "Ack 10.9.0.5 script"),
+        (
+            far(Client::ipxe().reboot([10, 9, 0, 77])),
+            "Nak 0.0.0.0 nothing",
+        ),
+        (Client::ipxe().reboot(there), "Nak 0.0.0.0 nothing"),
+        // Renewing passes no relay, rebinding does.
+        (unicast(Client::ipxe().renew(there)), "Ack 10.9.0.5 script"),
+        (Client::ipxe().renew(there), "Nak 0.0.0.0 nothing"),
+        (far(Client::ipxe().renew(there)), "Ack 10.9.0.5 script"),
+        (unicast(Client::ipxe().release(there)), "Released(10.9.0.5)"),
+        (Client::ipxe().release(there), "Released(10.9.0.5)"),
+        (far(Client::ipxe().decline(there)), "Declined(10.9.0.5)"),
+        // Reservations count where they lie.
+        (own(0x98, Client::ipxe().discover()), "10.0.0.50"),
+        (far(own(0x98, Client::ipxe().discover())), "10.9.0.5"),
+        (far(own(0x99, Client::ipxe().discover())), "10.9.0.50"),
+        (own(0x99, Client::ipxe().discover()), "10.0.0.105"),
+    ] {
+        let held = match client.mac {
+            MAC => holding(MAC, there),
+            _ => Leases::default(),
+        };
+        let found = outcome(&judge(&client, Port::Dhcp, &with_relay(), &held));
+        let same = found == want || found.split(' ').nth(1) == Some(want);
+        assert!(same, "{found} instead of {want}: {client:?}");
+    }
+    let ack = reply(judge(
+        &far(Client::ipxe().request(there, US)),
+        Port::Dhcp,
+        &with_relay(),
+        &Leases::default(),
+    ));
+    assert_eq!(
+        option(&ack.message, 3),
+        Some(DhcpOption::Router(vec![Ipv4Addr::new(10, 9, 0, 1)]))
+    );
+    assert_eq!(
+        option(&ack.message, 51),
+        Some(DhcpOption::AddressLeaseTime(600))
+    );
+}
+
+#[test]
+fn an_interface_for_relays_only_says_so() {
+    let policy = policy(
+        "[dhcp]\nmode = \"full\"\n[[network]]\naddress = \"10.9.0.0/24\"\npool = \"10.9.0.5-10.9.0.5\"",
+    );
+    let verdict = judge(
+        &Client::ipxe().discover(),
+        Port::Dhcp,
+        &policy,
+        &Leases::default(),
+    );
+    let network = Network::of(SERVER, 24);
+    assert_eq!(verdict, Verdict::ignore(Why::NoPoolHere(network)));
+}
+
+#[test]
+fn a_refusal_through_a_relay_is_to_be_broadcast() {
+    let client = Client {
+        giaddr: [10, 9, 0, 1],
+        flags: 1,
+        ..Client::ipxe().reboot([10, 0, 0, 105])
+    };
+    let reply = reply(judge(
+        &client,
+        Port::Dhcp,
+        &with_relay(),
+        &Leases::default(),
+    ));
+    assert_eq!(u16::from(reply.message.flags()), 0x8001);
+    assert_eq!(reply.to, SocketAddrV4::new([10, 9, 0, 1].into(), 67));
+}
+
+#[test]
+fn only_an_address_that_nothing_vouches_for_is_probed() {
+    let mine = || holding(MAC, [10, 0, 0, 105]);
+    let is = |last| Some(Ipv4Addr::new(10, 0, 0, last));
+    let relayed = Client {
+        giaddr: [10, 0, 0, 3],
+        ..Client::ipxe().option(50, &[10, 0, 0, 102]).discover()
+    };
+    let reserved = Client {
+        mac: Mac([2, 0, 0, 0, 0, 0x99]),
+        ..Client::ipxe().discover()
+    };
+    let wants = Client::ipxe().option(50, &[10, 0, 0, 102]).discover();
+    for (client, leases, want) in [
+        (wants.clone(), Leases::default(), is(102)),
+        (wants, mine(), None),
+        (relayed, Leases::default(), None),
+        (reserved, Leases::default(), is(50)),
+        (
+            Client::ipxe().request([10, 0, 0, 105], US),
+            Leases::default(),
+            is(105),
+        ),
+        (Client::ipxe().request([10, 0, 0, 105], US), mine(), None),
+        (
+            Client::ipxe().reboot([10, 0, 0, 105]),
+            Leases::default(),
+            is(105),
+        ),
+        (
+            Client::ipxe().renew([10, 0, 0, 105]),
+            Leases::default(),
+            None,
+        ),
+    ] {
+        let verdict = judge(&client, Port::Dhcp, &full(), &leases);
+        assert_eq!(verdict.probe, want, "{client:?}");
+    }
+}
+
+#[test]
+fn what_another_server_gives_is_not_given_here() {
+    let mut leases = Leases::default();
+    leases.apply(hold(NEIGHBOUR, [10, 0, 0, 105], OFFER_FOR, false));
+    leases.apply(elsewhere([10, 0, 0, 105]));
+    let late = Client {
+        mac: NEIGHBOUR,
+        ..Client::ipxe().request([10, 0, 0, 105], US)
+    };
+    let refused = judge(&late, Port::Dhcp, &full(), &leases);
+    assert_eq!(outcome(&refused), "Nak 0.0.0.0 nothing");
+    let mut leased = holding(NEIGHBOUR, [10, 0, 0, 105]);
+    leased.apply(elsewhere([10, 0, 0, 105]));
+    let again = Client {
+        mac: NEIGHBOUR,
+        ..Client::ipxe().discover()
+    };
+    let probed = judge(&again, Port::Dhcp, &full(), &leased).probe;
+    assert_eq!(probed, Some(Ipv4Addr::new(10, 0, 0, 105)), "disputed");
+    let refused = judge(&late, Port::Dhcp, &full(), &leased);
+    assert_eq!(outcome(&refused), "Nak 0.0.0.0 nothing", "disputed");
+    let renewing = Client {
+        mac: NEIGHBOUR,
+        ..Client::system().renew([10, 0, 0, 105])
+    };
+    let renewed = judge(&renewing, Port::Dhcp, &full(), &leased);
+    assert_eq!(outcome(&renewed), "Ack 10.0.0.105 nothing", "in use");
+}
+
 #[test]
 fn what_is_remembered() {
-    let hold = |seconds| {
-        Some(LeaseChange::Hold {
-            mac: MAC,
-            address: Ipv4Addr::new(10, 0, 0, 105),
-            until: NOW + seconds,
-        })
+    let mine_for = |time, acknowledged| Some(hold(MAC, [10, 0, 0, 105], time, acknowledged));
+    let free = LeaseChange::Free {
+        network: Network::of(SERVER, 24),
+        mac: MAC,
     };
     let mine = || holding(MAC, [10, 0, 0, 105]);
     for (client, want) in [
-        (Client::ipxe().discover(), hold(OFFER_FOR)),
-        (Client::ipxe().request([10, 0, 0, 105], US), hold(HOUR)),
-        (Client::ipxe().renew([10, 0, 0, 105]), hold(HOUR)),
+        (Client::ipxe().discover(), mine_for(OFFER_FOR, false)),
+        (
+            Client::ipxe().request([10, 0, 0, 105], US),
+            mine_for(HOUR, true),
+        ),
+        (Client::ipxe().renew([10, 0, 0, 105]), mine_for(HOUR, true)),
         (Client::ipxe().request([10, 0, 0, 20], US), None),
         (
             Client::ipxe().request([10, 0, 0, 105], OTHER),
-            Some(LeaseChange::Free { mac: MAC }),
+            Some(elsewhere([10, 0, 0, 105])),
         ),
-        (
-            Client::ipxe().release([10, 0, 0, 105]),
-            Some(LeaseChange::Free { mac: MAC }),
-        ),
+        (Client::ipxe().request([10, 0, 0, 20], OTHER), Some(free)),
+        (Client::ipxe().release([10, 0, 0, 105]), Some(free)),
         (Client::ipxe().inform([10, 0, 0, 105]), None),
         (
             Client::ipxe().decline([10, 0, 0, 105]),
@@ -501,11 +740,7 @@ fn an_empty_pool_is_said() {
     let mut leases = Leases::default();
     for last in 100..=109 {
         let mac = Mac([2, 0, 0, 0, 0, last]);
-        leases.apply(LeaseChange::Hold {
-            mac,
-            address: [10, 0, 0, last].into(),
-            until: NOW + HOUR,
-        });
+        leases.apply(hold(mac, [10, 0, 0, last], HOUR, true));
     }
     let verdict = judge(&Client::ipxe().discover(), Port::Dhcp, &full(), &leases);
     assert_eq!(verdict, Verdict::ignore(Why::PoolExhausted));
