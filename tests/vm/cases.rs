@@ -3,6 +3,7 @@
 mod boots;
 mod dhcp;
 mod outages;
+mod pis;
 mod refusals;
 
 use anyhow::Result;
@@ -20,6 +21,7 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     ("boots_through_tftp", boots::through_tftp),
     ("survives_without_manager", outages::after_the_boot),
     ("resumes_the_fetch", outages::during_the_fetch),
+    ("pis_boot_from_dnsmasq", pis::from_dnsmasq),
     ("refuses_a_flipped_byte", refusals::flipped_byte),
     (
         "refuses_an_image_larger_than_ram",

@@ -15,6 +15,7 @@ mod image;
 mod lan;
 mod machine;
 mod manager;
+mod pis;
 mod process;
 mod transcript;
 mod wait;
