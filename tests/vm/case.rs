@@ -43,16 +43,13 @@ impl Case {
     /// A store with the worker's image in it, published once for all cases of this run: for reading only.
     pub(crate) fn store(&self) -> Result<PathBuf> {
         static STORE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        let store = STORE.get_or_init(|| {
-            let publish_anew = || {
-                let store = folder().join("store");
-                empty(&store)?;
-                publish(&Image::debian()?.path, &store)?;
-                Ok::<_, anyhow::Error>(store)
-            };
-            publish_anew().map_err(|e| format!("{e:#}"))
-        });
-        store.clone().map_err(anyhow::Error::msg)
+        published(&STORE, "store", Image::debian)
+    }
+
+    /// The same with the image for arm64.
+    pub(crate) fn arm64_store(&self) -> Result<PathBuf> {
+        static STORE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        published(&STORE, "store-arm64", Image::debian_arm64)
     }
 
     /// A store without images in target/vm/`name`.store. What an earlier run compressed is still there, as it is on any
@@ -72,6 +69,21 @@ impl Case {
         publish(&image.path, &store)?;
         Ok(store)
     }
+}
+
+fn published(
+    store: &OnceLock<Result<PathBuf, String>>,
+    name: &str,
+    image: fn() -> Result<Image>,
+) -> Result<PathBuf> {
+    let publish_anew = || {
+        let store = folder().join(name);
+        empty(&store)?;
+        publish(&image()?.path, &store)?;
+        Ok::<_, anyhow::Error>(store)
+    };
+    let store = store.get_or_init(|| publish_anew().map_err(|e| format!("{e:#}")));
+    store.clone().map_err(anyhow::Error::msg)
 }
 
 /// The folder of the one image in a store.

@@ -5,6 +5,7 @@ mod dhcp;
 mod outages;
 mod pis;
 mod refusals;
+mod uefi;
 
 use anyhow::Result;
 
@@ -35,4 +36,14 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     ),
     ("full_serves_two_networks", dhcp::two_networks),
     ("full_serves_through_a_relay", dhcp::through_a_relay),
+    ("uefi_pxe_boots", uefi::pxe),
+    ("uefi_pxe_boots_beside_dnsmasq", uefi::pxe_beside_dnsmasq),
+    ("uefi_http_boots", uefi::http),
+    ("uefi_http_boots_beside_dnsmasq", uefi::http_beside_dnsmasq),
+    ("uefi_without_ipxe_boots", uefi::pxe_without_ipxe),
+    (
+        "arm64_pxe_boots_beside_dnsmasq",
+        uefi::arm64_pxe_beside_dnsmasq,
+    ),
+    ("arm64_http_boots", uefi::arm64_http),
 ];

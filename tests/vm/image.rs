@@ -23,16 +23,26 @@ pub(crate) type Digests = BTreeMap<String, String>;
 impl Image {
     /// images/debian, built now if its recipe changed since it was built.
     pub(crate) fn debian() -> Result<Self> {
+        Self::built("amd64", "debian.sqfs")
+    }
+
+    /// The same for arm64.
+    pub(crate) fn debian_arm64() -> Result<Self> {
+        Self::built("arm64", "debian-arm64.sqfs")
+    }
+
+    fn built(arch: &str, name: &str) -> Result<Self> {
         let project = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let path = project.join("target/images/debian.sqfs");
+        let path = project.join("target/images").join(name);
         let status = command("images/debian/build.sh")
             .arg(&path)
+            .env("ARCH", arch)
             .current_dir(project)
             .stdout(Stdio::null())
             .status()?;
         ensure!(
             status.success(),
-            "images/debian/build.sh: {status} (tests/setup.sh installs what it needs)"
+            "images/debian/build.sh for {arch}: {status} (tests/setup.sh installs what it needs)"
         );
         Ok(Self { path })
     }

@@ -1,8 +1,9 @@
 //! A machine without a disk: memory, one NIC with its boot ROM, and a serial line.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::Result;
+use ramboot_wire::Arch;
 
 use crate::case::Case;
 use crate::console::Console;
@@ -15,8 +16,34 @@ use crate::transcript::Transcript;
 pub(crate) struct Machine {
     memory: u32,
     nic: &'static str,
+    firmware: Firmware,
     loads: Option<&'static str>,
 }
+
+#[derive(Debug, Clone, Copy)]
+enum Firmware {
+    Bios,
+    Uefi(Arch, First),
+}
+
+/// What UEFI firmware tries first. It would try all it has, a minute each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum First {
+    /// PXE over IPv4.
+    Pxe,
+    /// HTTP Boot over IPv4.
+    Http,
+}
+
+/// OVMF and AAVMF, as Debian packages EDK2: code and variables.
+const OVMF: [&str; 2] = [
+    "/usr/share/OVMF/OVMF_CODE_4M.fd",
+    "/usr/share/OVMF/OVMF_VARS_4M.fd",
+];
+const AAVMF: [&str; 2] = [
+    "/usr/share/AAVMF/AAVMF_CODE.fd",
+    "/usr/share/AAVMF/AAVMF_VARS.fd",
+];
 
 /// A machine that is switched on; dropped, its plug is pulled.
 #[derive(Debug)]
@@ -34,7 +61,18 @@ impl Machine {
         Self {
             memory: mebibytes,
             nic: "virtio-net-pci",
+            firmware: Firmware::Bios,
             loads: None,
+        }
+    }
+
+    /// A PC or an arm64 machine with UEFI, which boots by its own network stack and not by the NIC's ROM.
+    pub(crate) const fn uefi(arch: Arch, first: First, mebibytes: u32) -> Self {
+        Self {
+            // An empty name: no ROM.
+            nic: "virtio-net-pci,romfile=",
+            firmware: Firmware::Uefi(arch, first),
+            ..Self::bios(mebibytes)
         }
     }
 
@@ -64,7 +102,7 @@ impl Machine {
             "{},netdev=n,mac=52:54:00:12:34:{:02x}",
             self.nic, tap.number
         );
-        let mut qemu = command("qemu-system-x86_64");
+        let mut qemu = self.firmware.board();
         if let Some(url) = self.loads {
             let script = format!("#!ipxe\ndhcp || shell\nchain {url} || shell\n");
             std::fs::write(case.dir().join("loads.ipxe"), script)?;
@@ -81,13 +119,10 @@ impl Machine {
                 // KVM is not everywhere, and where it is emulated it hangs in firmware.
                 .args(["-accel", "tcg,thread=multi", "-smp", "2"])
                 .args(["-nodefaults", "-no-user-config", "-no-reboot"])
-                // Without graphics SeaBIOS and the NIC's ROM talk to the serial line.
-                .args(["-machine", "q35,graphics=off", "-display", "none"])
-                .args(["-m", &self.memory.to_string()])
+                .args(["-display", "none", "-m", &self.memory.to_string()])
                 .args(["-chardev", "stdio,id=console,signal=off"])
                 .args(["-serial", "chardev:console"])
                 .args(["-netdev", &netdev, "-device", &device])
-                .args(["-boot", "n"])
                 .current_dir(case.dir())
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
@@ -101,5 +136,48 @@ impl Machine {
             tap,
             _process: process,
         })
+    }
+}
+
+impl Firmware {
+    /// The emulator with a board that has this firmware and can boot from the network only.
+    fn board(self) -> Command {
+        let arch = match self {
+            Self::Bios | Self::Uefi(Arch::X86_64, _) => Arch::X86_64,
+            Self::Uefi(Arch::Aarch64, _) => Arch::Aarch64,
+        };
+        let (mut qemu, [code, variables]) = match arch {
+            Arch::X86_64 => {
+                let mut qemu = command("qemu-system-x86_64");
+                // Without graphics SeaBIOS and the NIC's ROM talk to the serial line.
+                qemu.args(["-machine", "q35,graphics=off"]);
+                (qemu, OVMF)
+            }
+            Arch::Aarch64 => {
+                let mut qemu = command("qemu-system-aarch64");
+                qemu.args(["-machine", "virt", "-cpu", "cortex-a72"]);
+                (qemu, AAVMF)
+            }
+        };
+        let Self::Uefi(_, first) = self else {
+            qemu.args(["-boot", "n"]);
+            return qemu;
+        };
+        let flash = |unit: u8, rest: &str| format!("if=pflash,format=raw,unit={unit},{rest}");
+        qemu.args(["-drive", &flash(0, &format!("readonly=on,file={code}"))])
+            // What the firmware writes goes nowhere: each boot is its first.
+            .args([
+                "-drive",
+                &flash(1, &format!("snapshot=on,file={variables}")),
+            ])
+            // EDK2's network stack does not start without random numbers.
+            .args(["-device", "virtio-rng-pci"]);
+        // Known to OVMF and AAVMF: which of their protocols are there.
+        for (protocol, there) in [("IPv4", first == First::Pxe), ("IPv6", false)] {
+            let there = if there { "y" } else { "n" };
+            let name = format!("name=opt/org.tianocore/{protocol}PXESupport,string={there}");
+            qemu.args(["-fw_cfg", &name]);
+        }
+        qemu
     }
 }

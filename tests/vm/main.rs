@@ -35,11 +35,13 @@ const BOOT: Duration = Duration::from_secs(300);
 const ANSWER: Duration = Duration::from_secs(120);
 
 /// What cases start.
-const TOOLS: [&str; 11] = [
+const TOOLS: [&str; 13] = [
+    "depmod",
     "dnsmasq",
     "ip",
     "mksquashfs",
     "mmdebstrap",
+    "qemu-system-aarch64",
     "qemu-system-x86_64",
     "setpriv",
     "sha256sum",

@@ -17,7 +17,8 @@ use crate::wait;
 
 const RAMBOOT: &str = env!("CARGO_BIN_EXE_ramboot");
 /// A worker is followed on its serial line.
-const CONFIG: &str = "[boot]\ncmdline = \"console=ttyS0\"\n";
+const CONFIG: &str = "[boot]\ncmdline = \"console=ttyS0\"\n\
+    [[worker]]\narch = \"aarch64\"\ncmdline = \"console=ttyAMA0\"\n";
 
 /// A manager that serves.
 #[derive(Debug)]
@@ -40,6 +41,13 @@ impl Manager {
     /// Serves as the only DHCP server.
     pub(crate) fn full(case: &Case, store: &Path) -> Result<Self> {
         Self::serve(case, store, CONFIG, &["--dhcp", "full", "--pool", POOL])
+    }
+
+    /// The same with iPXE from this folder, which may be empty.
+    pub(crate) fn full_with_ipxe(case: &Case, store: &Path, folder: &Path) -> Result<Self> {
+        let folder = folder.to_str().context("a path in UTF-8")?;
+        let args = ["--dhcp", "full", "--pool", POOL, "--ipxe-dir", folder];
+        Self::serve(case, store, CONFIG, &args)
     }
 
     /// Serves beside another DHCP server.
