@@ -7,8 +7,9 @@
 //! 4  serve                           opens sockets, spawns, stops
 //! 3  dhcp::{serve,ask,socket}  tftp::serve  http::serve  shells: I/O, clock, logging; no decisions
 //!    publish  boot
-//! 2  dhcp::{request,firmware,decide,…}  http::{answer,range}  ipxe  pxelinux  pi  initrd  kmod  squashfs   deciders: values in, values out
-//! 1  config  machine  store  interface  link  neighbour  parts  port  inits
+//! 2  dhcp::{request,firmware,decide,…}  tftp::{packet,transfer,sessions}  http::{answer,range}
+//!    ipxe  pxelinux  uki  pi  initrd  kmod  squashfs    deciders: values in, values out
+//! 1  config  machine  store  interface  link  neighbour  parts  roms  port  inits
 //! 0  ramboot-wire                    what a worker must agree on
 //! ```
 //!
