@@ -1,0 +1,77 @@
+//! A datagram from anybody at UDP 69, and what a client sends to its transfer: each parsed, the transfer carried on.
+#![no_main]
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use libfuzzer_sys::fuzz_target;
+use ramboot::parts::Parts;
+use ramboot::tftp::packet::{Buffer, MAX_REQUEST_BYTES, Options, Packet, normalise, parse};
+use ramboot::tftp::transfer::{GIVE_UP, MAX_WINDOW_BLOCKS, Transfer};
+
+/// A datagram; then a transfer: bytes of the file, its options, and milliseconds and a packet at a time.
+type Input<'a> = (&'a [u8], u16, Asked, Vec<(u16, &'a [u8])>);
+type Asked = (bool, Option<u64>, Option<u64>, Option<u64>);
+
+/// As it is, and where a fuzzer hardly gets by itself: behind the opcode, and behind name and mode.
+fn read(bytes: &[u8]) {
+    for head in [&b""[..], b"\0\x01", b"\0\x01a\0octet\0"] {
+        let datagram = [head, bytes].concat();
+        match parse(&datagram) {
+            Ok(Packet::Read(request)) => {
+                assert!(datagram.len() <= MAX_REQUEST_BYTES);
+                assert_eq!(normalise(request.name.as_bytes()), Some(request.name));
+            }
+            Ok(_) => {}
+            Err(why) => drop(why.answer().map(|refusal| refusal.bytes())),
+        }
+    }
+}
+
+fuzz_target!(|input: Input<'_>| {
+    let (bytes, len, (tsize, blksize, windowsize, timeout), steps) = input;
+    read(bytes);
+    let options = Options {
+        tsize,
+        blksize,
+        windowsize,
+        timeout,
+    };
+    let file = Parts::from(Bytes::from(vec![0x5a; len.into()]));
+    let mut now = Duration::ZERO;
+    let mut transfer = Transfer::begin(&options, file, now);
+    let mut buffer = [0; size_of::<Buffer>()];
+    let mut next = steps.into_iter();
+    loop {
+        let mut due = 0;
+        while let Some(datagram) = transfer.next(&mut buffer) {
+            due += 1;
+            // Half of the clients are good ones, so that the end of files is reached.
+            if len % 2 == 0 && datagram[1] == 3 {
+                let number = u16::from_be_bytes([datagram[2], datagram[3]]);
+                if transfer.on_packet(&Packet::Ack(number), now).is_some() {
+                    return;
+                }
+                due = 0;
+            }
+            assert!(due <= MAX_WINDOW_BLOCKS, "more than a window is due");
+        }
+        let deadline = transfer.deadline();
+        assert!(deadline > now && deadline <= now + GIVE_UP);
+        // When there are no more packets, time alone ends it.
+        now = match next.next() {
+            Some((ms, bytes)) => {
+                now += Duration::from_millis(ms.into());
+                let packet = parse(bytes);
+                if packet.is_ok_and(|packet| transfer.on_packet(&packet, now).is_some()) {
+                    return;
+                }
+                now
+            }
+            None => deadline,
+        };
+        if transfer.on_timeout(now).is_some() {
+            return;
+        }
+    }
+});
