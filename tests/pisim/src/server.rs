@@ -237,7 +237,7 @@ impl World {
         answer.extend_from_slice(&[53, 1, kind, 54, 4]);
         answer.extend_from_slice(&IP.octets());
         answer.extend_from_slice(
-            b"\x01\x04\xff\xff\xff\x00\x03\x04\x0a\x00\x00\x01\x3c\x09PXEClient",
+            b"\x01\x04\xff\xff\x00\x00\x03\x04\x0a\x00\x00\x01\x3c\x09PXEClient",
         );
         let mut option = |code: u8, value: &[u8]| {
             answer.extend_from_slice(&[code, u8::try_from(value.len()).expect("short")]);

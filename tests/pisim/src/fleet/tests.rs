@@ -19,9 +19,9 @@ fn a_fleet_boots() {
         stagger: Duration::from_millis(10),
         ..Conditions::good(Duration::from_secs(600))
     };
-    let outcomes = boot(many(40), Server::default(), conditions);
+    let outcomes = boot(many(500), Server::default(), conditions);
     assert_eq!(failures(&outcomes).next(), None);
-    assert_eq!(outcomes.len(), 40);
+    assert_eq!(outcomes.len(), 500);
     assert!(outcomes.iter().all(|outcome| outcome.violations.is_empty()));
 }
 
