@@ -20,7 +20,7 @@ pub enum Via {
     Tftp,
 }
 
-/// The script that new iPXE (since 2023-03, Debian 13's) looks for beside its own binary, then in the root.
+/// The script that new iPXE (Debian 13's) looks for in the root or beside its own binary, by version.
 const AUTOEXEC: &str = "autoexec.ipxe";
 
 impl Desk {

@@ -46,4 +46,5 @@ pub(crate) const ALL: &[(&str, Story)] = &[
         uefi::arm64_pxe_beside_dnsmasq,
     ),
     ("arm64_http_boots", uefi::arm64_http),
+    ("ipxe_runs_autoexec", uefi::autoexec),
 ];

@@ -175,7 +175,10 @@ fn tftp_knows_these_names_and_no_others() {
         ("snponly.efi".to_owned(), "x86"),
         (format!("efi/{client}/boot.efi"), "x86"),
         (format!("efi/{client}/autoexec.ipxe"), script.as_str()),
-        ("autoexec.ipxe".to_owned(), "/ipxe/${netX/mac:hexhyp} ||"),
+        (
+            "autoexec.ipxe".to_owned(),
+            "/ipxe/${netX/mac:hexhyp}.${arch} ||",
+        ),
     ] {
         let found = ask(&name).expect(&name);
         assert!(found.contains(want), "{name}: {found}");

@@ -1,6 +1,8 @@
 //! UEFI machines: EDK2's own PXE and HTTP Boot, on x86_64 (OVMF) and arm64 (AAVMF).
 
-use anyhow::{Result, ensure};
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
 use ramboot_wire::Arch;
 use ramboot_wire::stage::Stage;
 
@@ -8,6 +10,7 @@ use crate::case::Case;
 use crate::lan::Lan;
 use crate::machine::{First, Machine, Worker};
 use crate::manager::Manager;
+use crate::process::run;
 use crate::{ANSWER, BOOT};
 
 const MEMORY: u32 = 1024;
@@ -80,6 +83,32 @@ pub(super) fn pxe_without_ipxe(case: &Case) -> Result<()> {
         !manager.log.has("boot script"),
         "iPXE, though there is none"
     );
+    manager.terminate()
+}
+
+/// New iPXE asks for a script by TFTP before it does anything else, and is led to the machine's own.
+pub(super) fn autoexec(case: &Case) -> Result<()> {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let ipxe = project.join("target/vm/ipxe-debian13");
+    run(
+        "tests/vm/ipxe.sh",
+        &[ipxe.to_str().context("a path in UTF-8")?],
+    )?;
+    let lan = Lan::new()?;
+    let manager = Manager::full_with_ipxe(case, &case.store()?, &ipxe.join("usr/lib/ipxe"))?;
+    let mut worker = Machine::uefi(Arch::X86_64, First::Pxe, MEMORY).boot(case, &lan)?;
+    runs(&mut worker, "x86_64")?;
+    for said in [IPXE, "autoexec.ipxe", "boot script"] {
+        manager.log.expect(said, ANSWER)?;
+    }
+    let said = &worker.console.said;
+    for (text, wanted) in [("12-34-00.x86_64... ok", true), ("does not answer", false)] {
+        ensure!(
+            said.has(text) == wanted,
+            "{text:?} on the console: {}",
+            !wanted
+        );
+    }
     manager.terminate()
 }
 
