@@ -322,7 +322,8 @@ impl Desk<'_> {
 fn answered(request: &Request, reply: &Reply, policy: &Policy) {
     let Request { mac, firmware, .. } = request;
     let interface = &policy.interface;
-    if reply.settles() && enabled!(Level::INFO) {
+    let settled = reply.settles() || firmware.takes_offers();
+    if settled && enabled!(Level::INFO) {
         info!("{mac} {firmware} on {interface}: {}", reply.gives());
     } else if enabled!(Level::DEBUG) {
         debug!("{mac} {firmware} on {interface}: offered {}", reply.gives());

@@ -3,6 +3,7 @@
 mod boots;
 mod dhcp;
 mod outages;
+mod pi_boots;
 mod pis;
 mod refusals;
 mod uefi;
@@ -36,6 +37,13 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     ),
     ("full_serves_two_networks", dhcp::two_networks),
     ("full_serves_through_a_relay", dhcp::through_a_relay),
+    ("pis_boot", pi_boots::from_ramboot),
+    ("pis_boot_over_a_bad_wire", pi_boots::over_a_bad_wire),
+    ("pi_3_boots_into_ram", pi_boots::a_pi_3_into_ram),
+    (
+        "pi_files_boot_a_virtual_board",
+        pi_boots::a_virtual_board_into_ram,
+    ),
     ("uefi_pxe_boots", uefi::pxe),
     ("uefi_pxe_boots_beside_dnsmasq", uefi::pxe_beside_dnsmasq),
     ("uefi_http_boots", uefi::http),

@@ -47,6 +47,29 @@ impl Image {
         Ok(Self { path })
     }
 
+    /// A squashfs of all below `tree`, as root owns it.
+    pub(crate) fn of_tree(tree: &Path, folder: &Path, name: &str) -> Result<Self> {
+        let path = folder.join(name);
+        let status = command("mksquashfs")
+            .args([tree, &path])
+            .args(["-quiet", "-no-progress", "-noappend", "-all-root"])
+            .args(["-comp", "zstd", "-Xcompression-level", "3"])
+            .stdout(Stdio::null())
+            .status()?;
+        ensure!(status.success(), "packing {}: {status}", path.display());
+        Ok(Self { path })
+    }
+
+    /// These files and folders of it, below `tree`.
+    pub(crate) fn unpack(&self, tree: &Path, paths: &[&str]) -> Result<()> {
+        let tree = tree.to_str().context("a path in UTF-8")?;
+        let image = self.path.to_str().context("a path in UTF-8")?;
+        let mut args = vec!["-quiet", "-no-progress", "-no-xattrs", "-force", "-dest"];
+        args.extend([tree, image]);
+        args.extend(paths);
+        run("unsquashfs", &args).map(drop)
+    }
+
     /// A copy with so many more bytes that no compression makes fewer.
     pub(crate) fn padded(&self, folder: &Path, bytes: u64) -> Result<Self> {
         let (path, noise) = (folder.join("padded.sqfs"), folder.join("noise"));
@@ -76,12 +99,8 @@ impl Image {
     /// Digests of all files below some folders of the image, read from the squashfs on the host.
     pub(crate) fn digests(&self, scratch: &Path, folders: &[&str]) -> Result<Digests> {
         let tree = scratch.join("tree");
+        self.unpack(&tree, folders)?;
         let tree_name = tree.to_str().context("a path in UTF-8")?;
-        let image = self.path.to_str().context("a path in UTF-8")?;
-        let mut args = vec!["-quiet", "-no-progress", "-no-xattrs", "-force", "-dest"];
-        args.extend([tree_name, image]);
-        args.extend(folders);
-        run("unsquashfs", &args)?;
         let out = run(
             "sh",
             &["-euc", &format!("cd '{tree_name}'; {}", sum_of(folders))],
@@ -90,8 +109,9 @@ impl Image {
         let digests = parse(&out)?;
         ensure!(
             digests.len() > folders.len(),
-            "only {} files below {folders:?} in {image}",
-            digests.len()
+            "only {} files below {folders:?} in {}",
+            digests.len(),
+            self.path.display()
         );
         Ok(digests)
     }

@@ -1,5 +1,6 @@
 //! A machine without a disk: memory, one NIC with its boot ROM, and a serial line.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
@@ -44,6 +45,26 @@ const AAVMF: [&str; 2] = [
     "/usr/share/AAVMF/AAVMF_CODE.fd",
     "/usr/share/AAVMF/AAVMF_VARS.fd",
 ];
+
+/// A machine whose firmware has done its part elsewhere: kernel, initramfs, device tree and command line are in its memory.
+#[derive(Debug)]
+pub(crate) struct HandedOver {
+    board: Board,
+    kernel: PathBuf,
+    initramfs: PathBuf,
+    device_tree: PathBuf,
+    cmdline: String,
+    mac: [u8; 6],
+}
+
+/// Boards that start such a kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Board {
+    /// Raspberry Pi 3B.
+    Pi3,
+    /// QEMU's own, which brings its own device tree.
+    Virt,
+}
 
 /// A machine that is switched on; dropped, its plug is pulled.
 #[derive(Debug)]
@@ -93,10 +114,28 @@ impl Machine {
         }
     }
 
+    /// A board with these files in its memory.
+    pub(crate) fn handed_over(
+        board: Board,
+        kernel: &Path,
+        initramfs: &Path,
+        device_tree: &Path,
+        cmdline: &str,
+        mac: [u8; 6],
+    ) -> HandedOver {
+        HandedOver {
+            board,
+            kernel: kernel.to_owned(),
+            initramfs: initramfs.to_owned(),
+            device_tree: device_tree.to_owned(),
+            cmdline: cmdline.to_owned(),
+            mac,
+        }
+    }
+
     /// Switches it on: its firmware can boot from the network and from nothing else.
     pub(crate) fn boot(self, case: &Case, lan: &Lan) -> Result<Worker> {
         let tap = lan.tap()?;
-        let name = format!("worker{}", tap.number);
         let netdev = format!("tap,id=n,ifname={},script=no,downscript=no", tap.name);
         let device = format!(
             "{},netdev=n,mac=52:54:00:12:34:{:02x}",
@@ -113,30 +152,69 @@ impl Machine {
                 "loads.ipxe",
             ]);
         }
-        let mut process = Process::spawn(
-            &name,
-            qemu
-                // KVM is not everywhere, and where it is emulated it hangs in firmware.
-                .args(["-accel", "tcg,thread=multi", "-smp", "2"])
-                .args(["-nodefaults", "-no-user-config", "-no-reboot"])
-                .args(["-display", "none", "-m", &self.memory.to_string()])
-                .args(["-chardev", "stdio,id=console,signal=off"])
-                .args(["-serial", "chardev:console"])
-                .args(["-netdev", &netdev, "-device", &device])
-                .current_dir(case.dir())
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(case.file(&format!("{name}.qemu.log"))?),
-        )?;
-        let log = case.file(&format!("{name}.console.log"))?;
-        let said = Transcript::follow(&name, process.stdout()?, Some(log));
-        let console = Console::new(said, process.stdin()?);
-        Ok(Worker {
-            console,
-            tap,
-            _process: process,
-        })
+        qemu.args(["-nodefaults", "-smp", "2", "-m", &self.memory.to_string()])
+            .args(["-chardev", "stdio,id=console,signal=off"])
+            .args(["-serial", "chardev:console"])
+            .args(["-netdev", &netdev, "-device", &device]);
+        switch_on(case, tap, qemu)
     }
+}
+
+impl HandedOver {
+    /// Starts the kernel.
+    pub(crate) fn boot(self, case: &Case, lan: &Lan) -> Result<Worker> {
+        let tap = lan.tap()?;
+        let netdev = format!("tap,id=n,ifname={},script=no,downscript=no", tap.name);
+        let [a, b, c, d, e, f] = self.mac;
+        let mac = format!("netdev=n,mac={a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
+        let mut qemu = command("qemu-system-aarch64");
+        match self.board {
+            // The console is the second UART, as the first one is the Bluetooth chip's; the NIC hangs on USB.
+            Board::Pi3 => qemu
+                .args(["-machine", "raspi3b", "-dtb"])
+                .arg(&self.device_tree)
+                .args(["-serial", "null", "-serial", "stdio", "-monitor", "none"])
+                .args(["-usb", "-device", &format!("usb-net,{mac}")]),
+            Board::Virt => qemu
+                .args(["-machine", "virt", "-cpu", "cortex-a72", "-smp", "2"])
+                .args(["-m", "1024", "-serial", "stdio", "-monitor", "none"])
+                .args(["-device", &format!("virtio-net-pci,romfile=,{mac}")]),
+        };
+        qemu.args(["-netdev", &netdev, "-append", &self.cmdline])
+            .arg("-kernel")
+            .arg(&self.kernel)
+            .arg("-initrd")
+            .arg(&self.initramfs);
+        switch_on(case, tap, qemu)
+    }
+}
+
+fn switch_on(case: &Case, tap: Tap, mut qemu: Command) -> Result<Worker> {
+    let name = format!("worker{}", tap.number);
+    let mut process = Process::spawn(
+        &name,
+        qemu
+            // KVM is not everywhere, and where it is emulated it hangs in firmware.
+            .args([
+                "-accel",
+                "tcg,thread=multi",
+                "-no-user-config",
+                "-no-reboot",
+            ])
+            .args(["-display", "none"])
+            .current_dir(case.dir())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(case.file(&format!("{name}.qemu.log"))?),
+    )?;
+    let log = case.file(&format!("{name}.console.log"))?;
+    let said = Transcript::follow(&name, process.stdout()?, Some(log));
+    let console = Console::new(said, process.stdin()?);
+    Ok(Worker {
+        console,
+        tap,
+        _process: process,
+    })
 }
 
 impl Firmware {

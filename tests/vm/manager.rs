@@ -30,11 +30,15 @@ pub(crate) struct Manager {
 
 /// `ramboot publish` into a store; what it printed.
 pub(crate) fn publish(image: &Path, store: &Path) -> Result<String> {
+    publish_with(image, store, &[])
+}
+
+/// The same with more flags.
+pub(crate) fn publish_with(image: &Path, store: &Path, flags: &[&str]) -> Result<String> {
     let path = |path: &Path| path.to_str().map(str::to_owned).context("a path in UTF-8");
-    run(
-        RAMBOOT,
-        &["publish", &path(image)?, "--state", &path(store)?],
-    )
+    let (image, store) = (path(image)?, path(store)?);
+    let args = [&["publish", &image, "--state", &store], flags].concat();
+    run(RAMBOOT, &args)
 }
 
 impl Manager {

@@ -16,7 +16,7 @@ fuzz_target!(|text: &str| {
         softdep: next(),
         alias: next(),
     };
-    if let Ok(plan) = Index::parse(&texts).and_then(|index| plan(&index)) {
+    if let Ok(plan) = Index::parse(&texts).and_then(|index| plan(&index, ramboot::kmod::Policy::All)) {
         ModuleTable::parse(&plan.table.to_string()).expect("what is written is read back");
     }
 });
