@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use bytes::Bytes;
 use ramboot_wire::paths::Resource;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -76,13 +76,14 @@ async fn serve(
     interfaces: &[Interface],
     store: Store,
 ) -> anyhow::Result<()> {
+    let mut signals = Signals::listen()?;
     let sockets = Sockets::open(&config, interfaces)?;
     let folder = args.ipxe_dir.as_deref();
     let roms = Roms::read(folder.unwrap_or_else(|| Path::new(roms::FOLDER)));
     if config.dhcp.mode == DhcpMode::Full {
         tokio::select! {
             result = alone(interfaces, args.force) => result?,
-            result = told_to_stop() => return result,
+            () = signals.told_to_stop() => return Ok(()),
         }
     }
     say_ready(&config, interfaces, &store);
@@ -123,7 +124,7 @@ async fn serve(
     // Fails where systemd did not start us: then there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let result = tokio::select! {
-        result = told_to_stop() => result,
+        () = signals.told_to_stop() => Ok(()),
         Some(ended) = tasks.join_next() => ended.context("a server task panicked").and_then(|result| result),
     };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
@@ -167,17 +168,29 @@ fn chance() -> u32 {
     u32::from_be_bytes([a, b, c, d])
 }
 
-async fn told_to_stop() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    let name = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    };
-    info!(
-        "{name}: stopping; running workers need nobody, fetching ones go on when a manager is back"
-    );
-    Ok(())
+/// What ends the manager well; from when it is made on, a signal is not lost and does not kill.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("listening for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("listening for SIGINT")?,
+        })
+    }
+
+    async fn told_to_stop(&mut self) {
+        let name = tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        };
+        info!(
+            "{name}: stopping; running workers need nobody, fetching ones go on when a manager is back"
+        );
+    }
 }
 
 fn site(desk: &Desk, counters: &Counters) -> Site {
