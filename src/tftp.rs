@@ -59,7 +59,7 @@ pub struct Counters {
     pub probed: AtomicU64,
     /// Requests for a name that is not there. Firmware asks for many of those.
     pub missing: AtomicU64,
-    /// What is no request for a file: writes, refused names, garbage; and requests there was no socket for.
+    /// What is no request for a file: writes, refused names, garbage; and requests there was no room for.
     pub refused: AtomicU64,
     /// Transfers that ended otherwise: the client fell silent, left in the middle or said so.
     pub failed: AtomicU64,

@@ -7,6 +7,7 @@
     reason = "shell: owns the sockets and the clock"
 )]
 
+use std::fmt::Display;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tracing::{debug, warn};
 
 use super::packet::{self, MAX_REQUEST_BYTES, Packet, Refusal, Request};
-use super::sessions::{Place, Pulse, Session, Sessions};
+use super::sessions::{Place, Pulse, Room, Session, Sessions};
 use super::task::Task;
 use super::transfer::Transfer;
 use super::{Ask, Counters, Files};
@@ -132,17 +133,29 @@ impl<F: Files> Server<F> {
             debug!(%client, name = %request.name.escape_default(), "TFTP: no such file");
             return self.refuse(client, Refusal::NotFound).await;
         };
+        match self.sessions.make_room(client, self.epoch.elapsed()) {
+            Room::Free => {}
+            Room::Made(idle, session) => {
+                debug!(client = %idle, name = %session.name.escape_default(), "TFTP: ended to make room, it was idle for longest");
+                // Best effort: whoever is there asks again sooner.
+                let _ = session.handle.socket.try_send(&Refusal::Busy.bytes());
+                session.handle.abort.abort();
+            }
+            Room::Full => return self.busy(client, &request.name, "too many transfers").await,
+        }
         match self.socket_for(client) {
             Ok(socket) => {
                 let transfer = Transfer::begin(&request.options, file, self.epoch.elapsed());
                 self.start(client, request.name, socket, transfer);
             }
-            Err(error) => {
-                Counters::add(&self.counters.refused);
-                warn!(%client, name = %request.name.escape_default(), "TFTP: no socket for a transfer: {error}");
-                self.refuse(client, Refusal::Busy).await;
-            }
+            Err(error) => self.busy(client, &request.name, error).await,
         }
+    }
+
+    async fn busy(&self, client: SocketAddrV4, name: &str, why: impl Display) {
+        Counters::add(&self.counters.refused);
+        warn!(%client, name = %name.escape_default(), "TFTP: refused for now: {why}");
+        self.refuse(client, Refusal::Busy).await;
     }
 
     /// A new port of the same address (RFC 1350 §4).
@@ -171,12 +184,7 @@ impl<F: Files> Server<F> {
         };
         let abort = self.tasks.spawn(task.run(transfer));
         let session = Session::new(name, pulse, Handle { abort, socket });
-        if let Some((idle, session)) = self.sessions.insert(client, session) {
-            debug!(client = %idle, name = %session.name.escape_default(), "TFTP: ended to make room, it was idle for longest");
-            // Best effort: whoever is there asks again sooner.
-            let _ = session.handle.socket.try_send(&Refusal::Busy.bytes());
-            session.handle.abort.abort();
-        }
+        self.sessions.insert(client, session);
     }
 
     async fn ended(&mut self, ended: Result<(Id, SocketAddrV4), JoinError>) {

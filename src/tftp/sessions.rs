@@ -1,7 +1,7 @@
 //! Which transfers there may be: one a client's port, and an end to what strangers can pile up.
 //!
-//! Whoever is asked for too much ends what nobody has acknowledged for longest and begins the new one: a client that
-//! fetches acknowledges each millisecond, so what goes are forgotten probes and made-up addresses.
+//! When there are too many, what nobody has acknowledged for longest makes room: forgotten probes, made-up addresses,
+//! machines that were switched off. What is being fetched goes on; if there is nothing else, the new one has to wait.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -15,8 +15,8 @@ use super::packet::Request;
 pub const MAX_SESSIONS: usize = 4096;
 /// A Raspberry Pi has one at a time, and perhaps the probe before it; behind an address translator are more.
 pub const MAX_SESSIONS_PER_ADDRESS: usize = 32;
-/// A client that asks for the file it has been taking, and acknowledged nothing for so long, was started anew.
-const RESTARTED: Duration = Duration::from_secs(1);
+/// Who acknowledges nothing for so long is not fetching: lost packets, or started anew if it asks for the same file.
+const IDLE: Duration = Duration::from_secs(1);
 /// A client ends a transfer and asks again from the same port: both packets are here at once, on two sockets.
 const OVERTAKEN: Duration = Duration::from_millis(250);
 
@@ -80,6 +80,17 @@ pub enum Place<T> {
     New(Option<T>),
 }
 
+/// Whether one more session fits in.
+#[derive(Debug)]
+pub enum Room<T> {
+    /// It does.
+    Free,
+    /// It does, now that this client's is over.
+    Made(SocketAddrV4, T),
+    /// All are being fetched.
+    Full,
+}
+
 /// All that run on one socket.
 #[derive(Debug)]
 pub struct Sessions<T> {
@@ -105,7 +116,7 @@ impl<T> Sessions<T> {
     ) -> Place<Session<T>> {
         if let Some(session) = self.by_client.get_mut(&client) {
             let idle = now.saturating_sub(session.pulse.progress());
-            let restarted = !session.pulse.is_opening() && idle >= RESTARTED;
+            let restarted = !session.pulse.is_opening() && idle >= IDLE;
             if session.name == request.name && !restarted {
                 session.again = Some((request.clone(), now));
                 return Place::Duplicate;
@@ -114,22 +125,23 @@ impl<T> Sessions<T> {
         Place::New(self.by_client.remove(&client))
     }
 
-    /// Puts in a session that begins; gives back the one that had to make room, with its client.
-    pub fn insert(
-        &mut self,
-        client: SocketAddrV4,
-        session: Session<T>,
-    ) -> Option<(SocketAddrV4, Session<T>)> {
+    /// Sees to it that one more fits in; asked before [`Sessions::insert`].
+    pub fn make_room(&mut self, client: SocketAddrV4, now: Duration) -> Room<Session<T>> {
         let idlest = if self.of(*client.ip()).count() >= MAX_SESSIONS_PER_ADDRESS {
-            idlest(self.of(*client.ip()))
+            idlest(self.of(*client.ip()), now)
         } else if self.by_client.len() >= MAX_SESSIONS {
-            idlest(self.by_client.iter())
+            idlest(self.by_client.iter(), now)
         } else {
-            None
+            return Room::Free;
         };
-        let ended = idlest.and_then(|client| Some((client, self.by_client.remove(&client)?)));
+        idlest
+            .and_then(|idle| Some(Room::Made(idle, self.by_client.remove(&idle)?)))
+            .unwrap_or(Room::Full)
+    }
+
+    /// Puts in a session that begins.
+    pub fn insert(&mut self, client: SocketAddrV4, session: Session<T>) {
         self.by_client.insert(client, session);
-        ended
     }
 
     /// A session is over, unless `is_it` says that another one has its place by now. Gives a request that came so shortly
@@ -167,8 +179,12 @@ impl<T> Session<T> {
 
 fn idlest<'s, T: 's>(
     sessions: impl Iterator<Item = (&'s SocketAddrV4, &'s Session<T>)>,
+    now: Duration,
 ) -> Option<SocketAddrV4> {
+    let fetching =
+        |pulse: &Pulse| !pulse.is_opening() && now.saturating_sub(pulse.progress()) < IDLE;
     sessions
+        .filter(|(_, session)| !fetching(&session.pulse))
         .min_by_key(|(_, session)| session.pulse.progress())
         .map(|(client, _)| *client)
 }
@@ -196,11 +212,7 @@ mod tests {
 
     fn one(handle: u32) -> Sessions<u32> {
         let mut sessions = Sessions::default();
-        assert!(
-            sessions
-                .insert(client(1, 1000), session(handle, SECOND))
-                .is_none()
-        );
+        sessions.insert(client(1, 1000), session(handle, SECOND));
         sessions
     }
 
@@ -233,8 +245,8 @@ mod tests {
         let pulse = Arc::clone(&sessions.by_client[&client(1, 1000)].pulse);
         pulse.beat(false, 5 * SECOND);
         let mut place = |now| ended(sessions.place(client(1, 1000), &request("a"), now));
-        assert_eq!(place(5 * SECOND + RESTARTED / 2), None, "it is fetching");
-        assert_eq!(place(5 * SECOND + RESTARTED), Some(Some(7)));
+        assert_eq!(place(5 * SECOND + IDLE / 2), None, "it is fetching");
+        assert_eq!(place(5 * SECOND + IDLE), Some(Some(7)));
     }
 
     #[test]
@@ -257,27 +269,47 @@ mod tests {
         assert_eq!(sessions.by_client.len(), 1);
     }
 
+    fn made(room: Room<Session<u32>>) -> Option<u32> {
+        match room {
+            Room::Made(_, session) => Some(session.handle),
+            Room::Free => None,
+            Room::Full => Some(u32::MAX),
+        }
+    }
+
+    /// One address has all it may; the first is idle since 1 s, the others since 2 s.
+    fn full() -> Sessions<u32> {
+        let mut sessions = one(0);
+        for (port, handle) in (2000..).zip(1..MAX_SESSIONS_PER_ADDRESS) {
+            let handle = u32::try_from(handle).expect("small");
+            let room = sessions.make_room(client(1, port), 2 * SECOND);
+            assert_eq!(made(room), None, "{handle}");
+            sessions.insert(client(1, port), session(handle, 2 * SECOND));
+        }
+        sessions
+    }
+
     #[test]
     fn an_address_has_so_many_and_the_idlest_goes() {
-        let mut sessions = one(0);
-        let ports = 2000..;
-        for (port, handle) in ports.zip(1..MAX_SESSIONS_PER_ADDRESS) {
-            let handle = u32::try_from(handle).expect("small");
-            let ended = sessions.insert(client(1, port), session(handle, 2 * SECOND));
-            assert!(ended.is_none());
-        }
+        let mut sessions = full();
         // Somebody else's, idle for longer.
-        assert!(
-            sessions
-                .insert(client(2, 1), session(99, Duration::ZERO))
-                .is_none()
-        );
-        let (ended, _) = sessions
-            .insert(client(1, 3000), session(50, 3 * SECOND))
-            .expect("room was made");
-        assert_eq!(ended, client(1, 1000));
+        sessions.insert(client(2, 1), session(99, Duration::ZERO));
+        let room = sessions.make_room(client(1, 3000), 2 * SECOND);
+        assert_eq!(made(room), Some(0));
         let of_one = sessions.of(Ipv4Addr::from(0x0a00_0001)).count();
-        assert_eq!(of_one, MAX_SESSIONS_PER_ADDRESS);
+        assert_eq!(of_one, MAX_SESSIONS_PER_ADDRESS - 1);
+        assert_eq!(made(sessions.make_room(client(3, 1), 2 * SECOND)), None);
+    }
+
+    #[test]
+    fn what_is_being_fetched_makes_no_room() {
+        let mut sessions = full();
+        for session in sessions.by_client.values() {
+            session.pulse.beat(false, 9 * SECOND);
+        }
+        let mut room = |now| made(sessions.make_room(client(1, 3000), now));
+        assert_eq!(room(9 * SECOND + IDLE / 2), Some(u32::MAX), "full");
+        assert_eq!(room(9 * SECOND + IDLE), Some(0), "one has stopped");
     }
 
     #[test]
@@ -287,8 +319,8 @@ mod tests {
         for host in 0..5000 {
             // Later hosts are idle for longer.
             let began = Duration::from_secs(10_000 - u64::from(host));
-            let crowded = sessions.insert(client(host, 1), session(host, began));
-            ended.extend(crowded.map(|(_, session)| session.handle));
+            ended.extend(made(sessions.make_room(client(host, 1), 10_000 * SECOND)));
+            sessions.insert(client(host, 1), session(host, began));
             assert!(sessions.by_client.len() <= MAX_SESSIONS);
         }
         let first = u32::try_from(MAX_SESSIONS).expect("small") - 1;
