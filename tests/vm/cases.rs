@@ -53,6 +53,11 @@ pub(crate) const ALL: &[(&str, Story)] = &[
         "arm64_pxe_boots_beside_dnsmasq",
         uefi::arm64_pxe_beside_dnsmasq,
     ),
+    ("arm64_pxe_boots", uefi::arm64_pxe),
     ("arm64_http_boots", uefi::arm64_http),
+    (
+        "arm64_http_boots_beside_dnsmasq",
+        uefi::arm64_http_beside_dnsmasq,
+    ),
     ("ipxe_runs_autoexec", uefi::autoexec),
 ];

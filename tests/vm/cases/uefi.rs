@@ -113,11 +113,19 @@ pub(super) fn autoexec(case: &Case) -> Result<()> {
 }
 
 /// Debian 12 has no iPXE for arm64.
+pub(super) fn arm64_pxe(case: &Case) -> Result<()> {
+    let lan = Lan::new()?;
+    arm64_by_pxe(case, &lan, Manager::full(case, &case.arm64_store()?)?)
+}
+
 pub(super) fn arm64_pxe_beside_dnsmasq(case: &Case) -> Result<()> {
     let lan = Lan::new()?;
     let _neighbour = lan.dhcp_server(case)?;
-    let manager = Manager::proxy(case, &case.arm64_store()?)?;
-    let mut worker = Machine::uefi(Arch::Aarch64, First::Pxe, MEMORY).boot(case, &lan)?;
+    arm64_by_pxe(case, &lan, Manager::proxy(case, &case.arm64_store()?)?)
+}
+
+fn arm64_by_pxe(case: &Case, lan: &Lan, manager: Manager) -> Result<()> {
+    let mut worker = Machine::uefi(Arch::Aarch64, First::Pxe, MEMORY).boot(case, lan)?;
     runs(&mut worker, "aarch64")?;
     for said in ["UEFI PXE (aarch64)", "boot.efi: ", BY_TFTP] {
         manager.log.expect(said, ANSWER)?;
@@ -128,8 +136,17 @@ pub(super) fn arm64_pxe_beside_dnsmasq(case: &Case) -> Result<()> {
 /// The stub is the image's own.
 pub(super) fn arm64_http(case: &Case) -> Result<()> {
     let lan = Lan::new()?;
-    let manager = Manager::full(case, &case.arm64_store()?)?;
-    let mut worker = Machine::uefi(Arch::Aarch64, First::Http, MEMORY).boot(case, &lan)?;
+    arm64_by_http(case, &lan, Manager::full(case, &case.arm64_store()?)?)
+}
+
+pub(super) fn arm64_http_beside_dnsmasq(case: &Case) -> Result<()> {
+    let lan = Lan::new()?;
+    let _neighbour = lan.dhcp_server(case)?;
+    arm64_by_http(case, &lan, Manager::proxy(case, &case.arm64_store()?)?)
+}
+
+fn arm64_by_http(case: &Case, lan: &Lan, manager: Manager) -> Result<()> {
+    let mut worker = Machine::uefi(Arch::Aarch64, First::Http, MEMORY).boot(case, lan)?;
     runs(&mut worker, "aarch64")?;
     kernel_by_http(&manager, "UEFI HTTP boot (aarch64)")?;
     manager.terminate()
