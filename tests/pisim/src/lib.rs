@@ -9,6 +9,7 @@
 mod config_txt;
 mod dhcp;
 mod fleet;
+mod host;
 mod lease;
 mod net;
 mod outcome;

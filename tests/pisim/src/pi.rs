@@ -1,27 +1,22 @@
 //! One Pi: frames and the time in, frames out, and at last an outcome.
 
-use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dhcp::{CLIENT, Stage};
+use crate::host::{Closed, Resolving, answer_arp, damaged, send};
 use crate::lease::{Asking, Lease};
-use crate::net::{Arp, BROADCAST, Damage, Frame, Udp, arp, destination, parse, udp};
+use crate::net::{Arp, BROADCAST, Frame, Udp, destination, parse};
 use crate::outcome::{Booted, Failure, File, Notes, Outcome, Violation};
 use crate::params::{Mac, Model, Params};
 use crate::random::Random;
 use crate::script::{self, Answer, Ask, Loaded, Next};
 use crate::tftp::{Ended, Manner, Out, Transfer};
 
-/// ARP: once a second, so often.
-const ARP_AGAIN: Duration = Duration::from_secs(1);
-const ARP_TRIES: u32 = 10;
 /// Between attempts (RN2711 2020-06-03).
 const PAUSE: Duration = Duration::from_secs(5);
 /// The ROM's first source port.
 const FIRST_PORT: u16 = 49_152;
-/// A boot has some fifty transfers.
-const MAX_CLOSED: usize = 256;
 
 /// A simulated Pi. It is switched on by the first [`Pi::poll`].
 #[derive(Debug)]
@@ -37,8 +32,7 @@ pub struct Pi {
     answers: Vec<Answer>,
     /// How often a transfer was begun: the source port.
     transfers: u16,
-    /// Ports of transfers that are over, and since when.
-    closed: Vec<(u16, Duration)>,
+    closed: Closed,
     /// From ROM to bootcode.bin, its files.
     first: Option<Arc<File>>,
 }
@@ -47,11 +41,7 @@ pub struct Pi {
 enum State {
     Off,
     Asking(Asking),
-    Resolving {
-        lease: Lease,
-        tries: u32,
-        again_at: Duration,
-    },
+    Resolving(Resolving),
     Loading {
         lease: Lease,
         hop: Mac,
@@ -75,7 +65,7 @@ impl Pi {
             notes: Notes::default(),
             answers: Vec::new(),
             transfers: 0,
-            closed: Vec::new(),
+            closed: Closed::default(),
             first: None,
             params,
         }
@@ -100,7 +90,9 @@ impl Pi {
     #[must_use]
     pub fn address(&self) -> Option<std::net::Ipv4Addr> {
         match &self.state {
-            State::Resolving { lease, .. } | State::Loading { lease, .. } => Some(lease.address),
+            State::Resolving(Resolving { lease, .. }) | State::Loading { lease, .. } => {
+                Some(lease.address)
+            }
             State::Done(outcome) => outcome.boot.as_ref().ok().map(|booted| booted.address),
             State::Off | State::Asking(_) | State::Pausing(_) => None,
         }
@@ -112,7 +104,7 @@ impl Pi {
         match &self.state {
             State::Off => Some(Duration::ZERO),
             State::Asking(asking) => Some(asking.next_at),
-            State::Resolving { again_at, .. } => Some(*again_at),
+            State::Resolving(resolving) => Some(resolving.again_at),
             State::Loading { transfer, .. } => Some(transfer.deadline()),
             State::Pausing(until) => Some(*until),
             State::Done(_) => None,
@@ -125,7 +117,7 @@ impl Pi {
         match &self.state {
             State::Off => "it is off".to_owned(),
             State::Asking(_) => format!("asks DHCP ({:?})", self.stage),
-            State::Resolving { lease, .. } => format!("asks ARP for {}", lease.hop()),
+            State::Resolving(resolving) => format!("asks ARP for {}", resolving.lease.hop()),
             State::Loading { transfer, .. } => format!("loads {}", transfer.path),
             State::Pausing(_) => "waits for its next attempt".to_owned(),
             State::Done(_) => "it is done".to_owned(),
@@ -166,15 +158,15 @@ impl Pi {
     fn ask_dhcp(&mut self, now: Duration) {
         self.answers.clear();
         self.state = match self.params.fixed.filter(|_| self.stage == Stage::Eeprom) {
-            Some(fixed) => resolving(
-                Lease {
+            Some(fixed) => {
+                let lease = Lease {
                     address: fixed.client,
                     mask: fixed.mask,
                     gateway: fixed.gateway,
                     tftp: fixed.tftp,
-                },
-                now,
-            ),
+                };
+                State::Resolving(Resolving::new(lease, now))
+            }
             None => {
                 let random = self.random.next();
                 State::Asking(Asking::new(&self.params, self.stage, now, random))
@@ -190,24 +182,10 @@ impl Pi {
                     self.fail(now, failure);
                 }
             }
-            State::Resolving {
-                lease,
-                tries,
-                again_at,
-            } if now >= *again_at => {
-                let (hop, tftp) = (lease.hop(), lease.tftp);
-                if *tries == ARP_TRIES {
-                    return self.fail(now, Failure::NoArp { hop, tftp });
+            State::Resolving(resolving) => {
+                if let Err(failure) = resolving.tick(params.mac, now, out) {
+                    self.fail(now, failure);
                 }
-                *tries += 1;
-                *again_at = now + ARP_AGAIN;
-                let question = Arp {
-                    request: true,
-                    sender_mac: params.mac,
-                    sender: lease.address,
-                    target: hop,
-                };
-                out.push(arp(params.mac, question, BROADCAST));
             }
             State::Loading {
                 lease,
@@ -217,7 +195,7 @@ impl Pi {
             } => {
                 let mut packets = Out::new();
                 let ended = transfer.tick(now, &mut self.notes, &mut packets);
-                send(params, lease, *hop, transfer.port, packets, out);
+                send(params.mac, lease, *hop, transfer.port, packets, out);
                 if let Some(ended) = ended {
                     self.ended(now, ended, out);
                 }
@@ -241,14 +219,7 @@ impl Pi {
             Some(Ok(Frame::Udp(udp))) => self.receive_udp(now, &udp, out),
             // A broadcast is not for this Pi alone.
             Some(Err(_)) if to == Some(BROADCAST) => {}
-            Some(Err(damage)) => {
-                let what = match damage {
-                    Damage::IpChecksum => "IPv4 header checksum",
-                    Damage::UdpChecksum => "UDP checksum",
-                    Damage::Fragment => "fragment",
-                };
-                self.violation(Violation::DamagedFrame { what });
-            }
+            Some(Err(damage)) => self.violation(damaged(damage)),
         }
     }
 
@@ -257,24 +228,15 @@ impl Pi {
             && self.stage == Stage::Rom
             && matches!(self.state, State::Loading { .. });
         if let Some(address) = self.address()
-            && got.request
-            && got.target == address
             && !deaf
             && self.outcome().is_none()
         {
-            let answer = Arp {
-                request: false,
-                sender_mac: self.params.mac,
-                sender: address,
-                target: got.sender,
-            };
-            out.push(arp(self.params.mac, answer, got.sender_mac));
+            answer_arp(self.params.mac, address, &got, out);
         }
-        if let State::Resolving { lease, .. } = self.state
-            && !got.request
-            && got.sender == lease.hop()
+        if let State::Resolving(resolving) = &self.state
+            && let Some(hop) = resolving.answer(&got)
         {
-            self.advance(now, lease, got.sender_mac, out);
+            self.advance(now, resolving.lease, hop, out);
         }
     }
 
@@ -284,7 +246,7 @@ impl Pi {
                 && let Some(lease) = asking.receive(&self.params, now, packet, &mut self.notes)
             {
                 self.notes.numbers.dhcp = now - asking.since;
-                self.state = resolving(lease, now);
+                self.state = State::Resolving(Resolving::new(lease, now));
             }
             return;
         }
@@ -304,7 +266,7 @@ impl Pi {
             let mut packets = Out::new();
             let (from, payload) = (packet.from.port(), packet.payload);
             let ended = transfer.receive(from, payload, now, &mut self.notes, &mut packets);
-            send(&self.params, lease, *hop, transfer.port, packets, out);
+            send(self.params.mac, lease, *hop, transfer.port, packets, out);
             if let Some(ended) = ended {
                 self.ended(now, ended, out);
             }
@@ -314,14 +276,11 @@ impl Pi {
     }
 
     fn stray(&mut self, now: Duration, port: u16) {
-        let closed = self.closed.iter().rev().find(|&&(p, _)| p == port);
-        let Some(&(_, since)) = closed else { return };
         let numbers = match &mut self.state {
             State::Done(outcome) => &mut outcome.numbers,
             _ => &mut self.notes.numbers,
         };
-        numbers.stray_packets += 1;
-        numbers.longest_stray = numbers.longest_stray.max(now - since);
+        self.closed.count(port, now, numbers);
     }
 
     /// A transfer is over: what that means to the firmware that asked.
@@ -335,15 +294,12 @@ impl Pi {
         else {
             return;
         };
-        self.closed.push((transfer.port, now));
-        if self.closed.len() > MAX_CLOSED {
-            self.closed.remove(0);
-        }
+        self.closed.push(transfer.port, now);
         let (lease, hop, lenient, path) = (*lease, *hop, ask.lenient, ask.path.clone());
         let tftp = lease.tftp;
         let silence = self.params.file_timeout;
         let answer = match ended {
-            Ended::Found => Answer::Found,
+            Ended::Found(_) => Answer::Found,
             Ended::File(file) => Answer::File(Arc::new(file)),
             Ended::Absent | Ended::NoOack => Answer::Absent,
             Ended::TooLarge { block_size } => {
@@ -406,7 +362,7 @@ impl Pi {
                     &mut self.notes,
                     &mut packets,
                 );
-                send(&self.params, &lease, hop, port, packets, out);
+                send(self.params.mac, &lease, hop, port, packets, out);
                 self.state = State::Loading {
                     lease,
                     hop,
@@ -427,6 +383,7 @@ impl Pi {
             no_rollover: quirks.no_rollover,
             timeout: self.params.file_timeout,
             keep: self.params.keep,
+            ..Manner::PI
         }
     }
 
@@ -473,25 +430,6 @@ impl Pi {
             violations,
             numbers,
         }));
-    }
-}
-
-const fn resolving(lease: Lease, now: Duration) -> State {
-    State::Resolving {
-        lease,
-        tries: 0,
-        again_at: now,
-    }
-}
-
-fn send(params: &Params, lease: &Lease, hop: Mac, port: u16, packets: Out, out: &mut Vec<Vec<u8>>) {
-    for (to, payload) in packets {
-        out.push(udp(
-            (params.mac, hop),
-            SocketAddrV4::new(lease.address, port),
-            SocketAddrV4::new(lease.tftp, to),
-            &payload,
-        ));
     }
 }
 

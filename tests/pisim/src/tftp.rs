@@ -1,6 +1,6 @@
 //! One file by TFTP (RFC 1350, 2347 to 2349), or the question whether it is there.
 //!
-//! Lock-step, as the firmware does it: no window. A request is sent again after 2 s, an ACK after 1 s, from the same
+//! Lock-step, as a Pi and a BIOS do it, or with EDK2's window (RFC 7440). What is not answered is sent again from the same
 //! port; a transfer without progress ends. What the server must not do is noted.
 
 use std::time::Duration;
@@ -10,11 +10,7 @@ use crate::outcome::{EMPTY_DIGEST, File, Notes, Violation, digest_on};
 
 /// RFC 1350's well-known port.
 pub(crate) const PORT: u16 = 69;
-/// rpi-eeprom#74.
-const REQUEST_AGAIN: Duration = Duration::from_secs(2);
-/// Not known; assumed.
-const ACK_AGAIN: Duration = Duration::from_secs(1);
-/// More than any Pi's firmware loads.
+/// More than any firmware loads.
 const MAX_FILE: u64 = 1 << 30;
 /// Whatever `keep` says.
 const MAX_KEPT: usize = 64 << 20;
@@ -28,7 +24,7 @@ const OACK: u16 = 6;
 /// What is wanted of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Whether it is there: the transfer is ended at once, with ERROR 0 "Early terminate".
+    /// Whether it is there, or how long it is: the transfer is ended at once, by [`Manner::stop`].
     Probe,
     /// All of it.
     Read,
@@ -39,22 +35,55 @@ pub(crate) enum Purpose {
 pub(crate) struct Manner {
     pub(crate) tsize: bool,
     pub(crate) block_size: Option<u16>,
+    pub(crate) window: Option<u16>,
+    /// ERROR that ends a probe.
+    pub(crate) stop: (u8, &'static str),
+    /// When a request is sent again,
+    pub(crate) request_again: Duration,
+    /// and an ACK.
+    pub(crate) ack_again: Duration,
     pub(crate) needs_oack: bool,
     pub(crate) no_rollover: bool,
     pub(crate) timeout: Duration,
     pub(crate) keep: usize,
 }
 
+impl Manner {
+    /// A Pi's, without options.
+    pub(crate) const PI: Self = Self {
+        tsize: false,
+        block_size: None,
+        window: None,
+        stop: (0, "Early terminate"),
+        // rpi-eeprom#74.
+        request_again: Duration::from_secs(2),
+        // Not known; assumed.
+        ack_again: Duration::from_secs(1),
+        needs_oack: false,
+        no_rollover: false,
+        timeout: Duration::from_secs(30),
+        keep: 0,
+    };
+}
+
 /// How a transfer ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ended {
-    Found,
+    /// With its `tsize`, if the server said it.
+    Found(Option<u64>),
     File(File),
     Absent,
     NoOack,
-    Refused { code: u16, text: String },
-    Timeout { bytes: u64 },
-    TooLarge { block_size: u16 },
+    Refused {
+        code: u16,
+        text: String,
+    },
+    Timeout {
+        bytes: u64,
+    },
+    TooLarge {
+        block_size: u16,
+    },
 }
 
 /// A transfer under way.
@@ -76,6 +105,8 @@ pub(crate) struct Transfer {
     /// What the server agreed to, if it did.
     agreed: Option<Agreed>,
     expected: u16,
+    /// Blocks since the last ACK.
+    unacknowledged: u16,
     len: u64,
     digest: u64,
     bytes: Option<Vec<u8>>,
@@ -84,8 +115,16 @@ pub(crate) struct Transfer {
 #[derive(Debug, Clone, Copy)]
 struct Agreed {
     block_size: u16,
+    window: u16,
     tsize: Option<u64>,
 }
+
+/// RFC 1350's, where nothing is agreed.
+const PLAIN: Agreed = Agreed {
+    block_size: 512,
+    window: 1,
+    tsize: None,
+};
 
 /// Packets to send: to which port, and what.
 pub(crate) type Out = Vec<(u16, Vec<u8>)>;
@@ -113,10 +152,11 @@ impl Transfer {
             started: now,
             requests: 1,
             last,
-            again_at: now + REQUEST_AGAIN,
+            again_at: now + manner.request_again,
             give_up_at: now + manner.timeout,
             agreed: None,
             expected: 1,
+            unacknowledged: 0,
             len: 0,
             digest: EMPTY_DIGEST,
             bytes: Some(Vec::new()),
@@ -150,9 +190,9 @@ impl Transfer {
                 None => {
                     self.requests += 1;
                     notes.numbers.repeated_requests += 1;
-                    (PORT, REQUEST_AGAIN)
+                    (PORT, self.manner.request_again)
                 }
-                Some(tid) => (tid, ACK_AGAIN),
+                Some(tid) => (tid, self.manner.ack_again),
             };
             out.push((port, self.last.clone()));
             self.again_at = now + wait;
@@ -219,9 +259,9 @@ impl Transfer {
         out: &mut Out,
     ) -> Option<Ended> {
         if self.purpose == Purpose::Probe {
-            self.check_oack(options, notes);
-            out.push((self.tid?, error(0, "Early terminate")));
-            return Some(Ended::Found);
+            let agreed = self.check_oack(options, notes);
+            self.stop(out);
+            return Some(Ended::Found(agreed.tsize));
         }
         if self.len > 0 || self.expected != 1 || (self.agreed.is_some() && self.last.len() != 4) {
             return None;
@@ -236,10 +276,7 @@ impl Transfer {
 
     /// What was agreed, and whether it was asked for.
     fn check_oack(&self, options: &[u8], notes: &mut Notes) -> Agreed {
-        let mut agreed = Agreed {
-            block_size: 512,
-            tsize: None,
-        };
+        let mut agreed = PLAIN;
         let path = || self.path.clone();
         let Some(texts) = options.strip_suffix(&[0]) else {
             notes.violation(Violation::OackMalformed { path: path() });
@@ -255,10 +292,18 @@ impl Transfer {
             let value = String::from_utf8_lossy(value).into_owned();
             let number: Option<u64> = value.parse().ok();
             let size = number.and_then(|number| u16::try_from(number).ok());
-            match (name.as_str(), self.manner.block_size, number, size) {
+            let most = match name.as_str() {
+                "blksize" => self.manner.block_size,
+                "windowsize" => self.manner.window,
+                _ => None,
+            };
+            match (name.as_str(), most, number, size) {
                 ("tsize", _, Some(tsize), _) if self.manner.tsize => agreed.tsize = Some(tsize),
                 ("blksize", Some(most), _, Some(size)) if (8..=most).contains(&size) => {
                     agreed.block_size = size;
+                }
+                ("windowsize", Some(most), _, Some(size)) if (1..=most).contains(&size) => {
+                    agreed.window = size;
                 }
                 _ => notes.violation(Violation::Oack {
                     path: path(),
@@ -281,29 +326,16 @@ impl Transfer {
         let path = || self.path.clone();
         if self.agreed.is_none() && self.manner.tsize && self.manner.needs_oack {
             notes.violation(Violation::NoOack { path: path() });
-            out.push((self.tid?, error(0, "Early terminate")));
+            self.stop(out);
             return Some(Ended::NoOack);
         }
         if self.purpose == Purpose::Probe {
-            out.push((self.tid?, error(0, "Early terminate")));
-            return Some(Ended::Found);
+            self.stop(out);
+            return Some(Ended::Found(None));
         }
-        let agreed = *self.agreed.get_or_insert(Agreed {
-            block_size: 512,
-            tsize: None,
-        });
+        let agreed = *self.agreed.get_or_insert(PLAIN);
         if block != self.expected {
-            notes.numbers.repeated_data += 1;
-            // That before: its ACK was lost. Before block 1 there is block 0, and in a small file none.
-            if block.wrapping_add(1) == self.expected && self.len > 0 {
-                self.acknowledge(block, now, out);
-            } else if block.wrapping_sub(self.expected) < 0x8000 {
-                notes.violation(Violation::BlockTooEarly {
-                    path: self.path.clone(),
-                    block,
-                    expected: self.expected,
-                });
-            }
+            self.unexpected(block, agreed.window, now, notes, out);
             return None;
         }
         let block_size = agreed.block_size;
@@ -324,9 +356,45 @@ impl Transfer {
             out.push((self.tid?, error(3, "File too large")));
             return Some(Ended::TooLarge { block_size });
         }
-        self.acknowledge(block, now, out);
         self.expected = block.wrapping_add(1);
+        self.unacknowledged += 1;
+        if !full || self.unacknowledged >= agreed.window {
+            self.acknowledge(block, now, out);
+        }
         (!full).then(|| self.complete(agreed, notes))
+    }
+
+    /// A block that came again, or one before which another was lost.
+    fn unexpected(
+        &mut self,
+        block: u16,
+        window: u16,
+        now: Duration,
+        notes: &mut Notes,
+        out: &mut Out,
+    ) {
+        notes.numbers.repeated_data += 1;
+        let ahead = block.wrapping_sub(self.expected);
+        let is_early = ahead < 0x8000;
+        if is_early && ahead >= window {
+            notes.violation(Violation::BlockTooEarly {
+                path: self.path.clone(),
+                block,
+                expected: self.expected,
+            });
+        } else if window > 1 {
+            // Mtftp4RrqHandleData in EDK2: whatever comes out of turn is answered with what came last in turn.
+            self.acknowledge(self.expected.wrapping_sub(1), now, out);
+        } else if block.wrapping_add(1) == self.expected && self.len > 0 {
+            // That before: its ACK was lost. Before block 1 there is block 0, and in a small file none.
+            self.acknowledge(block, now, out);
+        }
+    }
+
+    /// Ends the transfer at the server.
+    fn stop(&self, out: &mut Out) {
+        let (code, text) = self.manner.stop;
+        out.extend(self.tid.map(|tid| (tid, error(code, text))));
     }
 
     fn keep(&mut self, data: &[u8]) {
@@ -369,7 +437,8 @@ impl Transfer {
     fn acknowledge(&mut self, block: u16, now: Duration, out: &mut Out) {
         let [hi, lo] = block.to_be_bytes();
         self.last = vec![0, 4, hi, lo];
-        self.again_at = now + ACK_AGAIN;
+        self.unacknowledged = 0;
+        self.again_at = now + self.manner.ack_again;
         if let Some(tid) = self.tid {
             out.push((tid, self.last.clone()));
         }
@@ -391,6 +460,10 @@ fn request(path: &str, manner: Manner) -> Vec<u8> {
     }
     if let Some(size) = manner.block_size {
         text("blksize");
+        text(&size.to_string());
+    }
+    if let Some(size) = manner.window {
+        text("windowsize");
         text(&size.to_string());
     }
     request

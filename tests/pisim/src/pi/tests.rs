@@ -1,7 +1,10 @@
+use std::net::SocketAddrV4;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::fleet::Conditions;
+use crate::net::{arp, udp};
 use crate::outcome::{Failure, Violation, WhyNot, digest};
 use crate::params::Date;
 use crate::params::Fixed;
@@ -393,7 +396,7 @@ fn the_rom_is_deaf_to_arp_while_it_loads() {
         };
         let mut out = Vec::new();
         let now = Duration::ZERO;
-        pi.state = resolving(lease, now);
+        pi.state = State::Resolving(Resolving::new(lease, now));
         pi.poll(now, Some(&question(lease.address)), &mut out);
         // Its own question, and the answer.
         assert_eq!(out.len(), 2);

@@ -7,6 +7,7 @@ const PI4: Manner = Manner {
     no_rollover: false,
     timeout: Duration::from_secs(30),
     keep: usize::MAX,
+    ..Manner::PI
 };
 const ROM: Manner = Manner {
     tsize: false,
@@ -57,7 +58,7 @@ fn a_probe_ends_with_error_zero() {
     let oack = b"\0\x06blksize\x001468\0tsize\x003000\0";
     let now = Duration::from_millis(3);
     let ended = transfer.receive(7000, oack, now, &mut notes, &mut out);
-    assert_eq!(ended, Some(Ended::Found));
+    assert_eq!(ended, Some(Ended::Found(Some(3000))));
     assert_eq!(out, [(7000, b"\0\x05\0\0Early terminate\0".to_vec())]);
     assert_eq!(notes.violations, []);
     assert_eq!(notes.numbers.worst_first_answer, now);
