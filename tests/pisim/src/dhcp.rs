@@ -9,7 +9,7 @@ use crate::params::{Guid, Mac, Model, Params};
 /// The transaction id of every Pi 3, in every attempt.
 pub(crate) const ROM_XID: u32 = 0x26f3_0339;
 
-const COOKIE: [u8; 4] = [99, 130, 83, 99];
+pub(crate) const COOKIE: [u8; 4] = [99, 130, 83, 99];
 const VENDOR_CLASS: &[u8] = b"PXEClient:Arch:00000:UNDI:002001";
 /// Option 55 of the 3B's ROM, of bootcode.bin, and of the EEPROM.
 const ROM_ASKS: &[u8] = b"\x2b\x3c\x43\x80\x81\x82\x83\x84\x85\x86\x87\x42";
@@ -17,7 +17,7 @@ const BOOTCODE_ASKS: &[u8] = b"\x2b\x3c\x43\x80\x81\x82\x83\x84\x85\x86\x87\x42\
 const EEPROM_ASKS: &[u8] = b"\x01\x03\x2b\x3c\x42\x43\x80\x81\x82\x83\x84\x85\x86\x87";
 
 /// RFC 951's 300 bytes, and RFC 2131's 576 for a client that did not say it takes more.
-const MIN_MESSAGE: usize = 300;
+pub(crate) const MIN_MESSAGE: usize = 300;
 const MAX_PACKET: usize = 576;
 
 /// Which program asks; a Pi 3 has two, one after the other.
@@ -255,13 +255,13 @@ fn check(udp: &Udp<'_>, params: &Params, stage: Stage, options: &Options<'_>) ->
 }
 
 /// The options of an answer, first of each code.
-struct Options<'a> {
+pub(crate) struct Options<'a> {
     list: Vec<(u8, &'a [u8])>,
-    ended: bool,
+    pub(crate) ended: bool,
 }
 
 impl<'a> Options<'a> {
-    fn parse(mut rest: &'a [u8], stop_at_padding: bool) -> Self {
+    pub(crate) fn parse(mut rest: &'a [u8], stop_at_padding: bool) -> Self {
         let mut list = Vec::new();
         let mut ended = false;
         loop {
@@ -288,7 +288,7 @@ impl<'a> Options<'a> {
         Self { list, ended }
     }
 
-    fn get(&self, code: u8) -> Option<&'a [u8]> {
+    pub(crate) fn get(&self, code: u8) -> Option<&'a [u8]> {
         let found = self.list.iter().find(|&&(found, _)| found == code);
         found.map(|&(_, value)| value)
     }
@@ -325,19 +325,26 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     !part.is_empty() && text.windows(part.len()).any(|window| window == part)
 }
 
-/// Who was offered or given which address by a frame, if it does that: for whoever watches a whole network.
-pub(crate) fn granted(udp: &Udp<'_>) -> Option<(Mac, Ipv4Addr, Kind)> {
-    let (header, options) = udp.payload.split_at_checked(240)?;
+/// Whom an answer is for, if it is one to a client without an address.
+pub(crate) fn client(udp: &Udp<'_>) -> Option<Mac> {
+    let header = udp.payload.get(..240)?;
     let is_reply =
         udp.to.port() == CLIENT.port() && header.starts_with(&[2, 1, 6]) && header[236..] == COOKIE;
+    let mac = *header.get(28..)?.first_chunk()?;
+    is_reply.then_some(mac)
+}
+
+/// Who was offered or given which address by a frame, if it does that: for whoever watches a whole network.
+pub(crate) fn granted(udp: &Udp<'_>) -> Option<(Mac, Ipv4Addr, Kind)> {
+    let mac = client(udp)?;
+    let (header, options) = udp.payload.split_at_checked(240)?;
     let kind = match Options::parse(options, false).get(53)? {
         [2] => Kind::Offer,
         [5] => Kind::Ack,
         _ => return None,
     };
-    let mac = *header.get(28..)?.first_chunk()?;
     let granted = address(&header[16..]).filter(|a| !a.is_unspecified())?;
-    is_reply.then_some((mac, granted, kind))
+    Some((mac, granted, kind))
 }
 
 /// Where messages come from before there is an address, and where they go.

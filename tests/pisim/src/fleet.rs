@@ -1,4 +1,4 @@
-//! Many Pis on one wire, with loss and delay; and what only somebody sees who watches them all.
+//! Many machines on one wire, with loss and delay; and what only somebody sees who watches them all.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
@@ -6,12 +6,12 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::dhcp::{Kind, granted};
+use crate::dhcp::{Kind, client, granted};
 use crate::net::{BROADCAST, Frame, destination, parse};
 use crate::outcome::{Failure, Outcome, Violation};
 use crate::params::{Mac, Params};
-use crate::pi::Pi;
 use crate::random::Random;
+use crate::station::Station;
 
 /// What carries Ethernet frames.
 pub trait Wire {
@@ -31,13 +31,13 @@ pub trait Wire {
 /// What the wire is like, and how long the test may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Conditions {
-    /// Of a hundred frames to the Pis, so many are lost,
+    /// Of a hundred frames to the machines, so many are lost,
     pub loss_to_pis: u8,
     /// and of those from them.
     pub loss_from_pis: u8,
-    /// Frames to the Pis come so much later: the round trip.
+    /// Frames to the machines come so much later: the round trip.
     pub delay: Duration,
-    /// Between one Pi's switching on and the next's.
+    /// Between one machine's switching on and the next's.
     pub stagger: Duration,
     /// Then it is over.
     pub limit: Duration,
@@ -75,14 +75,14 @@ const OFFER_HOLDS: Duration = Duration::from_secs(60);
 /// Addresses that are watched; a network has fewer.
 const MAX_OFFERS: usize = 65_536;
 
-/// Pis that are driven together.
+/// Machines that are driven together.
 #[derive(Debug)]
 pub struct Fleet {
-    pis: Vec<Pi>,
+    stations: Vec<Station>,
     by_mac: HashMap<Mac, usize>,
     conditions: Conditions,
     random: Random,
-    /// When which Pi wants to be polled, and the same by Pi.
+    /// When which machine wants to be polled, and the same by machine.
     agenda: BTreeSet<(Duration, usize)>,
     planned: Vec<Option<Duration>>,
     /// Frames under way.
@@ -95,14 +95,13 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Pis that will be switched on, the first at time zero. Each needs a MAC of its own.
+    /// Machines that will be switched on, the first at time zero. Each needs a MAC of its own.
     #[must_use]
-    pub fn new(params: Vec<Params>, conditions: Conditions) -> Self {
-        let pis: Vec<_> = params.into_iter().map(Pi::new).collect();
-        let numbered = || pis.iter().enumerate();
+    pub fn new(stations: Vec<Station>, conditions: Conditions) -> Self {
+        let numbered = || stations.iter().enumerate();
         let on = |i| conditions.stagger * u32::try_from(i).unwrap_or(u32::MAX);
         Self {
-            by_mac: numbered().map(|(i, pi)| (pi.params().mac, i)).collect(),
+            by_mac: numbered().map(|(i, it)| (it.mac(), i)).collect(),
             agenda: numbered().map(|(i, _)| (on(i), i)).collect(),
             planned: numbered().map(|(i, _)| Some(on(i))).collect(),
             random: Random::new(conditions.seed),
@@ -111,9 +110,9 @@ impl Fleet {
             sequence: 0,
             offers: HashMap::new(),
             owners: HashMap::new(),
-            addresses: vec![None; pis.len()],
-            running: pis.len(),
-            pis,
+            addresses: vec![None; stations.len()],
+            running: stations.len(),
+            stations,
         }
     }
 
@@ -169,9 +168,13 @@ impl Fleet {
     fn deliver(&mut self, now: Duration, frame: &[u8], out: &mut Vec<Vec<u8>>) {
         match destination(frame) {
             Some(BROADCAST) => {
-                for i in 0..self.pis.len() {
+                let concerns = Concerns::of(frame);
+                for i in 0..self.stations.len() {
                     // Those that are still off hear nothing.
-                    if now >= self.switched_on(i) && self.pis[i].outcome().is_none() {
+                    if self.is_concerned(i, concerns)
+                        && now >= self.switched_on(i)
+                        && !self.stations[i].is_done()
+                    {
                         self.poll(i, now, Some(frame), out);
                     }
                 }
@@ -186,16 +189,24 @@ impl Fleet {
         }
     }
 
+    fn is_concerned(&self, i: usize, concerns: Concerns) -> bool {
+        match concerns {
+            Concerns::Client(mac) => self.stations[i].mac() == mac,
+            Concerns::Owner(address) => self.stations[i].address() == Some(address),
+            Concerns::All => true,
+        }
+    }
+
     fn switched_on(&self, i: usize) -> Duration {
         self.conditions.stagger * u32::try_from(i).unwrap_or(u32::MAX)
     }
 
     fn poll(&mut self, i: usize, now: Duration, frame: Option<&[u8]>, out: &mut Vec<Vec<u8>>) {
-        let pi = &mut self.pis[i];
-        let was_running = pi.outcome().is_none();
+        let station = &mut self.stations[i];
+        let was_running = !station.is_done();
         let first = out.len();
-        pi.poll(now, frame, out);
-        if was_running && pi.outcome().is_some() {
+        station.poll(now, frame, out);
+        if was_running && station.is_done() {
             self.running -= 1;
         }
         if self.conditions.loss_from_pis > 0 {
@@ -205,7 +216,7 @@ impl Fleet {
                 .collect();
             out.extend(kept);
         }
-        let next = pi.next_deadline();
+        let next = station.next_deadline();
         if next != self.planned[i] {
             if let Some(at) = self.planned[i] {
                 self.agenda.remove(&(at, i));
@@ -238,13 +249,13 @@ impl Fleet {
             && let Some(&i) = self.by_mac.get(&mac)
         {
             let after = now - at;
-            self.pis[i].violation(Violation::OfferedTwice { address, after });
+            self.stations[i].violation(Violation::OfferedTwice { address, after });
         }
     }
 
     /// No two have the same address, be they booting or booted.
     fn watch_address(&mut self, i: usize) {
-        let address = self.pis[i].address();
+        let address = self.stations[i].address();
         if address == self.addresses[i] {
             return;
         }
@@ -260,25 +271,41 @@ impl Fleet {
                 .insert(address, i)
                 .is_some_and(|other| other != i)
         {
-            self.pis[i].violation(Violation::SharedAddress { address });
+            self.stations[i].violation(Violation::SharedAddress { address });
         }
     }
 
-    /// How they ended, in the order they were given; who is not done fails.
+    /// All of them, done, in the order they were given; who is not done fails.
     #[must_use]
-    pub fn outcomes(mut self, now: Duration) -> Vec<Outcome> {
-        let limit = self.conditions.limit;
-        let outcome = |pi: &mut Pi| {
-            pi.give_up(now, limit);
-            pi.outcome().cloned()
-        };
-        self.pis.iter_mut().filter_map(outcome).collect()
+    pub fn finish(mut self, now: Duration) -> Vec<Station> {
+        for station in &mut self.stations {
+            station.give_up(now, self.conditions.limit);
+        }
+        self.stations
     }
 }
 
-/// Boots all over one wire; outcomes are in the order of `params`.
-///
-/// `clock` says how long it is since any moment. Servers have to be there already.
+/// Whom a broadcast frame concerns: hundreds need not read what is for one of them.
+#[derive(Debug, Clone, Copy)]
+enum Concerns {
+    /// DHCP's answer to it.
+    Client(Mac),
+    /// A question for its address.
+    Owner(Ipv4Addr),
+    All,
+}
+
+impl Concerns {
+    fn of(frame: &[u8]) -> Self {
+        match parse(frame) {
+            Some(Ok(Frame::Udp(udp))) => client(&udp).map_or(Self::All, Self::Client),
+            Some(Ok(Frame::Arp(arp))) if arp.request => Self::Owner(arp.target),
+            _ => Self::All,
+        }
+    }
+}
+
+/// Boots Pis over one wire; outcomes are in the order of `params`. See [`boot_stations`].
 ///
 /// # Errors
 /// The wire breaks. A Pi that does not boot is an [`Outcome`], not an error.
@@ -288,9 +315,30 @@ pub fn boot_all(
     wire: &mut dyn Wire,
     clock: &mut dyn FnMut() -> Duration,
 ) -> io::Result<Vec<Outcome>> {
+    let stations = params.into_iter().map(Station::from).collect();
+    let done = boot_stations(stations, conditions, wire, clock)?;
+    let outcome = |station: &Station| match station {
+        Station::Pi(pi) => pi.outcome().cloned(),
+        Station::Pc(_) => None,
+    };
+    Ok(done.iter().filter_map(outcome).collect())
+}
+
+/// Boots all over one wire, and gives them back in their order, done.
+///
+/// `clock` says how long it is since any moment. Servers have to be there already.
+///
+/// # Errors
+/// The wire breaks. A machine that does not boot has a [`Station::failure`].
+pub fn boot_stations(
+    stations: Vec<Station>,
+    conditions: Conditions,
+    wire: &mut dyn Wire,
+    clock: &mut dyn FnMut() -> Duration,
+) -> io::Result<Vec<Station>> {
     let started = clock();
     let mut now = || clock().saturating_sub(started);
-    let mut fleet = Fleet::new(params, conditions);
+    let mut fleet = Fleet::new(stations, conditions);
     let mut out = Vec::new();
     let mut buffer = vec![0; 65_536];
     while !fleet.is_done() && now() < conditions.limit {
@@ -304,7 +352,7 @@ pub fn boot_all(
         }
     }
     let end = now();
-    Ok(fleet.outcomes(end))
+    Ok(fleet.finish(end))
 }
 
 fn flush(wire: &mut dyn Wire, out: &mut Vec<Vec<u8>>) -> io::Result<()> {

@@ -218,7 +218,7 @@ fn lease(reply: &Reply, address: Ipv4Addr, tftp: Ipv4Addr) -> Lease {
 }
 
 /// Without option 1, which the 3B's ROM does not ask for.
-fn class_mask(address: Ipv4Addr) -> Ipv4Addr {
+pub(crate) fn class_mask(address: Ipv4Addr) -> Ipv4Addr {
     match address.octets()[0] {
         0..128 => [255, 0, 0, 0].into(),
         128..192 => [255, 255, 0, 0].into(),

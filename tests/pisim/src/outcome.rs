@@ -5,11 +5,13 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One Pi's boot.
+use crate::pc::PcKind;
+
+/// One machine's boot: a Pi's, unless it says otherwise.
 #[derive(Debug, Clone)]
-pub struct Outcome {
+pub struct Outcome<B = Booted> {
     /// What it loaded, or why it did not.
-    pub boot: Result<Booted, Failure>,
+    pub boot: Result<B, Failure>,
     /// What servers did wrong, whether it booted or not; the first [`MAX_VIOLATIONS`].
     pub violations: Vec<Violation>,
     /// Numbers.
@@ -92,7 +94,7 @@ pub struct Numbers {
     pub repeated_data: u32,
 }
 
-/// Why a Pi did not boot.
+/// Why a machine did not boot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// Nobody offered an address.
@@ -111,6 +113,20 @@ pub enum Failure {
         address: Ipv4Addr,
         /// What was closest.
         why: WhyNot,
+    },
+    /// An address, and nothing to boot; a PC's.
+    #[error("offered {address}, but no answer named a boot file that {firmware} takes")]
+    NoBootFile {
+        /// What was offered.
+        address: Ipv4Addr,
+        /// What asked.
+        firmware: PcKind,
+    },
+    /// An offer said to ask there, and nobody answered.
+    #[error("{server}, port 4011, did not say which file to boot")]
+    NoBootServerAnswer {
+        /// Whom it asked.
+        server: Ipv4Addr,
     },
     /// REQUEST without ACK.
     #[error("{server} offered {address} and did not acknowledge the request for it")]
@@ -223,6 +239,16 @@ pub enum Violation {
     Option66Disagrees { tftp: Ipv4Addr, id: Ipv4Addr },
     #[error("{server}: option 97 is not the client's own")]
     GuidChanged { server: Ipv4Addr },
+    #[error("{server}: option 97 does not come back (PXE 2.1 §2.2.1)")]
+    GuidMissing { server: Ipv4Addr },
+    #[error(
+        "{server}: option 60 is {said:?}, the client takes {wanted} (PXE 2.1 §2.2.1, UEFI §24.7)"
+    )]
+    Class {
+        server: Ipv4Addr,
+        wanted: &'static str,
+        said: String,
+    },
     #[error("a frame with a wrong checksum, or a fragment: {what}")]
     DamagedFrame { what: &'static str },
 
@@ -279,9 +305,9 @@ pub enum Violation {
     #[error("config.txt names {path}, which is not there")]
     NamedButMissing { path: String },
 
-    #[error("{address} was offered to this Pi {after:?} after it was offered to another")]
+    #[error("{address} was offered to this machine {after:?} after it was offered to another")]
     OfferedTwice { address: Ipv4Addr, after: Duration },
-    #[error("{address} is in use by another Pi")]
+    #[error("{address} is in use by another machine")]
     SharedAddress { address: Ipv4Addr },
 }
 

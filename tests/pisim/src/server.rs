@@ -1,4 +1,4 @@
-//! For tests: a DHCP and TFTP server on a wire in memory, with a clock of its own, and with every fault a Pi looks for.
+//! For tests: a DHCP and TFTP server on a wire in memory, with a clock of its own, and with every fault a machine looks for.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
@@ -7,10 +7,12 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::fleet::{Conditions, Wire, boot_all};
+use crate::dhcp::Options;
+use crate::fleet::{Conditions, Wire, boot_all, boot_stations};
 use crate::net::{Arp, BROADCAST, Frame, Udp, arp, be16, parse, udp};
 use crate::outcome::Outcome;
 use crate::params::{Mac, Params};
+use crate::station::Station;
 
 pub(crate) const MENU: &[u8] =
     b"\x06\x01\x03\x0a\x04\x00PXE\x09\x14\x00\x00\x11Raspberry Pi Boot\xff";
@@ -37,6 +39,24 @@ pub(crate) struct Server {
     pub(crate) one_address: bool,
     pub(crate) no_arp: bool,
     pub(crate) fault: Fault,
+    pub(crate) pcs: Pcs,
+}
+
+/// How PCs are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pcs {
+    /// By one server that knows all.
+    Full,
+    /// [`IP`] gives addresses and knows nothing of booting; [`Server::tftp`] does.
+    Proxy,
+    /// No word of booting from anybody.
+    AddressOnly,
+    /// In a class that is not the client's.
+    WrongClass,
+    /// Without option 97.
+    NoId,
+    /// With somebody else's option 97.
+    WrongId,
 }
 
 /// What TFTP does wrong.
@@ -69,6 +89,7 @@ impl Default for Server {
             one_address: false,
             no_arp: false,
             fault: Fault::None,
+            pcs: Pcs::Full,
         }
     }
 }
@@ -99,6 +120,8 @@ pub(crate) fn files() -> BTreeMap<String, Vec<u8>> {
         ("overlays/o.dtbo", 0),
         ("k.img", 512 * 1024 * 1468 / 1024 / 16),
         ("i.img", 30_001),
+        (BIOS_FILE, 1456 * 40),
+        (EFI_FILE, 1468 * 60 + 7),
     ];
     let mut files: BTreeMap<String, Vec<u8>> = sized
         .iter()
@@ -111,6 +134,10 @@ pub(crate) fn files() -> BTreeMap<String, Vec<u8>> {
     );
     files
 }
+
+pub(crate) const BIOS_FILE: &str = "undionly.kpxe";
+pub(crate) const EFI_FILE: &str = "boot.efi";
+pub(crate) const URL: &str = "http://10.0.0.1:8067/boot";
 
 struct Session {
     data: Vec<u8>,
@@ -134,11 +161,10 @@ struct World {
     next_port: u16,
 }
 
-/// Boots against a server.
-pub(crate) fn boot(params: Vec<Params>, server: Server, conditions: Conditions) -> Vec<Outcome> {
+fn world(server: Server) -> (World, Rc<Cell<Duration>>) {
     let now = Rc::new(Cell::new(Duration::ZERO));
     let clock = Rc::clone(&now);
-    let mut world = World {
+    let world = World {
         server,
         now,
         queue: BTreeMap::new(),
@@ -148,7 +174,24 @@ pub(crate) fn boot(params: Vec<Params>, server: Server, conditions: Conditions) 
         sessions: HashMap::new(),
         next_port: 20_000,
     };
+    (world, clock)
+}
+
+/// Boots against a server.
+pub(crate) fn boot(params: Vec<Params>, server: Server, conditions: Conditions) -> Vec<Outcome> {
+    let (mut world, clock) = world(server);
     boot_all(params, conditions, &mut world, &mut || clock.get()).expect("memory does not break")
+}
+
+/// Boots machines of any kind.
+pub(crate) fn boot_mix(
+    stations: Vec<Station>,
+    server: Server,
+    conditions: Conditions,
+) -> Vec<Station> {
+    let (mut world, clock) = world(server);
+    let clock = &mut || clock.get();
+    boot_stations(stations, conditions, &mut world, clock).expect("memory does not break")
 }
 
 /// One Pi on a good wire.
@@ -166,12 +209,14 @@ impl Wire for World {
                 let mac = *frame[6..].first_chunk().expect("a source");
                 self.macs.insert(*packet.from.ip(), mac);
                 match packet.to.port() {
+                    67 if mac.starts_with(&[0x52, 0x54]) => self.pc_dhcp(mac, &packet),
+                    4011 if *packet.to.ip() == self.server.tftp => self.boot_server(mac, &packet),
                     67 => self.dhcp(mac, packet.payload),
                     _ if *packet.to.ip() == self.server.tftp => self.tftp(&packet),
                     _ => {}
                 }
             }
-            other => panic!("a Pi sent {other:?}"),
+            other => panic!("a machine sent {other:?}"),
         }
         Ok(())
     }
@@ -258,6 +303,45 @@ impl World {
         self.later(delay, udp((MAC, BROADCAST), from, to, &answer));
     }
 
+    /// To one of the simulated PCs, which have MACs of QEMU's.
+    fn pc_dhcp(&mut self, mac: Mac, packet: &Udp<'_>) {
+        let question = packet.payload;
+        let next =
+            Ipv4Addr::from(u32::from(IP) + 1 + u32::try_from(self.leases.len()).expect("few"));
+        let yours = *self.leases.entry(mac).or_insert(next);
+        let options = Options::parse(&question[240..], false);
+        let kind = if options.get(53) == Some(&[1]) { 2 } else { 5 };
+        let pcs = self.server.pcs;
+        let to = SocketAddrV4::new(Ipv4Addr::BROADCAST, 68);
+        let boots = !matches!(pcs, Pcs::Proxy | Pcs::AddressOnly);
+        let answer = pc_answer(
+            question,
+            (kind, IP, Some(yours)),
+            boots.then_some((IP, pcs)),
+        );
+        let from = SocketAddrV4::new(IP, 67);
+        self.later(LATENCY, udp((MAC, BROADCAST), from, to, &answer));
+        if pcs == Pcs::Proxy && kind == 2 {
+            let tftp = self.server.tftp;
+            let mut answer = pc_answer(question, (kind, tftp, None), Some((tftp, pcs)));
+            // UEFI is told the file on port 4011.
+            if options.get(93) == Some(&[0, 7]) || options.get(93) == Some(&[0, 11]) {
+                answer[108..236].fill(0);
+            }
+            let from = SocketAddrV4::new(tftp, 67);
+            let delay = self.server.dhcp_delay;
+            self.later(delay, udp((MAC, BROADCAST), from, to, &answer));
+        }
+    }
+
+    fn boot_server(&mut self, mac: Mac, packet: &Udp<'_>) {
+        let tftp = self.server.tftp;
+        let pcs = self.server.pcs;
+        let answer = pc_answer(packet.payload, (5, tftp, None), Some((tftp, pcs)));
+        let from = SocketAddrV4::new(tftp, 4011);
+        self.later(LATENCY, udp((MAC, mac), from, packet.from, &answer));
+    }
+
     fn reply(&mut self, client: SocketAddrV4, port: u16, payload: &[u8]) {
         let mac = *self.macs.get(client.ip()).expect("it asked");
         let from = SocketAddrV4::new(self.server.tftp, port);
@@ -276,7 +360,7 @@ impl World {
                     _ => drop(self.sessions.remove(&key)),
                 }
             }
-            other => panic!("a Pi sent {other:?}"),
+            other => panic!("a machine sent {other:?}"),
         }
     }
 
@@ -425,4 +509,59 @@ impl World {
             self.reply(client, port, &packet);
         }
     }
+}
+
+/// An answer of a kind, from a server, with an address perhaps; and with what to boot, from that server.
+fn pc_answer(
+    question: &[u8],
+    (kind, server, yours): (u8, Ipv4Addr, Option<Ipv4Addr>),
+    boot: Option<(Ipv4Addr, Pcs)>,
+) -> Vec<u8> {
+    let asked = Options::parse(&question[240..], false);
+    let arch = asked.get(93).expect("an architecture")[1];
+    let mut answer = question[..240].to_vec();
+    answer[0] = 2;
+    answer[108..236].fill(0);
+    answer[16..20].copy_from_slice(&yours.unwrap_or(Ipv4Addr::UNSPECIFIED).octets());
+    answer.extend_from_slice(&[53, 1, kind, 54, 4]);
+    answer.extend_from_slice(&server.octets());
+    answer.extend_from_slice(b"\x01\x04\xff\xff\x00\x00");
+    let mut option = |code: u8, value: &[u8]| {
+        answer.extend_from_slice(&[code, u8::try_from(value.len()).expect("short")]);
+        answer.extend_from_slice(value);
+    };
+    if let Some((next, pcs)) = boot {
+        let http = asked
+            .get(60)
+            .is_some_and(|class| class.starts_with(b"HTTP"));
+        let wrong = pcs == Pcs::WrongClass;
+        option(
+            60,
+            if http == wrong {
+                b"PXEClient"
+            } else {
+                b"HTTPClient"
+            },
+        );
+        let id = asked.get(97).expect("an id");
+        match pcs {
+            Pcs::NoId => {}
+            Pcs::WrongId => option(97, &[7; 17]),
+            _ => option(97, id),
+        }
+        let ipxe = asked.get(77).is_some();
+        if arch == 0 {
+            option(43, b"\x06\x01\x08\xff");
+        }
+        let file = match arch {
+            _ if ipxe || http => URL,
+            0 => BIOS_FILE,
+            _ => EFI_FILE,
+        };
+        answer[20..24].copy_from_slice(&next.octets());
+        answer[108..108 + file.len()].copy_from_slice(file.as_bytes());
+    }
+    answer.push(255);
+    answer.resize(answer.len().max(300), 0);
+    answer
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::params::Date;
-use crate::server::{Server, boot};
+use crate::pc::PcParams;
+use crate::server::{Server, boot, boot_mix};
 
 fn many(count: u16) -> Vec<Params> {
     let one = |n| match n % 4 {
@@ -23,6 +24,21 @@ fn a_fleet_boots() {
     assert_eq!(failures(&outcomes).next(), None);
     assert_eq!(outcomes.len(), 500);
     assert!(outcomes.iter().all(|outcome| outcome.violations.is_empty()));
+}
+
+#[test]
+fn pis_and_pcs_boot_together() {
+    let pis = many(60).into_iter().map(Station::from);
+    let pcs = (0..10).flat_map(PcParams::one_of_each).map(Station::from);
+    let conditions = Conditions::good(Duration::from_secs(600));
+    let done = boot_mix(pis.chain(pcs).collect(), Server::default(), conditions);
+    assert_eq!(done.len(), 120);
+    for station in &done {
+        assert_eq!(station.failure(), None, "{}", station.kind());
+        assert_eq!(station.violations(), [], "{}", station.kind());
+    }
+    let addresses: BTreeSet<_> = done.iter().filter_map(Station::address).collect();
+    assert_eq!(addresses.len(), 120);
 }
 
 #[test]

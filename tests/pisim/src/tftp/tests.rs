@@ -147,3 +147,76 @@ fn an_oack_is_what_was_asked_for() {
         assert_eq!(notes.violations, expected, "{packet:?}");
     }
 }
+
+const EDK2: Manner = Manner {
+    tsize: false,
+    block_size: Some(8),
+    window: Some(4),
+    stop: (8, "User aborted the transfer"),
+    ..PI4
+};
+const MS: Duration = Duration::from_millis(1);
+
+fn data(block: u8, bytes: &[u8]) -> Vec<u8> {
+    [&[0, 3, 0, block], bytes].concat()
+}
+
+/// Sends these packets, and says which blocks were acknowledged.
+fn acknowledged(transfer: &mut Transfer, notes: &mut Notes, packets: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = Out::new();
+    for packet in packets {
+        transfer.receive(7000, packet, MS, notes, &mut out);
+    }
+    out.iter().map(|(_, ack)| ack[3]).collect()
+}
+
+/// RFC 7440 §4, and what EDK2 does when a block is lost.
+#[test]
+fn a_window_is_acknowledged_as_a_whole() {
+    let (mut transfer, mut notes, _) = start(Purpose::Read, EDK2);
+    let mut acks = |packets: &[Vec<u8>]| acknowledged(&mut transfer, &mut notes, packets);
+    let full = |block| data(block, b"12345678");
+    let oack = b"\0\x06blksize\x008\0windowsize\x004\0".to_vec();
+    assert_eq!(acks(&[oack]), [0]);
+    assert_eq!(acks(&[full(1), full(2), full(3)]), []);
+    assert_eq!(acks(&[full(4)]), [4]);
+    // The fifth is lost.
+    assert_eq!(acks(&[full(6), full(7)]), [4, 4]);
+    assert_eq!(acks(&[full(5), full(6), full(7)]), []);
+    assert_eq!(acks(&[data(8, b"end")]), [8]);
+    assert_eq!((notes.violations, notes.numbers.bytes), (vec![], 59));
+}
+
+#[test]
+fn more_than_a_window_at_once_is_named() {
+    let (mut transfer, mut notes, _) = start(Purpose::Read, EDK2);
+    let oack = b"\0\x06blksize\x008\0windowsize\x002\0".to_vec();
+    let early = data(3, b"12345678");
+    acknowledged(&mut transfer, &mut notes, &[oack, early]);
+    let (path, block, expected) = ("f".to_owned(), 3, 1);
+    let early = Violation::BlockTooEarly {
+        path,
+        block,
+        expected,
+    };
+    assert_eq!(notes.violations, [early]);
+}
+
+#[test]
+fn requests_of_pcs_are_the_firmwares() {
+    let probe = Manner {
+        tsize: true,
+        block_size: Some(1468),
+        ..EDK2
+    };
+    let expected = b"\0\x01f\0octet\0tsize\x000\0blksize\x001468\0windowsize\x004\0";
+    assert_eq!(request("f", probe), expected);
+    let (mut transfer, mut notes, mut out) = start(Purpose::Probe, probe);
+    let oack = b"\0\x06tsize\x003000\0";
+    let ended = transfer.receive(7000, oack, MS, &mut notes, &mut out);
+    assert_eq!(ended, Some(Ended::Found(Some(3000))));
+    assert_eq!(
+        out,
+        [(7000, b"\0\x05\0\x08User aborted the transfer\0".to_vec())]
+    );
+}
