@@ -2,6 +2,7 @@
 
 mod boots;
 mod dhcp;
+mod fleet;
 mod outages;
 mod pi_boots;
 mod pis;
@@ -34,6 +35,11 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     (
         "full_offers_to_five_hundred_at_once",
         dhcp::five_hundred_at_once,
+    ),
+    ("five_hundred_machines_boot", fleet::five_hundred),
+    (
+        "a_hundred_machines_boot_on_a_bad_wire",
+        fleet::a_hundred_on_a_bad_wire,
     ),
     ("full_serves_two_networks", dhcp::two_networks),
     ("full_serves_through_a_relay", dhcp::through_a_relay),

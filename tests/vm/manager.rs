@@ -107,6 +107,11 @@ impl Manager {
         Ok(Self { log, process })
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(self) -> Result<()> {
         self.process.kill()

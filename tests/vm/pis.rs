@@ -1,11 +1,11 @@
-//! Simulated Raspberry Pis at the bridge, on a port of their own.
+//! Simulated machines at the bridge, on a port of their own.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
-use pisim::{Conditions, Outcome, Params, Wire};
+use pisim::{Conditions, Outcome, Params, Station, Wire};
 use ramboot::link::{Frames, Link};
 
 use crate::lan::{BRIDGE, Lan};
@@ -38,7 +38,18 @@ impl Cable {
         Ok(Self { link })
     }
 
-    /// Boots all of them.
+    /// Boots machines of any kind, and gives them back, done.
+    pub(crate) fn boot_stations(
+        &mut self,
+        stations: Vec<Station>,
+        conditions: Conditions,
+    ) -> Result<Vec<Station>> {
+        let started = Instant::now();
+        pisim::boot_stations(stations, conditions, self, &mut || started.elapsed())
+            .context("carrying the machines' frames")
+    }
+
+    /// Boots Pis.
     pub(crate) fn boot(
         &mut self,
         params: Vec<Params>,
