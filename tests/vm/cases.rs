@@ -41,6 +41,7 @@ pub(crate) const ALL: &[(&str, Story)] = &[
         "a_hundred_machines_boot_on_a_bad_wire",
         fleet::a_hundred_on_a_bad_wire,
     ),
+    ("pcs_boot_beside_dnsmasq", fleet::pcs_beside_dnsmasq),
     ("full_serves_two_networks", dhcp::two_networks),
     ("full_serves_through_a_relay", dhcp::through_a_relay),
     ("pis_boot", pi_boots::from_ramboot),

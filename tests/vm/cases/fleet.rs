@@ -15,13 +15,15 @@ use pisim::{
 
 use self::images::Images;
 use crate::case::Case;
-use crate::lan::{Lan, ip};
+use crate::lan::{Lan, MANAGER, ip};
 use crate::manager::Manager;
 use crate::pis::Cable;
 use crate::{ANSWER, BOOT};
 
+/// With room for a hall.
 const SERVER: &str = "10.79.0.1";
 const FULL: [&str; 4] = ["--dhcp", "full", "--pool", "10.79.1.0-10.79.4.255"];
+const PROXY: [&str; 2] = ["--dhcp", "proxy"];
 /// A Pi asks again after two seconds: until then nobody notices that others boot, too.
 const FIRST_ANSWER: Duration = Duration::from_secs(2);
 /// The longest file by HTTP is a unified kernel image.
@@ -45,7 +47,7 @@ pub(super) fn five_hundred(case: &Case) -> Result<()> {
     ]);
     ensure!(stations.len() == 500, "{} machines", stations.len());
     let images = Images::publish(case, 1)?;
-    let done = boot(case, &images, stations, Conditions::good(BOOT))?;
+    let done = boot(case, &images, Dhcp::Full, stations, Conditions::good(BOOT))?;
     let worst = done.iter().map(|one| one.numbers().worst_first_answer);
     let worst = worst.max().unwrap_or_default();
     ensure!(worst < FIRST_ANSWER, "a first answer took {worst:?}");
@@ -73,7 +75,27 @@ pub(super) fn a_hundred_on_a_bad_wire(case: &Case) -> Result<()> {
     ]);
     ensure!(stations.len() == 100, "{} machines", stations.len());
     let images = Images::publish(case, 64)?;
-    boot(case, &images, stations, Conditions::good(BOOT).losing(1)).map(drop)
+    let conditions = Conditions::good(BOOT).losing(1);
+    boot(case, &images, Dhcp::Full, stations, conditions).map(drop)
+}
+
+/// Another server gives the addresses, and the two UEFI PXEs are told their file on port 4011. One after the other: dnsmasq
+/// pings each address it offers for three seconds, and nobody else is answered meanwhile.
+pub(super) fn pcs_beside_dnsmasq(case: &Case) -> Result<()> {
+    let stations = PcParams::one_of_each(1).into_iter().map(Station::from);
+    let images = Images::publish(case, 1)?;
+    let conditions = Conditions {
+        stagger: Duration::from_secs(4),
+        ..Conditions::good(BOOT)
+    };
+    boot(case, &images, Dhcp::Proxy, stations.collect(), conditions).map(drop)
+}
+
+/// Who gives addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dhcp {
+    Full,
+    Proxy,
 }
 
 /// So many of each kind, every kind spread over the whole hall.
@@ -116,13 +138,20 @@ fn station(kind: &str, n: u16) -> Station {
 fn boot(
     case: &Case,
     images: &Images,
+    dhcp: Dhcp,
     stations: Vec<Station>,
     conditions: Conditions,
 ) -> Result<Vec<Station>> {
     let lan = Lan::new()?;
-    ip(&format!("address add {SERVER}/20 dev lan0"))?;
-    ip("address del 192.168.77.1/24 dev lan0")?;
-    let manager = Manager::serve(case, &images.store, "", &FULL)?;
+    let (server, args, _neighbour) = match dhcp {
+        Dhcp::Proxy => (MANAGER, &PROXY[..], Some(lan.dhcp_server(case)?)),
+        Dhcp::Full => {
+            ip(&format!("address add {SERVER}/20 dev lan0"))?;
+            ip(&format!("address del {MANAGER}/24 dev lan0"))?;
+            (SERVER, &FULL[..], None)
+        }
+    };
+    let manager = Manager::serve(case, &images.store, "", args)?;
     let done = Cable::new(&lan)?.boot_stations(stations, conditions)?;
     print_table(&done);
     for station in &done {
@@ -132,7 +161,7 @@ fn boot(
         }
         let wrong = station.violations();
         ensure!(wrong.is_empty(), "{} booted, but: {wrong:#?}", who());
-        loaded(station, images).with_context(who)?;
+        loaded(station, images, server).with_context(who)?;
     }
     let addresses: HashSet<_> = done.iter().filter_map(Station::address).collect();
     ensure!(addresses.len() == done.len(), "two share an address");
@@ -147,7 +176,7 @@ fn boot(
 }
 
 /// What a machine has is what was published, or what the manager's HTTP says it is.
-fn loaded(station: &Station, images: &Images) -> Result<()> {
+fn loaded(station: &Station, images: &Images, server: &str) -> Result<()> {
     match station {
         Station::Pi(pi) => loaded_by_a_pi(pi, images),
         Station::Pc(pc) => {
@@ -156,14 +185,14 @@ fn loaded(station: &Station, images: &Images) -> Result<()> {
             match (&started.program, pc.params().kind) {
                 // No iPXE: what HTTP gives, too.
                 (Program::File { name, file, .. }, PcKind::UefiPxe(PcArch::Arm64)) => {
-                    same(name, file, &http("GET", &format!("/{name}"))?)
+                    same(name, file, &http("GET", server, &format!("/{name}"))?)
                 }
                 (Program::File { name, file, .. }, kind) => same(
                     name,
                     file,
                     &fs::read(ipxe(kind)).context("reading the package ipxe")?,
                 ),
-                (Program::Url(url), kind) => fetch(url, kind),
+                (Program::Url(url), kind) => fetch(url, server, kind),
             }
         }
     }
@@ -206,29 +235,29 @@ const fn ipxe(kind: PcKind) -> &'static str {
 }
 
 /// As the firmware does: iPXE reads a script, EDK2 asks for the length first.
-fn fetch(url: &str, kind: PcKind) -> Result<()> {
+fn fetch(url: &str, server: &str, kind: PcKind) -> Result<()> {
     let path = url
-        .strip_prefix(&format!("http://{SERVER}:8067"))
+        .strip_prefix(&format!("http://{server}:8067"))
         .with_context(|| format!("{url} is not the manager's"))?;
     if kind == PcKind::Ipxe {
-        let script = http("GET", path)?;
+        let script = http("GET", server, path)?;
         ensure!(script.starts_with(b"#!ipxe\n"), "{url} is no script");
     } else {
-        http("HEAD", path)?;
+        http("HEAD", server, path)?;
     }
     Ok(())
 }
 
 /// The body of an answer 200.
-fn http(method: &str, path: &str) -> Result<Vec<u8>> {
-    let mut server = TcpStream::connect((SERVER, 8067))?;
-    server.set_read_timeout(Some(ANSWER))?;
+fn http(method: &str, server: &str, path: &str) -> Result<Vec<u8>> {
+    let mut stream = TcpStream::connect((server, 8067))?;
+    stream.set_read_timeout(Some(ANSWER))?;
     write!(
-        server,
-        "{method} {path} HTTP/1.1\r\nHost: {SERVER}\r\nConnection: close\r\n\r\n"
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n"
     )?;
     let mut answer = Vec::new();
-    server.take(MAX_BODY).read_to_end(&mut answer)?;
+    stream.take(MAX_BODY).read_to_end(&mut answer)?;
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n");
     let body = answer.split_off(end.context("no end of the header")? + 4);
     if !answer.starts_with(b"HTTP/1.1 200 ") {
