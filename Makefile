@@ -3,12 +3,13 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test check image vm bench setup verify build install clean
+.PHONY: help demo test check image images vm bench setup verify build install clean
 
 PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
 IMAGE := target/images/debian.sqfs
+ARM64_IMAGE := target/images/debian-arm64.sqfs
 
 # VM tests make namespaces. Who is not root gets the right in a user namespace of his own.
 ROOTLIKE := $(shell [ "$$(id -u)" = 0 ] || echo unshare --user --map-root-user --net --mount)
@@ -20,7 +21,7 @@ demo: setup image ## boot one machine in QEMU, step by step, and kill the manage
 	@$(CARGO) test --locked --release --no-run --test vm
 	$(ROOTLIKE) $(CARGO) test --quiet --locked --release --test vm -- demo
 
-test: setup check verify image ## all of it: style, docs, unit tests, boots in QEMU
+test: setup check verify images ## all of it: style, docs, unit tests, boots in QEMU
 	@mkdir -p target
 	status=0
 	{
@@ -39,11 +40,14 @@ check: setup ## format, lints and docs, warnings are errors
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
 
-vm: setup image ## only the boots in QEMU; CASE=name for some of them
+vm: setup images ## only the boots in QEMU; CASE=name for some of them
 	@RAMBOOT_VM=1 $(ROOTLIKE) $(CARGO) test --locked --test vm -- $(CASE)
 
 image: setup ## the Debian worker of demo and tests: target/images/debian.sqfs
 	@images/debian/build.sh $(IMAGE)
+
+images: image ## the same, and the worker for arm64: target/images/debian-arm64.sqfs
+	@ARCH=arm64 images/debian/build.sh $(ARM64_IMAGE)
 
 bench: setup image ## numbers
 	@$(CARGO) bench --locked

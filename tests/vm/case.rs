@@ -46,7 +46,7 @@ impl Case {
         published(&STORE, "store", Image::debian)
     }
 
-    /// The same with the image for arm64.
+    /// The same with the image for arm64. Asked for before the case has its own network: the image may have to be built.
     pub(crate) fn arm64_store(&self) -> Result<PathBuf> {
         static STORE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
         published(&STORE, "store-arm64", Image::debian_arm64)

@@ -23,11 +23,11 @@ const KEEP: usize = 64 << 20;
 
 /// Every kind of Pi that Debian 12's kernel knows boots its image, from the manager alone and beside a DHCP server.
 pub(super) fn from_ramboot(case: &Case) -> Result<()> {
+    let store = case.arm64_store()?;
     for (proxy, first) in [(false, 1), (true, 255)] {
         let lan = Lan::new()?;
         let _neighbour = proxy.then(|| lan.dhcp_server(case)).transpose()?;
         let args = if proxy { &PROXY[..] } else { &FULL };
-        let store = case.arm64_store()?;
         let manager = Manager::serve(case, &store, "", args)?;
         // Its kernel has no device tree of a Pi 5.
         let mut params = one_of_each(first);

@@ -114,14 +114,16 @@ pub(super) fn autoexec(case: &Case) -> Result<()> {
 
 /// Debian 12 has no iPXE for arm64.
 pub(super) fn arm64_pxe(case: &Case) -> Result<()> {
+    let store = case.arm64_store()?;
     let lan = Lan::new()?;
-    arm64_by_pxe(case, &lan, Manager::full(case, &case.arm64_store()?)?)
+    arm64_by_pxe(case, &lan, Manager::full(case, &store)?)
 }
 
 pub(super) fn arm64_pxe_beside_dnsmasq(case: &Case) -> Result<()> {
+    let store = case.arm64_store()?;
     let lan = Lan::new()?;
     let _neighbour = lan.dhcp_server(case)?;
-    arm64_by_pxe(case, &lan, Manager::proxy(case, &case.arm64_store()?)?)
+    arm64_by_pxe(case, &lan, Manager::proxy(case, &store)?)
 }
 
 fn arm64_by_pxe(case: &Case, lan: &Lan, manager: Manager) -> Result<()> {
@@ -135,14 +137,16 @@ fn arm64_by_pxe(case: &Case, lan: &Lan, manager: Manager) -> Result<()> {
 
 /// The stub is the image's own.
 pub(super) fn arm64_http(case: &Case) -> Result<()> {
+    let store = case.arm64_store()?;
     let lan = Lan::new()?;
-    arm64_by_http(case, &lan, Manager::full(case, &case.arm64_store()?)?)
+    arm64_by_http(case, &lan, Manager::full(case, &store)?)
 }
 
 pub(super) fn arm64_http_beside_dnsmasq(case: &Case) -> Result<()> {
+    let store = case.arm64_store()?;
     let lan = Lan::new()?;
     let _neighbour = lan.dhcp_server(case)?;
-    arm64_by_http(case, &lan, Manager::proxy(case, &case.arm64_store()?)?)
+    arm64_by_http(case, &lan, Manager::proxy(case, &store)?)
 }
 
 fn arm64_by_http(case: &Case, lan: &Lan, manager: Manager) -> Result<()> {
