@@ -22,7 +22,7 @@ use crate::neighbour;
 use crate::parts::Parts;
 use crate::pi::choice::{Content, PiChoice};
 use crate::pi::files::{Files, Opened};
-use crate::pi::tree::{self, Answer, Tree, Who, Why};
+use crate::pi::tree::{Answer, Tree, Who, Why};
 use crate::pxelinux;
 use crate::store::{BootFile, Image};
 use crate::tftp;
@@ -54,7 +54,6 @@ impl Shelf {
 
     fn pi(&self, ask: &tftp::Ask<'_>, base: &Base) -> Option<Parts> {
         let address = *ask.client.ip();
-        let asker = tree::Asker { address, mac: None };
         let now = self.start.elapsed();
         let choose = |who: &Who, back| {
             let mac = who.mac.or_else(|| neighbour::mac_of(who.address));
@@ -62,7 +61,7 @@ impl Shelf {
                 .map_err(|error| format!("{error:#}"))
         };
         let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
-        match trees.resolve(ask.name, &asker, now, |_| None, choose) {
+        match trees.resolve(ask.name, address, now, choose) {
             Answer::Found(parts) => return Some(parts),
             Answer::Missing(why) => {
                 let name = ask.name;

@@ -8,6 +8,8 @@ use std::fmt;
 
 use ramboot_wire::Mac;
 
+use super::board;
+
 /// Vendor parts of Raspberry Pi's MAC addresses, as seen on boards up to the Pi 5.
 const OUIS: [[u8; 3]; 7] = [
     [0xb8, 0x27, 0xeb],
@@ -105,49 +107,20 @@ fn is_magic(word: u32) -> bool {
 }
 
 impl Revision {
-    /// Bits 4 to 11: 0x11 is the 4B, 0x17 the 5. `None` for codes of the old style, of boards that cannot netboot.
-    #[must_use]
-    pub const fn board(self) -> Option<u8> {
-        let new_style = self.0 & (1 << 23) != 0;
-        if new_style {
-            Some(self.0.to_be_bytes()[3] >> 4 | self.0.to_be_bytes()[2] << 4)
-        } else {
-            None
-        }
-    }
-
     /// MiB of RAM.
     #[must_use]
     pub const fn memory(self) -> u32 {
         256 << (self.0 >> 20 & 7)
-    }
-
-    const fn name(self) -> Option<&'static str> {
-        Some(match self.board() {
-            Some(0x04) => "2B",
-            Some(0x08) => "3B",
-            Some(0x0d) => "3B+",
-            Some(0x0e) => "3A+",
-            Some(0x0a) => "CM3",
-            Some(0x10) => "CM3+",
-            Some(0x11) => "4B",
-            Some(0x13) => "400",
-            Some(0x14) => "CM4",
-            Some(0x15) => "CM4S",
-            Some(0x17) => "5",
-            Some(0x18) => "CM5",
-            Some(0x19) => "500",
-            Some(0x1a) => "CM5 Lite",
-            _ => return None,
-        })
     }
 }
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Raspberry Pi")?;
-        match self.revision.map(|revision| (revision, revision.name())) {
-            Some((revision, Some(name))) => {
+        let known = |revision: Revision| (revision, board::of_revision(revision.0));
+        match self.revision.map(known) {
+            Some((revision, Some(board))) => {
+                let name = board.name.trim_start_matches("Pi ");
                 let memory = revision.memory();
                 if memory < 1024 {
                     write!(f, " {name} with {memory} MB")?;

@@ -25,21 +25,12 @@ use pin::Pins;
 /// Publications before the current one that are searched for a name made of content.
 const MAX_BACK: usize = 8;
 
-/// Who sent a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asker {
-    /// Its source address.
-    pub address: Ipv4Addr,
-    /// Of this address, if DHCP or the neighbour table knows.
-    pub mac: Option<Mac>,
-}
-
 /// Which machine it is, as far as can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Who {
     /// Its source address.
     pub address: Ipv4Addr,
-    /// From the path, else by the serial number, else by the address.
+    /// From the path.
     pub mac: Option<Mac>,
     /// From the path: the low 32 bits.
     pub serial: Option<u32>,
@@ -102,15 +93,13 @@ impl Tree {
         self.pins.len()
     }
 
-    /// What `path` is for the machine that asks, `now` after any moment that stays the same. `mac_of` knows machines by the
-    /// low 32 bits of their serial number. `choose` gives what a machine boots now (0) or what it would have booted so many
+    /// What `path` is for the machine that asks, `now` after any moment that stays the same. `choose` gives what a machine boots now (0) or what it would have booted so many
     /// publications ago; its error is a sentence.
     pub fn resolve(
         &mut self,
         path: &str,
-        asker: &Asker,
+        address: Ipv4Addr,
         now: Duration,
-        mac_of: impl Fn(u32) -> Option<Mac>,
         choose: impl Fn(&Who, usize) -> Result<PiChoice, String>,
     ) -> Answer {
         let Some(asked) = Asked::parse(path, &self.prefix) else {
@@ -123,10 +112,9 @@ impl Tree {
                 Why::Expected
             });
         };
-        let by_serial = asked.by.serial.and_then(mac_of);
         let who = Who {
-            address: asker.address,
-            mac: asked.by.mac.or(by_serial).or(asker.mac),
+            address,
+            mac: asked.by.mac,
             serial: asked.by.serial,
         };
         let chosen = || choose(&who, 0);

@@ -89,18 +89,15 @@ impl World {
 
     /// Without a publication before it.
     fn quietly(&mut self, path: &str) -> Answer {
-        let asker = Asker {
-            address: self.address,
-            mac: None,
-        };
         let published = self.published.get();
         let mac_of = |serial| (serial == SERIAL).then_some(MAC);
         self.tree
-            .resolve(path, &asker, self.now, mac_of, |who, back| {
+            .resolve(path, self.address, self.now, |who, back| {
                 let back = u8::try_from(back).map_err(|e| e.to_string())?;
                 let generation = published.checked_sub(back).filter(|&g| g > 0);
                 let generation = generation.ok_or("nothing is published")?;
-                Ok(choice(generation, who.mac))
+                let mac = who.mac.or_else(|| who.serial.and_then(mac_of));
+                Ok(choice(generation, mac))
             })
     }
 
