@@ -176,3 +176,6 @@ fn boot_file(image: &Image, file: &BootFile) -> anyhow::Result<Bytes> {
     let bytes = image.boot(&file.name)?;
     bytes.with_context(|| format!("{} is not in the store", file.name))
 }
+
+#[cfg(test)]
+mod tests;
