@@ -79,7 +79,7 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
     journal.connect(&args, link.mac);
 
     let list = journal.stage(Stage::Chunks, |journal| {
-        let tell = |event| journal.event(event, Stage::Chunks);
+        let tell = |event| journal.event(&event, Stage::Chunks);
         let (list, retries) = fetch_list(args.image, args.size, &args.bases, Pace::WORKER, &tell)?;
         let facts = vec![fact("chunks", list.count()), fact("retries", retries)];
         Ok((list, facts))
@@ -87,7 +87,7 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
     let image = journal.stage(Stage::Fetch, |journal| {
         ram::check(args.size, ram::available()?)?;
         let image = ram::image_file(&root::part("image"), args.size)?;
-        let tell = |event| journal.event(event, Stage::Fetch);
+        let tell = |event| journal.event(&event, Stage::Fetch);
         let start = clock::now();
         let counts = fetch(&list, &args.bases, &image, Pace::WORKER, &tell)?;
         let seconds = clock::now().duration_since(start).as_secs_f64();
@@ -188,22 +188,19 @@ impl Journal {
         }
     }
 
-    fn event(&self, event: Event, stage: Stage) {
-        match event {
-            Event::Progress(text) => console::progress(&format!("ramboot: {text}")),
-            Event::Bad(text) => {
-                console::say(&format!(
-                    "ramboot: bad chunk from {text}; fetching it again"
-                ));
-                // Not a stage line on the console: the stage goes on.
-                self.report(&StageLine {
-                    stage,
-                    error: Some(text),
-                    facts: vec![fact("again", "yes")],
-                    ms: 0,
-                });
-            }
-        }
+    fn event(&self, event: &Event, stage: Stage) {
+        let line = format!("ramboot: {event}");
+        let Event::Bad(text) = event else {
+            return console::progress(&line);
+        };
+        console::say(&line);
+        // Not a stage line on the console: the stage goes on.
+        self.report(&StageLine {
+            stage,
+            error: Some(text.clone()),
+            facts: vec![fact("again", "yes")],
+            ms: 0,
+        });
     }
 
     /// For whoever looks later: all stage lines, as text and as JSON. A worker boots without them, too.

@@ -8,7 +8,7 @@ use ramboot_wire::{Base, ChunkList, ImageId};
 
 use crate::backoff::Backoff;
 use crate::clock;
-use crate::console::Event;
+use crate::console::{Event, Wait};
 use crate::fetch::Pace;
 use crate::http::Connection;
 
@@ -44,11 +44,13 @@ pub fn fetch_list(
         let wait = backoff
             .next(clock::chance())
             .max(Duration::from_millis(100));
-        tell(Event::Progress(format!(
-            "chunks wait since {} s ({last:#}); next try in {:.1} s",
-            clock::now().duration_since(since).as_secs(),
-            wait.as_secs_f64()
-        )));
+        tell(Event::Wait(Wait {
+            what: "the chunk list".to_owned(),
+            since: clock::now().duration_since(since),
+            why: Some(format!("{last:#}")),
+            next: format!("next try in {:.1} s", wait.as_secs_f64()),
+            here: None,
+        }));
         clock::sleep(wait);
     }
 }

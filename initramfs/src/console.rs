@@ -2,18 +2,96 @@
 //!
 //! Nothing here can fail: a worker without a console boots all the same.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
-/// Something to say while a stage runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Something to say while a stage runs. [`fmt::Display`] gives the line for a console.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// A chunk that is not what was published, and from whom. Told at once, reported, kept in the log.
     Bad(String),
-    /// Where a transfer stands, or what it waits for. Console only: the kernel's log is small.
-    Progress(String),
+    /// Where a transfer stands. Console only: the kernel's log is small.
+    Progress(Progress),
+    /// Nothing moves, and why. Console only, too.
+    Wait(Wait),
+}
+
+/// Where the transfer of the image stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    /// Verified bytes.
+    pub done: u64,
+    /// Bytes of the image.
+    pub total: u64,
+    /// Verified bytes a second, since it was said last.
+    pub per_second: f64,
+    /// What some streams suffer from while others go on: the base, and what went wrong with it.
+    pub trouble: Option<(String, String)>,
+}
+
+/// What is waited for, since when, and what will be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    /// `http://10.0.0.1:8067`, `a DHCP server on eth0`.
+    pub what: String,
+    /// For how long.
+    pub since: Duration,
+    /// What went wrong last, if anything did.
+    pub why: Option<String>,
+    /// `next try in 1.2 s`, `asking again until one answers`.
+    pub next: String,
+    /// Verified bytes and all bytes, where part of the image is there already.
+    pub here: Option<(u64, u64)>,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bad(text) => write!(f, "bad chunk from {text}; fetching it again"),
+            Self::Progress(progress) => progress.fmt(f),
+            Self::Wait(wait) => wait.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let here = share(self.done, self.total);
+        write!(f, "fetch {here} at {:.1} MB/s", self.per_second / 1e6)?;
+        match &self.trouble {
+            Some((base, why)) => write!(f, "; trouble with {base}: {why}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "waiting for {} since {} s",
+            self.what,
+            self.since.as_secs()
+        )?;
+        if let Some(why) = &self.why {
+            write!(f, " ({why})")?;
+        }
+        write!(f, "; {}", self.next)?;
+        match self.here {
+            Some((done, total)) => write!(f, "; {} are here", share(done, total)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `45 % (62 of 139 MB)`
+fn share(done: u64, total: u64) -> String {
+    let percent = done.saturating_mul(100) / total.max(1);
+    format!("{percent} % ({} of {} MB)", mb(done), mb(total))
 }
 
 /// Writes one line to the console and to the kernel's log.
@@ -32,6 +110,11 @@ pub fn progress(text: &str) {
     out.write_all(format!("{text}\n").as_bytes())
         .and_then(|()| out.flush())
         .ok();
+}
+
+/// Says what is waited for.
+pub fn wait(wait: Wait) {
+    progress(&format!("ramboot: {}", Event::Wait(wait)));
 }
 
 /// Writes one line to the console if `ramboot.debug` stands on the command line.

@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::clock;
-use crate::console;
+use crate::console::{self, Wait};
 use crate::dhcp::{Client, Identity, Outcome};
 use crate::lease::{Candidate, Lease, choose};
 use crate::links::{Link, wired};
@@ -64,11 +64,13 @@ impl Network {
             }
             if now.duration_since(told) >= TELL {
                 told = now;
-                console::progress(&format!(
-                    "ramboot: waiting for {} since {} s; looking again until it comes",
-                    self.missing(bootif),
-                    now.duration_since(since).as_secs()
-                ));
+                console::wait(Wait {
+                    what: self.missing(bootif),
+                    since: now.duration_since(since),
+                    why: None,
+                    next: "looking again until it comes".to_owned(),
+                    here: None,
+                });
             }
             clock::sleep(TICK);
         }
@@ -101,11 +103,13 @@ impl Network {
             if now.duration_since(told) >= TELL {
                 told = now;
                 let names: Vec<&str> = tries.iter().map(|t| t.link.name.as_str()).collect();
-                console::progress(&format!(
-                    "ramboot: waiting for a DHCP server on {} since {} s; asking again until one answers",
-                    names.join(", "),
-                    now.duration_since(since).as_secs()
-                ));
+                console::wait(Wait {
+                    what: format!("a DHCP server on {}", names.join(", ")),
+                    since: now.duration_since(since),
+                    why: None,
+                    next: "asking again until one answers".to_owned(),
+                    here: None,
+                });
             }
         }
     }

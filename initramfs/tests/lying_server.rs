@@ -140,7 +140,7 @@ fn waiting_is_visible_and_ends_when_the_server_is_back() {
     let (late, faults) = serve(&image, &[Fault::Status(503); 40]);
     let (_, told) = run(&image, &[dead.clone(), late]);
     assert!(faults.lock().expect("lock").is_empty());
-    let waits = |event: &Event| matches!(event, Event::Progress(text) if text.starts_with("fetch waits for http://127.0.0.1:"));
+    let waits = |event: &Event| matches!(event, Event::Wait(wait) if wait.what.starts_with("http://127.0.0.1:"));
     assert!(told.iter().any(waits), "{told:?}");
 }
 
@@ -181,7 +181,7 @@ fn a_chunk_list_that_does_not_prove_is_asked_of_another_base() {
     assert_eq!((list, retries), (image.chunks(), 3));
     let told = told.into_inner().expect("lock");
     assert!(
-        matches!(told.as_slice(), [Event::Progress(text)] if text.contains("status 404")),
+        matches!(told.as_slice(), [Event::Wait(wait)] if wait.to_string().contains("status 404")),
         "{told:?}"
     );
 }

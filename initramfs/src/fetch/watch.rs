@@ -2,7 +2,7 @@
 
 use super::{Job, TICK};
 use crate::clock;
-use crate::console::{Event, mb};
+use crate::console::{Event, Progress, Wait};
 
 impl Job<'_> {
     /// Says where the fetch stands until it ends.
@@ -25,30 +25,27 @@ impl Job<'_> {
             let here = table.good;
             let waiting = table.waiting.iter().min_by_key(|w| w.until).cloned();
             drop(table);
-            let done = format!(
-                "{} % ({} of {} MB)",
-                here.saturating_mul(100) / self.list.size().max(1),
-                mb(here),
-                mb(self.list.size())
-            );
-            if here > good || waiting.is_none() {
-                let speed = (here - good) as f64 / 1e6 / gap.as_secs_f64();
-                let from = waiting.map_or_else(String::new, |w| {
-                    format!("; trouble with {}: {}", self.name(w.base), w.why)
-                });
-                (self.tell)(Event::Progress(format!(
-                    "fetch {done} at {speed:.1} MB/s{from}"
-                )));
+            let event = if here > good || waiting.is_none() {
                 since = now;
+                Event::Progress(Progress {
+                    done: here,
+                    total: self.list.size(),
+                    per_second: (here - good) as f64 / gap.as_secs_f64(),
+                    trouble: waiting.map(|w| (self.name(w.base), w.why)),
+                })
             } else if let Some(w) = waiting {
-                (self.tell)(Event::Progress(format!(
-                    "fetch waits for {} since {} s ({}); next try in {:.1} s; {done} are here",
-                    self.name(w.base),
-                    now.duration_since(since).as_secs(),
-                    w.why,
-                    w.until.saturating_duration_since(now).as_secs_f64(),
-                )));
-            }
+                let left = w.until.saturating_duration_since(now);
+                Event::Wait(Wait {
+                    what: self.name(w.base),
+                    since: now.duration_since(since),
+                    why: Some(w.why),
+                    next: format!("next try in {:.1} s", left.as_secs_f64()),
+                    here: Some((here, self.list.size())),
+                })
+            } else {
+                continue;
+            };
+            (self.tell)(event);
             (good, told) = (here, now);
         }
     }
