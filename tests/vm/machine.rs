@@ -9,6 +9,7 @@ use ramboot_wire::Arch;
 use crate::case::Case;
 use crate::console::Console;
 use crate::lan::{Lan, Tap};
+use crate::monitor::Monitor;
 use crate::process::{Process, command};
 use crate::transcript::Transcript;
 
@@ -73,6 +74,9 @@ pub(crate) struct Worker {
     pub(crate) console: Console,
     /// Its network cable.
     pub(crate) tap: Tap,
+    /// Its knobs.
+    #[expect(dead_code, reason = "the cases with faults come next")]
+    pub(crate) monitor: Monitor,
     _process: Process,
 }
 
@@ -191,6 +195,9 @@ impl HandedOver {
 
 fn switch_on(case: &Case, tap: Tap, mut qemu: Command) -> Result<Worker> {
     let name = format!("worker{}", tap.number);
+    // A socket's path has at most 107 bytes: not in the case's folder, which may lie deep.
+    let folder = tempfile::tempdir()?;
+    let socket = folder.path().join("qmp");
     let mut process = Process::spawn(
         &name,
         qemu
@@ -201,7 +208,8 @@ fn switch_on(case: &Case, tap: Tap, mut qemu: Command) -> Result<Worker> {
                 "-no-user-config",
                 "-no-reboot",
             ])
-            .args(["-display", "none"])
+            .args(["-display", "none", "-qmp"])
+            .arg(format!("unix:{},server=on,wait=off", socket.display()))
             .current_dir(case.dir())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -210,9 +218,11 @@ fn switch_on(case: &Case, tap: Tap, mut qemu: Command) -> Result<Worker> {
     let log = case.file(&format!("{name}.console.log"))?;
     let said = Transcript::follow(&name, process.stdout()?, Some(log));
     let console = Console::new(said, process.stdin()?);
+    let monitor = Monitor::connect(&socket)?;
     Ok(Worker {
         console,
         tap,
+        monitor,
         _process: process,
     })
 }

@@ -15,6 +15,7 @@ mod image;
 mod lan;
 mod machine;
 mod manager;
+mod monitor;
 mod pis;
 mod process;
 mod transcript;
