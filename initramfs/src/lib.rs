@@ -1,6 +1,6 @@
 //! The worker's side of ramboot, in the order of a boot: [`boot`] conducts, the other modules do one part each.
 //!
-//! Pure, with clock and chance as arguments: [`backoff`], [`dhcp`], [`lease`], [`pick`]; everything else is a shell.
+//! Pure, with clock and chance as arguments: [`backoff`], [`dhcp`], [`lease`], [`pick`], [`sources`]; everything else is a shell.
 
 pub mod backoff;
 pub mod boot;
@@ -22,4 +22,5 @@ pub mod pick;
 pub mod ram;
 pub mod report;
 pub mod root;
+pub mod sources;
 pub mod sys;
