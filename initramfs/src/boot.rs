@@ -13,7 +13,7 @@ use crate::chunks::fetch_list;
 use crate::clock;
 use crate::console::{self, Event};
 use crate::early;
-use crate::fetch::{Pace, STREAMS, fetch};
+use crate::fetch::{Counts, Pace, STREAMS, fetch};
 use crate::handover;
 use crate::last;
 use crate::modules::Modules;
@@ -21,6 +21,7 @@ use crate::net::Network;
 use crate::ram;
 use crate::report::Reporter;
 use crate::root;
+use crate::sources::Sources;
 
 type Facts = Vec<(String, String)>;
 
@@ -78,19 +79,25 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
     modules.drop_files();
     journal.connect(&args, link.mac);
 
+    let pace = Pace::WORKER;
+    let mut sources = Sources::new(&args.bases, pace.retry, pace.retry_cap);
     let list = journal.stage(Stage::Chunks, |journal| {
         let tell = |event| journal.event(&event, Stage::Chunks);
-        let (list, retries) = fetch_list(args.image, args.size, &args.bases, Pace::WORKER, &tell)?;
-        let facts = vec![fact("chunks", list.count()), fact("retries", retries)];
+        let list = fetch_list(args.image, args.size, &mut sources, pace, &tell)?;
+        let facts = vec![
+            fact("chunks", list.count()),
+            fact("retries", Counts::of(&sources).retries),
+        ];
         Ok((list, facts))
     })?;
     let image = journal.stage(Stage::Fetch, |journal| {
         ram::check(args.size, ram::available()?)?;
-        let image = ram::image_file(&root::part("image"), args.size)?;
+        let mut image = ram::image_file(&root::part("image"), args.size)?;
         let tell = |event| journal.event(&event, Stage::Fetch);
-        let start = clock::now();
-        let counts = fetch(&list, &args.bases, &image, Pace::WORKER, &tell)?;
+        let (start, before) = (clock::now(), Counts::of(&sources));
+        fetch(&list, &mut sources, image.bytes_mut(), pace, &tell)?;
         let seconds = clock::now().duration_since(start).as_secs_f64();
+        let counts = Counts::of(&sources) - before;
         let facts = vec![
             fact("bytes", counts.bytes),
             fact("chunks", list.count()),
@@ -99,7 +106,8 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
             fact("bad", counts.bad),
             fact("mbps", megabits(args.size, seconds)),
         ];
-        Ok((image, facts))
+        let file = image.into_file().context("unmapping the image")?;
+        Ok((file, facts))
     })?;
     let (new_root, init) = journal.stage(Stage::Mount, |_| {
         let layer = ram::layer_bytes(args.overlay, ram::available()?);

@@ -1,67 +1,89 @@
-//! The chunk list: fetched from the bases in turn until one gives the list that folds to the image's id.
+//! The chunk list: asked of the bases in turn until one gives the list that folds to the image's id.
 
-use std::time::Duration;
+use std::time::Instant;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::bail;
+use ramboot_wire::image::ChunkListError;
 use ramboot_wire::paths::Resource;
 use ramboot_wire::{Base, ChunkList, ImageId};
 
-use crate::backoff::Backoff;
 use crate::clock;
-use crate::console::{Event, Wait};
-use crate::fetch::Pace;
-use crate::http::Connection;
+use crate::console::Event;
+use crate::fetch::{Pace, waiting};
+use crate::http::{Connection, HttpError};
+use crate::sources::{Choice, Sources};
 
-/// Asks for ever; says after every round of bases what it waits for.
+/// Asks for ever; a base that sends another list has lied, and is used last from then on.
 ///
 /// # Errors
 /// There is no base. A server can never cause one.
 pub fn fetch_list(
     id: ImageId,
     size: u64,
-    bases: &[Base],
+    sources: &mut Sources,
     pace: Pace,
     tell: &(dyn Fn(Event) + Sync),
-) -> anyhow::Result<(ChunkList, u64)> {
+) -> anyhow::Result<ChunkList> {
     if ChunkList::encoded_len(size) == 0 {
-        return Ok((ChunkList::prove(id, size, &[])?, 0));
+        return Ok(ChunkList::prove(id, size, &[])?);
+    }
+    if sources.all().is_empty() {
+        bail!("no base on the kernel command line");
     }
     let since = clock::now();
-    let mut backoff = Backoff::new(pace.retry, pace.retry_cap);
-    let mut retries = 0;
+    let (mut last, mut told) = (None, None::<Instant>);
     loop {
-        let mut last = anyhow!("no base on the kernel command line");
-        for base in bases {
-            match ask(id, size, base, pace) {
-                Ok(list) => return Ok((list, retries)),
-                Err(error) => last = error.context(base.to_string()),
+        let now = clock::now();
+        let wait = match sources.choose(last, now) {
+            Choice::Ask(index) => {
+                let turn = sources.begin(index);
+                last = Some(index);
+                let Some(base) = sources.all().get(index).map(|source| source.base.clone()) else {
+                    continue;
+                };
+                match ask(id, size, &base, pace) {
+                    Ok((list, bytes)) => {
+                        sources.received(turn, bytes);
+                        sources.good(turn);
+                        return Ok(list);
+                    }
+                    Err(error) => {
+                        let lied = matches!(error, AskError::List(_));
+                        let why = format!("{:#}", anyhow::Error::new(error));
+                        if lied {
+                            tell(Event::Bad(format!("{base}: {why}")));
+                        }
+                        sources.failed(turn, lied, why, clock::now(), clock::chance());
+                    }
+                }
+                continue;
             }
-            retries += 1;
+            Choice::Wait(until) => until.map_or(pace.tell, |at| at.saturating_duration_since(now)),
+        };
+        if told.is_none_or(|at| now.duration_since(at) >= pace.tell) {
+            told = Some(now);
+            let mut event = waiting(sources, since, now, None);
+            event.what = format!("the chunk list from {}", event.what);
+            tell(Event::Wait(event));
         }
-        if bases.is_empty() {
-            return Err(last);
-        }
-        let wait = backoff
-            .next(clock::chance())
-            .max(Duration::from_millis(100));
-        tell(Event::Wait(Wait {
-            what: "the chunk list".to_owned(),
-            since: clock::now().duration_since(since),
-            why: Some(format!("{last:#}")),
-            next: format!("next try in {:.1} s", wait.as_secs_f64()),
-            here: None,
-        }));
-        clock::sleep(wait);
+        clock::sleep(wait.min(pace.tell));
     }
 }
 
-fn ask(id: ImageId, size: u64, base: &Base, pace: Pace) -> anyhow::Result<ChunkList> {
+/// Why a base gave no list.
+#[derive(Debug, thiserror::Error)]
+enum AskError {
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    #[error(transparent)]
+    List(#[from] ChunkListError),
+}
+
+fn ask(id: ImageId, size: u64, base: &Base, pace: Pace) -> Result<(ChunkList, u64), AskError> {
     let len = ChunkList::encoded_len(size);
     let mut connection = Connection::open(base, pace.patience)?;
     connection.get(&Resource::Chunks(id).path(), len)?;
-    let mut bytes = vec![0; usize::try_from(len)?];
-    connection
-        .read_exact(&mut bytes)
-        .context("reading the chunk list")?;
-    Ok(ChunkList::prove(id, size, &bytes)?)
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+    connection.read_exact(&mut bytes)?;
+    Ok((ChunkList::prove(id, size, &bytes)?, len))
 }

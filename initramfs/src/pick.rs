@@ -48,7 +48,6 @@ enum Cell {
 struct Bad {
     base: usize,
     until: Instant,
-    times: u32,
 }
 
 /// Where every chunk of the image stands.
@@ -147,16 +146,9 @@ impl Chunks {
         }
     }
 
-    /// How often this chunk has arrived wrong so far.
-    #[must_use]
-    pub fn times_bad(&self, index: u64) -> u32 {
-        self.bad.get(&index).map_or(0, |bad| bad.times)
-    }
-
     /// This chunk arrived wrong from `base`, which is not asked for it again before `until`.
     pub fn bad(&mut self, index: u64, base: usize, until: Instant) {
-        let times = self.times_bad(index).saturating_add(1);
-        self.bad.insert(index, Bad { base, until, times });
+        self.bad.insert(index, Bad { base, until });
     }
 
     /// How many are done.
@@ -258,7 +250,6 @@ mod tests {
         ] {
             assert_eq!(chunks.pick(ask(base, at)), want, "base {base}");
         }
-        assert_eq!(chunks.times_bad(1), 1);
         chunks.done(1);
         assert_eq!(chunks.pick(ask(0, now)), Pick::Finished);
     }

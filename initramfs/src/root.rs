@@ -40,7 +40,6 @@ pub fn mount_root(image: &File, layer: u64) -> anyhow::Result<PathBuf> {
     })?;
     ram::mount_tmpfs(&upper, layer, "0755")?;
     mount_overlay(&lower, &upper, &root)?;
-    fs::remove_file(part("image").join("image.sqfs")).context("unlinking the image's file")?;
     for folder in [&lower, &upper, &part("image")] {
         unmount(folder, UnmountFlags::DETACH)
             .with_context(|| format!("detaching {}", folder.display()))?;

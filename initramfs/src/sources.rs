@@ -134,23 +134,13 @@ impl Sources {
         }
     }
 
-    /// Something good came: whatever was wrong with this base is over.
-    pub fn good(&mut self, turn: Turn) {
-        if let Some(source) = self.all.get_mut(turn.index) {
-            source.trouble = None;
-            source.backoff.reset();
-        }
-    }
-
-    /// The stream did not need the base after all.
-    pub fn unused(&mut self, turn: Turn) {
-        let trouble = self
-            .all
-            .get_mut(turn.index)
-            .and_then(|s| s.trouble.as_mut());
-        if let (Some(trouble), true) = (trouble, turn.probe) {
-            trouble.probed = false;
-        }
+    /// Something good came: whatever was wrong with this base is over, and it says whether anything was.
+    pub fn good(&mut self, turn: Turn) -> bool {
+        let Some(source) = self.all.get_mut(turn.index) else {
+            return false;
+        };
+        source.backoff.reset();
+        source.trouble.take().is_some()
     }
 
     /// The request failed; `lied` if what came is not what was published. `chance` is for the back-off.
@@ -226,7 +216,8 @@ mod tests {
         assert_eq!(s.choose(None, later), Choice::Wait(Some(later + 2 * FIRST)));
         assert_eq!(s.all()[0].trouble.as_ref().map(|t| t.since), Some(now));
         let probe = s.begin(0);
-        s.good(probe);
+        assert!(s.good(probe));
+        assert!(!s.good(probe), "only once");
         assert_eq!(s.choose(None, later), Choice::Ask(0));
         fail(&mut s, 0, false, later);
         assert_eq!(s.next_try(), Some(later + FIRST), "it was well in between");
@@ -280,8 +271,7 @@ mod tests {
                 if what < 3 && !asking.is_empty() {
                     let turn = asking.swap_remove(chance as usize % asking.len());
                     match what {
-                        0 => s.good(turn),
-                        1 => s.unused(turn),
+                        0 | 1 => drop(s.good(turn)),
                         _ => s.failed(turn, chance % 7 == 0, String::new(), now, chance),
                     }
                 }

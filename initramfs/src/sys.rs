@@ -1,17 +1,97 @@
-//! System calls without a safe wrapper: the loop driver's ioctls. The only file of `/init` with `unsafe`.
+//! System calls without a safe wrapper: a file's memory, and the loop driver's ioctls. The only file of `/init` with
+//! `unsafe`.
 //!
 //! Layouts and numbers are those of `linux/loop.h`; they are part of the kernel's promise to user space.
 #![expect(
     unsafe_code,
-    reason = "ioctls are not typed; each block says why it holds"
+    reason = "ioctls are not typed and memory is shared; each block says why it holds"
 )]
 
 use std::ffi::c_void;
 use std::fs::File;
 use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::ptr::{NonNull, null_mut};
 
-use rustix::io::Result;
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::{Errno, Result};
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, Setter, ioctl};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+/// A new file without a name, and its bytes as memory: what is written there is in the file, without another copy.
+#[derive(Debug)]
+pub struct Mapped {
+    file: File,
+    start: NonNull<u8>,
+    len: usize,
+}
+
+impl Mapped {
+    /// Makes the file in `folder` and takes the memory for `len` bytes, which are not zero; the file ends on a page,
+    /// for a loop device cuts off what does not fill a sector.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub fn new(folder: &Path, len: usize) -> std::io::Result<Self> {
+        let path = folder.join("image");
+        let mut options = File::options();
+        let file = options
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
+        std::fs::remove_file(&path)?;
+        fallocate(
+            &file,
+            FallocateFlags::empty(),
+            0,
+            len.next_multiple_of(PAGE) as u64,
+        )?;
+        let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
+        // SAFETY: the kernel chooses where, so no memory of ours is replaced. The file was made here, lost its only name
+        // before anything was in it, and its descriptor does not leave `self` before the mapping is gone: nobody else
+        // can write to it or make it shorter, and fallocate(2) gave it at least `len` bytes.
+        // JUSTIFICATION: bytes are received straight into the file; through write(2) each would be copied once more.
+        let start = unsafe { mmap(null_mut(), len, protection, flags, &file, 0) }?;
+        let start = NonNull::new(start.cast()).ok_or(Errno::NOMEM)?;
+        Ok(Self { file, start, len })
+    }
+
+    /// All of it.
+    #[must_use]
+    pub const fn bytes(&self) -> &[u8] {
+        // SAFETY: `start` is `len` mapped bytes until `self` is dropped, page-aligned, initialised (the kernel fills new
+        // pages with zeros), and changed by nobody but through `bytes_mut`, which needs `self` alone.
+        // JUSTIFICATION: a slice is what safe code can work with.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+
+    /// All of it, to be written.
+    #[must_use]
+    pub const fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `bytes`; `&mut self` makes it the only way to these bytes.
+        // JUSTIFICATION: a slice is what safe code can divide among threads.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+
+    /// The file, no longer mapped.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub fn into_file(self) -> std::io::Result<File> {
+        self.file.try_clone()
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: exactly what `new` mapped, unmapped once; no slice of it outlives `self`.
+        // JUSTIFICATION: there is no safe munmap.
+        let gone = unsafe { munmap(self.start.as_ptr().cast(), self.len) };
+        // Only a length of zero or an odd address is refused.
+        gone.ok();
+    }
+}
 
 /// The number of a loop device nobody uses (`/dev/loopN`); the kernel makes one if there is none.
 ///
@@ -41,6 +121,9 @@ pub fn configure_loop(device: &File, backing: &File) -> Result<()> {
     // JUSTIFICATION: rustix has no wrapper, and mount(8)'s loop option is a program we do not have.
     unsafe { ioctl(device, Setter::<LOOP_CONFIGURE, LoopConfig>::new(config)) }
 }
+
+/// The largest sector of a block device that kernels before 6.11 know, and the smallest page.
+const PAGE: usize = 4096;
 
 /// `struct loop_config` with `struct loop_info64` inside.
 #[repr(C)]
@@ -98,11 +181,11 @@ unsafe impl Ioctl for GetFree {
     }
 
     fn as_ptr(&mut self) -> *mut c_void {
-        std::ptr::null_mut()
+        null_mut()
     }
 
     // SAFETY (of the caller's side): `out` is what a successful ioctl returned, which is all that is looked at.
     unsafe fn output_from_ptr(out: IoctlOutput, _: *mut c_void) -> Result<u32> {
-        u32::try_from(out).map_err(|_| rustix::io::Errno::RANGE)
+        u32::try_from(out).map_err(|_| Errno::RANGE)
     }
 }
