@@ -96,7 +96,7 @@ impl Desk {
         let args = BootArgs {
             image: generation.image,
             size: generation.size,
-            bases: vec![base.clone()],
+            bases: with_others(base, &boot.bases),
             overlay: boot.overlay,
             hostname: assignment.hostname,
             debug: boot.debug,
@@ -141,5 +141,31 @@ impl Desk {
         )?;
         info!(worker = %client.mac, image = image.short(), name = %choice.name, "boot script");
         Ok(script)
+    }
+}
+
+/// This manager first; its own entry, where managers share one config, does not stand there twice.
+fn with_others(own: &Base, others: &[Base]) -> Vec<Base> {
+    let mut bases = vec![own.clone()];
+    for other in others {
+        if !bases.contains(other) {
+            bases.push(other.clone());
+        }
+    }
+    bases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn managers_may_share_their_config() {
+        let base = |text: &str| text.parse::<Base>().expect("a base");
+        let (a, b) = (base("http://10.0.0.1:8067"), base("http://10.0.0.2:8067"));
+        let both = [a.clone(), b.clone()];
+        assert_eq!(with_others(&a, &both), both);
+        assert_eq!(with_others(&b, &both), [b, a.clone()]);
+        assert_eq!(with_others(&a, &[]), [a]);
     }
 }

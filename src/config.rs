@@ -12,7 +12,8 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::Context as _;
-use ramboot_wire::{Mac, Overlay};
+use ramboot_wire::cmdline::MAX_BASES;
+use ramboot_wire::{Base, Mac, Overlay};
 use toml::Spanned;
 
 use self::network::Network;
@@ -101,6 +102,8 @@ pub struct Boot {
     pub debug: bool,
     /// The folder that Raspberry Pis with `TFTP_PREFIX=1` ask in; empty for none.
     pub pi_prefix: String,
+    /// Where the same images are, too: workers go there when this manager fails them.
+    pub bases: Vec<Base>,
 }
 
 /// Why a text is not a config.
@@ -323,7 +326,24 @@ impl Door<'_> {
             deadline: form.deadline,
             debug: form.debug,
             pi_prefix: self.check(form.pi_prefix, pi_prefix)?.unwrap_or_default(),
+            bases: self.bases(form.bases)?,
         })
+    }
+
+    fn bases(&self, forms: Vec<Spanned<String>>) -> Result<Vec<Base>, ConfigError> {
+        // One of those on a worker's command line is this manager.
+        const MOST: usize = MAX_BASES - 1;
+        if let Some(one_more) = forms.get(MOST) {
+            let count = forms.len();
+            return Err(self.error(
+                one_more.span(),
+                format_args!("{count} bases, {MOST} are possible beside this manager"),
+            ));
+        }
+        forms
+            .into_iter()
+            .map(|base| self.one(base, |text| text.parse::<Base>()))
+            .collect()
     }
 
     fn once<K: std::hash::Hash + Eq + fmt::Display + Clone>(

@@ -58,6 +58,8 @@ pub(super) struct Boot {
     #[serde(default)]
     pub(super) debug: bool,
     pub(super) pi_prefix: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) bases: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -22,6 +22,7 @@ fn all_that_can_stand_there() {
             deadline = 600
             debug = true
             pi_prefix = "pis/"
+            bases = ["http://10.0.0.2:8067", "http://10.0.0.3/cache"]
             [[network]]
             address = "10.1.0.0/24"
             pool = "10.1.0.100-10.1.0.199"
@@ -67,6 +68,9 @@ fn all_that_can_stand_there() {
                 deadline: Some(600),
                 debug: true,
                 pi_prefix: "pis/".to_owned(),
+                bases: ["http://10.0.0.2:8067", "http://10.0.0.3/cache"]
+                    .map(|base| base.parse().expect("a base"))
+                    .to_vec(),
             },
             networks: vec![
                 Subnet {
@@ -226,6 +230,10 @@ fn what_is_wrong_is_shown_with_its_place_and_a_remedy() {
         (
             "[boot]\nimage = \"../x\"",
             "line 2, column 9: \"../x\" is not a name of an image: letters, digits, '.', '-', '_' and '+', at most 100",
+        ),
+        (
+            "[boot]\nbases = [\"http://10.0.0.2\", \"manager:8067\"]",
+            "line 2, column 29: ramboot.url=manager:8067: http://ADDRESS[:PORT] is wanted",
         ),
         (
             "[boot]\npi_prefix = \"../x/\"",

@@ -14,7 +14,8 @@ use crate::mac::Mac;
 /// (`COMMAND_LINE_SIZE`), and the image's own parameters need room too.
 pub const MAX_CMDLINE_BYTES: usize = 1_500;
 
-const MAX_BASES: usize = 8;
+/// How many bases a worker is given at most.
+pub const MAX_BASES: usize = 8;
 
 /// What `/init` was told to boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
