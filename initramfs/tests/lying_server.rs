@@ -1,6 +1,5 @@
 //! The fetch against servers that fail, stall and lie. Whatever they do, the file becomes the image and nothing else
-//! ever stands in it; what it costs is predicted.
-
+//! ever stands in it; what each of them costs is predicted. Mixtures of them are in `universes`.
 #![expect(clippy::disallowed_methods, reason = "a shell's test: waits for it")]
 
 mod common;
@@ -9,7 +8,6 @@ use std::fs;
 use std::sync::Mutex;
 
 use common::{FAULTS, Fault, Image, PACE, serve};
-use proptest::prelude::*;
 use ramboot_init::chunks::fetch_list;
 use ramboot_init::console::Event;
 use ramboot_init::fetch::{Counts, STREAMS, fetch};
@@ -140,25 +138,4 @@ fn a_chunk_list_that_does_not_prove_is_asked_of_another_base() {
     let told = told.into_inner().expect("lock");
     let waits = |event: &Event| matches!(event, Event::Wait(wait) if wait.to_string().contains("status 404"));
     assert!(told.iter().any(waits), "{told:?}");
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
-
-    /// Any mixture (of the quick ones): one retry and at most one chunk a fault.
-    #[test]
-    fn whatever_servers_do(
-        first in prop::collection::vec(prop::sample::select(&FAULTS[..12]), 0..6),
-        second in prop::collection::vec(prop::sample::select(&FAULTS[..12]), 0..6),
-        size in 262_145_usize..3_000_000,
-    ) {
-        let image = Image::new(size);
-        let (a, left_a) = serve(&image, &first);
-        let (b, left_b) = serve(&image, &second);
-        let (counts, _) = run(&image, &[a, b]);
-        let left = left_a.lock().expect("lock").len() + left_b.lock().expect("lock").len();
-        let met = (first.len() + second.len() - left) as u64;
-        prop_assert_eq!(counts.retries, met);
-        prop_assert!(counts.bytes - size as u64 <= met * CHUNK_BYTES);
-    }
 }
