@@ -2,6 +2,7 @@
 
 mod boots;
 mod dhcp;
+mod faults;
 mod fleet;
 mod outages;
 mod pi_boots;
@@ -24,6 +25,8 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     ("boots_through_tftp", boots::through_tftp),
     ("survives_without_manager", outages::after_the_boot),
     ("resumes_the_fetch", outages::during_the_fetch),
+    ("fault_deadline_passes", faults::passes),
+    ("fault_clock_at_1970", faults::in_1970),
     ("pis_boot_from_dnsmasq", pis::from_dnsmasq),
     ("refuses_a_flipped_byte", refusals::flipped_byte),
     (

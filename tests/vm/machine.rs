@@ -2,16 +2,19 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use ramboot_wire::Arch;
 
 use crate::case::Case;
 use crate::console::Console;
+use crate::direct::Given;
 use crate::lan::{Lan, Tap};
 use crate::monitor::Monitor;
 use crate::process::{Process, command};
 use crate::transcript::Transcript;
+use crate::{ANSWER, wait};
 
 /// A machine that is switched off.
 #[derive(Debug, Clone, Copy)]
@@ -20,11 +23,14 @@ pub(crate) struct Machine {
     nic: &'static str,
     firmware: Firmware,
     loads: Option<&'static str>,
+    clock: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Firmware {
     Bios,
+    /// None that counts: kernel, initramfs and command line are in memory; the function may change the last.
+    Done(fn(&str) -> String),
     Uefi(Arch, First),
 }
 
@@ -75,9 +81,8 @@ pub(crate) struct Worker {
     /// Its network cable.
     pub(crate) tap: Tap,
     /// Its knobs.
-    #[expect(dead_code, reason = "the cases with faults come next")]
     pub(crate) monitor: Monitor,
-    _process: Process,
+    process: Process,
 }
 
 impl Machine {
@@ -88,6 +93,33 @@ impl Machine {
             nic: "virtio-net-pci",
             firmware: Firmware::Bios,
             loads: None,
+            clock: None,
+        }
+    }
+
+    /// The same without the firmware's 20 s: it has in its memory what the manager, which must be there when it is
+    /// switched on, gives its MAC.
+    pub(crate) const fn direct(mebibytes: u32) -> Self {
+        Self {
+            nic: "virtio-net-pci,romfile=",
+            firmware: Firmware::Done(str::to_owned),
+            ..Self::bios(mebibytes)
+        }
+    }
+
+    /// The same with a command line that was changed on the way.
+    pub(crate) const fn changing(self, cmdline: fn(&str) -> String) -> Self {
+        Self {
+            firmware: Firmware::Done(cmdline),
+            ..self
+        }
+    }
+
+    /// The same with this time on its clock, as ISO 8601 has it.
+    pub(crate) const fn clock(self, time: &'static str) -> Self {
+        Self {
+            clock: Some(time),
+            ..self
         }
     }
 
@@ -141,11 +173,19 @@ impl Machine {
     pub(crate) fn boot(self, case: &Case, lan: &Lan) -> Result<Worker> {
         let tap = lan.tap()?;
         let netdev = format!("tap,id=n,ifname={},script=no,downscript=no", tap.name);
-        let device = format!(
-            "{},netdev=n,mac=52:54:00:12:34:{:02x}",
-            self.nic, tap.number
-        );
+        let mac = format!("52:54:00:12:34:{:02x}", tap.number);
+        let device = format!("{},netdev=n,mac={mac}", self.nic);
         let mut qemu = self.firmware.board();
+        if let Firmware::Done(change) = self.firmware {
+            let given = Given::fetch(case, &mac)?;
+            qemu.args(["-append", &change(&given.cmdline), "-kernel"])
+                .arg(&given.kernel)
+                .arg("-initrd")
+                .arg(&given.initramfs);
+        }
+        if let Some(time) = self.clock {
+            qemu.args(["-rtc", &format!("base={time}")]);
+        }
         if let Some(url) = self.loads {
             let script = format!("#!ipxe\ndhcp || shell\nchain {url} || shell\n");
             std::fs::write(case.dir().join("loads.ipxe"), script)?;
@@ -223,15 +263,26 @@ fn switch_on(case: &Case, tap: Tap, mut qemu: Command) -> Result<Worker> {
         console,
         tap,
         monitor,
-        _process: process,
+        process,
     })
+}
+
+impl Worker {
+    /// Waits until the machine resets itself, which ends it here; gives QEMU's word for why.
+    pub(crate) fn reset(&mut self, limit: Duration) -> Result<String> {
+        let event = self.monitor.event("SHUTDOWN", limit)?;
+        let reason = event["data"]["reason"].as_str();
+        let reason = reason.with_context(|| format!("no reason in {event}"))?;
+        wait::until("QEMU to end", ANSWER, || self.process.ended())?;
+        Ok(reason.to_owned())
+    }
 }
 
 impl Firmware {
     /// The emulator with a board that has this firmware and can boot from the network only.
     fn board(self) -> Command {
         let arch = match self {
-            Self::Bios | Self::Uefi(Arch::X86_64, _) => Arch::X86_64,
+            Self::Bios | Self::Done(_) | Self::Uefi(Arch::X86_64, _) => Arch::X86_64,
             Self::Uefi(Arch::Aarch64, _) => Arch::Aarch64,
         };
         let (mut qemu, [code, variables]) = match arch {
@@ -247,9 +298,13 @@ impl Firmware {
                 (qemu, AAVMF)
             }
         };
-        let Self::Uefi(_, first) = self else {
-            qemu.args(["-boot", "n"]);
-            return qemu;
+        let first = match self {
+            Self::Uefi(_, first) => first,
+            Self::Bios => {
+                qemu.args(["-boot", "n"]);
+                return qemu;
+            }
+            Self::Done(_) => return qemu,
         };
         let flash = |unit: u8, rest: &str| format!("if=pflash,format=raw,unit={unit},{rest}");
         qemu.args(["-drive", &flash(0, &format!("readonly=on,file={code}"))])

@@ -11,6 +11,7 @@ mod case;
 mod cases;
 mod console;
 mod demo;
+mod direct;
 mod image;
 mod lan;
 mod machine;

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -30,7 +31,7 @@ impl Monitor {
         Ok(monitor)
     }
 
-    #[expect(dead_code, reason = "the cases with faults come next")]
+    #[expect(dead_code, reason = "the cable is pulled next")]
     /// Plugs the cable of the machine's one NIC in, or pulls it.
     pub(crate) fn set_link(&mut self, up: bool) -> Result<()> {
         self.execute("set_link", &json!({ "name": "n", "up": up }))
@@ -53,6 +54,21 @@ impl Monitor {
             }
             // An event, such as a reset.
         }
+    }
+
+    /// Waits for an event of this name. Those that came while a command ran are gone.
+    pub(crate) fn event(&mut self, name: &str, limit: Duration) -> Result<Value> {
+        self.stream.get_ref().set_read_timeout(Some(limit))?;
+        let event = loop {
+            let line = self
+                .line()
+                .with_context(|| format!("waiting {limit:?} for QEMU's event {name}"))?;
+            if line["event"] == name {
+                break line;
+            }
+        };
+        self.stream.get_ref().set_read_timeout(Some(ANSWER))?;
+        Ok(event)
     }
 
     fn line(&mut self) -> Result<Value> {
