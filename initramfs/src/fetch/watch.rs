@@ -79,8 +79,8 @@ pub(crate) fn waiting(
         .next_try()
         .map(|at| at.saturating_duration_since(now));
     let next = match left {
-        Some(left) => format!("next try in {:.1} s", left.as_secs_f64()),
-        None => "asking now".to_owned(),
+        Some(left) if !left.is_zero() => format!("next try in {:.1} s", left.as_secs_f64()),
+        _ => "asking now".to_owned(),
     };
     let or_nothing = Some("nothing comes".to_owned());
     Wait {
