@@ -25,8 +25,19 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     ("boots_through_tftp", boots::through_tftp),
     ("survives_without_manager", outages::after_the_boot),
     ("resumes_the_fetch", outages::during_the_fetch),
+    ("fault_manager_dies_at_every_stage", faults::at_every_stage),
+    ("fault_cable_is_pulled", faults::of_the_cable),
+    ("fault_second_manager_takes_over", faults::second_manager),
+    (
+        "fault_publish_during_the_fetch",
+        faults::publish_during_the_fetch,
+    ),
     ("fault_deadline_passes", faults::passes),
     ("fault_clock_at_1970", faults::in_1970),
+    (
+        "fault_firmware_outlives_the_manager",
+        faults::outlives_the_manager,
+    ),
     ("pis_boot_from_dnsmasq", pis::from_dnsmasq),
     ("refuses_a_flipped_byte", refusals::flipped_byte),
     (

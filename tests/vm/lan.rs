@@ -139,6 +139,18 @@ pub(crate) struct Tap {
 }
 
 impl Tap {
+    /// From now on it carries no more than this to the machine, with a switch's queue of 50 ms before it.
+    pub(crate) fn slow(&self, megabits: u32) -> Result<()> {
+        let shape = format!("rate {megabits}mbit burst 16kb latency 50ms");
+        let args = format!("qdisc replace dev {} root tbf {shape}", self.name);
+        run("tc", &args.split(' ').collect::<Vec<_>>()).map(drop)
+    }
+
+    /// The line that [`Tap::slow`] made slow is as fast as it can be.
+    pub(crate) fn fast(&self) -> Result<()> {
+        run("tc", &["qdisc", "del", "dev", &self.name, "root"]).map(drop)
+    }
+
     /// Bytes that went to the machine so far, headers and all; for the thread that made the network.
     pub(crate) fn delivered(&self) -> Result<u64> {
         // Not /sys: it shows the network of whoever mounted it.

@@ -37,7 +37,7 @@ const BOOT: Duration = Duration::from_secs(300);
 const ANSWER: Duration = Duration::from_secs(120);
 
 /// What cases start.
-const TOOLS: [&str; 13] = [
+const TOOLS: [&str; 14] = [
     "depmod",
     "dnsmasq",
     "ip",
@@ -48,6 +48,7 @@ const TOOLS: [&str; 13] = [
     "setpriv",
     "sha256sum",
     "sort",
+    "tc",
     "unshare",
     "unsquashfs",
     "xargs",

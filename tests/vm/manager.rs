@@ -15,7 +15,8 @@ use crate::process::{Process, command, run};
 use crate::transcript::Transcript;
 use crate::wait;
 
-const RAMBOOT: &str = env!("CARGO_BIN_EXE_ramboot");
+/// The built program.
+pub(crate) const RAMBOOT: &str = env!("CARGO_BIN_EXE_ramboot");
 /// A worker is followed on its serial line.
 const CONFIG: &str = "[boot]\ncmdline = \"console=ttyS0\"\n\
     [[worker]]\narch = \"aarch64\"\ncmdline = \"console=ttyAMA0\"\n";

@@ -31,7 +31,6 @@ impl Monitor {
         Ok(monitor)
     }
 
-    #[expect(dead_code, reason = "the cable is pulled next")]
     /// Plugs the cable of the machine's one NIC in, or pulls it.
     pub(crate) fn set_link(&mut self, up: bool) -> Result<()> {
         self.execute("set_link", &json!({ "name": "n", "up": up }))

@@ -1,6 +1,9 @@
 //! Things go wrong while a worker boots: it comes up, says meanwhile what it waits for, and fetches little twice.
 
 mod deadline;
+mod firmware;
+mod outage;
+mod sources;
 mod system;
 
 use std::time::Duration;
@@ -17,11 +20,17 @@ use crate::transcript::Transcript;
 use system::{System, Systems};
 
 pub(super) use deadline::{in_1970, passes};
+pub(super) use firmware::outlives_the_manager;
+pub(super) use outage::{at_every_stage, of_the_cable};
+pub(super) use sources::{publish_during_the_fetch, second_manager};
 
 /// Memory of a worker, MiB.
 const MEMORY: u32 = 512;
 /// What one request may have under way when its connection dies.
-const CHUNK: u64 = 256 * 1024;
+pub(super) const CHUNK: u64 = 256 * 1024;
+/// At this speed the long image takes ten seconds, so that its middle can be hit.
+const MEGABITS: u32 = 40;
+
 /// Serves the image `name` of the systems' store, `how` as a user would say it.
 fn serve(case: &Case, systems: &Systems, name: &str, how: &[&str]) -> Result<Manager> {
     let config = format!("[boot]\nimage = \"{name}\"\ncmdline = \"console=ttyS0 loglevel=4\"\n");
@@ -29,6 +38,7 @@ fn serve(case: &Case, systems: &Systems, name: &str, how: &[&str]) -> Result<Man
 }
 
 const FULL: [&str; 4] = ["--dhcp", "full", "--pool", POOL];
+const PROXY: [&str; 2] = ["--dhcp", "proxy"];
 
 /// The worker runs from RAM what was published. Its fetch was interrupted so many times, and no more than what was under way
 /// then came twice; what was there stayed there.
@@ -66,7 +76,8 @@ fn megabytes_here(said: &Transcript) -> Result<Vec<u64>> {
     })
 }
 
-fn number(line: &StageLine, key: &str) -> Result<u64> {
+/// A number in a stage line.
+pub(super) fn number(line: &StageLine, key: &str) -> Result<u64> {
     let value = line.fact(key);
     let value = value.with_context(|| format!("no {key} in {line}"))?;
     value

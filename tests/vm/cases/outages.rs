@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use ramboot_wire::stage::{Stage, StageLine};
+use anyhow::{Result, ensure};
+use ramboot_wire::stage::Stage;
 
+use super::faults::{CHUNK, number};
 use crate::case::{Case, folder_size, stored_image};
 use crate::console::Console;
 use crate::image::{Digests, Image, parse, sum_of};
@@ -20,8 +21,6 @@ const PARTS: [&str; 4] = [
     "usr/lib/modules/*/kernel/fs",
     "usr/lib/modules/*/kernel/net",
 ];
-/// Bytes one request may have under way when its connection dies.
-const CHUNK: u64 = 256 * 1024;
 
 /// After the boot: the worker runs what it never ran and reads what it never read, also when no cache holds it.
 pub(super) fn after_the_boot(case: &Case) -> Result<()> {
@@ -92,13 +91,4 @@ pub(super) fn during_the_fetch(case: &Case) -> Result<()> {
     );
     worker.console.stage(Stage::Handover, BOOT)?;
     Ok(())
-}
-
-fn number(line: &StageLine, key: &str) -> Result<u64> {
-    let value = line
-        .fact(key)
-        .with_context(|| format!("no {key} in {line}"))?;
-    value
-        .parse()
-        .with_context(|| format!("reading {key} in {line}"))
 }

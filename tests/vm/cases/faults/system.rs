@@ -15,8 +15,12 @@ use crate::process::run;
 /// Images of one system with different noise.
 #[derive(Debug, Clone)]
 pub(super) struct Systems {
-    /// A store with all of them, under these names.
+    /// A store with `long` and `short` in it, under these names.
     pub(super) store: PathBuf,
+    /// Ten seconds at 40 Mbit/s.
+    pub(super) long: System,
+    /// As long, with other noise; not published.
+    pub(super) other: System,
     /// What a very bad wire carries in half a minute.
     pub(super) short: System,
 }
@@ -24,6 +28,7 @@ pub(super) struct Systems {
 /// One image.
 #[derive(Debug, Clone)]
 pub(super) struct System {
+    name: &'static str,
     path: PathBuf,
     modules: String,
     kernel: String,
@@ -43,6 +48,11 @@ impl Systems {
 }
 
 impl System {
+    /// Bytes of its kernel.
+    pub(super) fn kernel_size(&self) -> Result<u64> {
+        Ok(fs::metadata(&self.kernel)?.len())
+    }
+
     /// Publishes it as `name`.
     pub(super) fn publish(&self, name: &str, store: &Path) -> Result<()> {
         let flags = ["--kernel", &self.kernel, "--modules", &self.modules];
@@ -74,12 +84,13 @@ fn make(case: &Case) -> Result<Systems> {
     let modules = text(&whole.join("usr/lib/modules").join(version))?;
     plant(&whole, &tree)?;
 
-    let system = |name: &str, mebibytes: u64| -> Result<System> {
+    let system = |name: &'static str, mebibytes: u64| -> Result<System> {
         let noise = text(&tree.join("noise"))?;
         let fill = format!("head -c {mebibytes}M /dev/urandom >'{noise}'; sha256sum <'{noise}'");
         let sum = run("sh", &["-euc", &fill])?;
         let image = Image::of_tree(&tree, &folder, &format!("{name}.sqfs"))?;
         Ok(System {
+            name,
             size: image.size()?,
             path: image.path,
             modules: modules.clone(),
@@ -89,9 +100,13 @@ fn make(case: &Case) -> Result<Systems> {
     };
     let systems = Systems {
         store: folder.join("store"),
+        long: system("long", 48)?,
+        other: system("other", 48)?,
         short: system("short", 1)?,
     };
-    systems.short.publish("short", &systems.store)?;
+    for system in [&systems.long, &systems.short] {
+        system.publish(system.name, &systems.store)?;
+    }
     Ok(systems)
 }
 
