@@ -34,6 +34,7 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     ),
     ("fault_deadline_passes", faults::passes),
     ("fault_clock_at_1970", faults::in_1970),
+    ("fault_bad_wires", faults::bad_wires),
     (
         "fault_firmware_outlives_the_manager",
         faults::outlives_the_manager,

@@ -121,6 +121,30 @@ impl Lan {
         Ok(process)
     }
 
+    /// From now on so many of a hundred frames to and from the manager are lost, each by itself.
+    pub(crate) fn lose(&self, percent: u8) -> Result<()> {
+        // What leaves as one piece of 64 KiB and is cut by the NIC would be lost as one.
+        ip(&format!("link set {BRIDGE} gso_max_segs 1"))?;
+        let hooks = ["input", "output"].map(|hook| {
+            format!(
+                "add chain bridge wire {hook} {{ type filter hook {hook} priority 0; }}; \
+                 add rule bridge wire {hook} numgen random mod 100 < {percent} counter drop"
+            )
+        });
+        let rules = format!("flush ruleset; add table bridge wire; {}", hooks.join("; "));
+        run("nft", &[&rules]).map(drop)
+    }
+
+    /// Frames lost since [`Lan::lose`] was called last.
+    pub(crate) fn lost(&self) -> Result<u64> {
+        let rules = run("nft", &["list ruleset"])?;
+        let counters = rules.split("counter packets ").skip(1);
+        counters
+            .map(|rest| rest.split(' ').next().unwrap_or_default().parse::<u64>())
+            .sum::<Result<_, _>>()
+            .with_context(|| format!("reading the counters in {rules}"))
+    }
+
     /// A cable to the bridge, whose far end `name`1 is still here.
     pub(crate) fn cable(&self, name: &str) -> Result<()> {
         ip(&format!("link add {name}0 type veth peer name {name}1"))?;

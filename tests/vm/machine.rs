@@ -24,6 +24,7 @@ pub(crate) struct Machine {
     firmware: Firmware,
     loads: Option<&'static str>,
     clock: Option<&'static str>,
+    late: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -94,6 +95,7 @@ impl Machine {
             firmware: Firmware::Bios,
             loads: None,
             clock: None,
+            late: None,
         }
     }
 
@@ -119,6 +121,14 @@ impl Machine {
     pub(crate) const fn clock(self, time: &'static str) -> Self {
         Self {
             clock: Some(time),
+            ..self
+        }
+    }
+
+    /// The same far away: every frame from and to it waits this long. (QEMU does it, since not every kernel has netem.)
+    pub(crate) const fn late(self, by: Duration) -> Self {
+        Self {
+            late: Some(by),
             ..self
         }
     }
@@ -185,6 +195,11 @@ impl Machine {
         }
         if let Some(time) = self.clock {
             qemu.args(["-rtc", &format!("base={time}")]);
+        }
+        if let Some(by) = self.late {
+            let interval = by.as_micros();
+            let filter = format!("filter-buffer,id=late,netdev=n,queue=all,interval={interval}");
+            qemu.args(["-object", &filter]);
         }
         if let Some(url) = self.loads {
             let script = format!("#!ipxe\ndhcp || shell\nchain {url} || shell\n");

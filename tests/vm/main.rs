@@ -37,12 +37,13 @@ const BOOT: Duration = Duration::from_secs(300);
 const ANSWER: Duration = Duration::from_secs(120);
 
 /// What cases start.
-const TOOLS: [&str; 14] = [
+const TOOLS: [&str; 15] = [
     "depmod",
     "dnsmasq",
     "ip",
     "mksquashfs",
     "mmdebstrap",
+    "nft",
     "qemu-system-aarch64",
     "qemu-system-x86_64",
     "setpriv",

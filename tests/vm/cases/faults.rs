@@ -5,6 +5,7 @@ mod firmware;
 mod outage;
 mod sources;
 mod system;
+mod wire;
 
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ pub(super) use deadline::{in_1970, passes};
 pub(super) use firmware::outlives_the_manager;
 pub(super) use outage::{at_every_stage, of_the_cable};
 pub(super) use sources::{publish_during_the_fetch, second_manager};
+pub(super) use wire::bad_wires;
 
 /// Memory of a worker, MiB.
 const MEMORY: u32 = 512;
