@@ -12,6 +12,7 @@ mod cases;
 mod console;
 mod demo;
 mod direct;
+mod firmware;
 mod image;
 mod lan;
 mod machine;
