@@ -30,7 +30,6 @@ use crate::cli::PublishArgs;
 use crate::inits::{self, Arch};
 use crate::squashfs::tree::Tree;
 use crate::squashfs::{SUPERBLOCK_BYTES, Superblock, grouped};
-use crate::store::cache::Entry;
 use crate::store::commit::Staging;
 use crate::store::{BootFile, Generation, ImageFacts, Name, PiBoot};
 use crate::{initrd, kmod};
@@ -212,20 +211,12 @@ fn boot_files(
     let Some(init) = inits::init(arch) else {
         bail!("this ramboot has no /init for {arch}: it was built without the Rust target for it");
     };
-    let mut packed = compressed_modules(&args.state, &modules.archive, "all machines", progress)?;
+    let mut packed = compressed_modules(staging, &modules.archive, "all machines", progress)?;
     let base = initrd::base(init)?;
     let base = initrd::compress(&base, workers()).context("compressing /init")?;
     packed.extend_from_slice(&base);
     let pi = match arch {
-        Arch::Aarch64 => pi::boot_files(
-            &tree,
-            &source,
-            &index,
-            &base,
-            &args.state,
-            staging,
-            progress,
-        )?,
+        Arch::Aarch64 => pi::boot_files(&tree, &source, &index, &base, staging, progress)?,
         Arch::X86_64 => pi::Outcome::default(),
     };
     let (kernel, packed) = (Bytes::from(source.kernel), Bytes::from(packed));
@@ -253,14 +244,14 @@ fn boot_files(
 
 /// Compresses what belongs to the kernel, or finds it in the cache: the next image often has the same kernel.
 fn compressed_modules(
-    state: &Path,
+    staging: &Staging,
     archive: &[u8],
     machines: &str,
     progress: &mut Progress,
 ) -> anyhow::Result<Vec<u8>> {
     let mut inputs = blake3::Hasher::new();
     inputs.update(initrd::recipe().as_bytes()).update(archive);
-    let entry = Entry::new(state, "modules", &inputs.finalize());
+    let entry = staging.cached("modules", &inputs.finalize());
     if let Some(packed) = entry.get() {
         return Ok(packed);
     }

@@ -8,7 +8,6 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::path::Path;
 
 use anyhow::Context;
 use flate2::Compression;
@@ -25,7 +24,6 @@ use crate::pi::files::{MAX_FILE_BYTES, is_wanted, pack};
 use crate::squashfs::grouped;
 use crate::squashfs::tree::Tree;
 use crate::store::PiBoot;
-use crate::store::cache::Entry;
 use crate::store::commit::Staging;
 use crate::{initrd, kmod};
 
@@ -66,7 +64,6 @@ pub(super) fn boot_files(
     source: &Source<'_>,
     index: &Index,
     base: &[u8],
-    state: &Path,
     staging: &Staging,
     progress: &mut Progress,
 ) -> anyhow::Result<Outcome> {
@@ -103,9 +100,10 @@ pub(super) fn boot_files(
     let config = config(tree, progress)?;
     let archive = pack(files)?;
     let modules = initrd::modules(&plan, source)?;
-    let mut packed = super::compressed_modules(state, &modules.archive, "Raspberry Pis", progress)?;
+    let mut packed =
+        super::compressed_modules(staging, &modules.archive, "Raspberry Pis", progress)?;
     packed.extend_from_slice(base);
-    let kernel = gzipped(&source.kernel, form, state, progress)?;
+    let kernel = gzipped(&source.kernel, form, staging, progress)?;
     if let Some(why) = too_large("kernel", &kernel).or_else(|| too_large("initramfs", &packed)) {
         for verdict in &mut verdicts {
             verdict.why_not.get_or_insert_with(|| why.clone());
@@ -232,7 +230,7 @@ fn config(tree: &Tree, progress: &Progress) -> anyhow::Result<Vec<String>> {
 fn gzipped<'a>(
     kernel: &'a [u8],
     form: Option<Form>,
-    state: &Path,
+    staging: &Staging,
     progress: &mut Progress,
 ) -> anyhow::Result<Cow<'a, [u8]>> {
     if form == Some(Form::Gzip) {
@@ -242,7 +240,7 @@ fn gzipped<'a>(
     inputs
         .update(format!("gzip {LEVEL}").as_bytes())
         .update(kernel);
-    let entry = Entry::new(state, "kernel", &inputs.finalize());
+    let entry = staging.cached("kernel", &inputs.finalize());
     if let Some(packed) = entry.get() {
         return Ok(Cow::Owned(packed));
     }

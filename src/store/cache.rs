@@ -16,14 +16,16 @@ const KEPT: usize = 16;
 #[derive(Debug)]
 pub struct Entry {
     folder: PathBuf,
+    /// Of the same file system, and cleared if the writer dies.
+    scratch: PathBuf,
     name: String,
 }
 
 impl Entry {
-    /// The entry of what `kind` makes from `inputs`.
-    #[must_use]
-    pub fn new(root: &Path, kind: &str, inputs: &blake3::Hash) -> Self {
+    /// The entry of what `kind` makes from `inputs` in the store at `root`.
+    pub(super) fn new(root: &Path, scratch: &Path, kind: &str, inputs: &blake3::Hash) -> Self {
         Self {
+            scratch: scratch.to_owned(),
             folder: root.join("cache"),
             name: format!("{kind}-{}", inputs.to_hex()),
         }
@@ -44,7 +46,7 @@ impl Entry {
     /// It cannot be written; nothing is lost but time.
     pub fn put(&self, content: &[u8]) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(&self.scratch)?;
         file.write_all(blake3::hash(content).as_bytes())?;
         file.write_all(content)?;
         file.persist(self.folder.join(&self.name))?;
@@ -74,7 +76,12 @@ mod tests {
     #[test]
     fn a_damaged_entry_is_no_entry() {
         let root = tempfile::tempdir().expect("temp folder");
-        let entry = Entry::new(root.path(), "modules", &blake3::hash(b"inputs"));
+        let entry = Entry::new(
+            root.path(),
+            root.path(),
+            "modules",
+            &blake3::hash(b"inputs"),
+        );
         assert_eq!(entry.get(), None);
         entry.put(b"content").expect("stored");
         assert_eq!(entry.get().as_deref(), Some(&b"content"[..]));
@@ -90,7 +97,12 @@ mod tests {
     fn the_cache_does_not_grow_for_ever() {
         let root = tempfile::tempdir().expect("temp folder");
         for i in 0..KEPT + 5 {
-            let entry = Entry::new(root.path(), "modules", &blake3::hash(&i.to_le_bytes()));
+            let entry = Entry::new(
+                root.path(),
+                root.path(),
+                "modules",
+                &blake3::hash(&i.to_le_bytes()),
+            );
             entry.put(b"content").expect("stored");
             assert!(entry.get().is_some());
         }

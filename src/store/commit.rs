@@ -2,8 +2,9 @@
 //!
 //! A publisher fills a folder of its own, `<state>/tmp/<random>`, and holds a lock on it. When all is on the disk the
 //! folder's `image` is renamed to `images/<id>`, then the generation's file is renamed to the next number under the name,
-//! which fails if another publisher has it: that one won, and the next number is tried. Whatever moment the power
-//! fails at, a reader finds the old generation or the new one, whole.
+//! which fails if another publisher has it: that one won, and the next number is tried. A file or folder is on the disk
+//! before it is renamed, and the folder it went to before anything names it: whatever moment the power fails at, a
+//! reader finds the old generation or the new one, whole. (`tests/crash.rs` ends a publisher at each of its steps.)
 //!
 //! Folders in `tmp` whose lock nobody holds belong to publishers that died; the next one removes them.
 
@@ -19,6 +20,7 @@ use rustix::fs::{CWD, FlockOperation, RenameFlags};
 use rustix::io::Errno;
 use tempfile::TempDir;
 
+use super::cache::Entry;
 use super::{BOOT, BootFile, CHUNKS, FACTS, Generation, IMAGE, Image, ImageFacts, Name};
 
 /// Each lost race means that another publisher finished: nobody loses this often.
@@ -40,15 +42,8 @@ impl Staging {
     /// The store cannot be written.
     pub fn begin(root: &Path) -> anyhow::Result<Self> {
         let tmp = root.join("tmp");
-        for folder in [
-            root.to_owned(),
-            root.join("images"),
-            root.join("names"),
-            tmp.clone(),
-        ] {
-            make_folder(&folder)
-                .with_context(|| format!("making the folder {}", folder.display()))?;
-        }
+        make_root(root).with_context(|| format!("making the folder {}", root.display()))?;
+        fs::create_dir_all(&tmp).with_context(|| format!("making the folder {}", tmp.display()))?;
         // While this is held, no folder exists that its publisher has not locked yet.
         let all = File::open(&tmp).with_context(|| format!("opening {}", tmp.display()))?;
         rustix::fs::flock(&all, FlockOperation::LockExclusive)
@@ -64,10 +59,43 @@ impl Staging {
             folder,
             _lock: lock,
         };
+        for part in ["images", "names"] {
+            staging.make_folder(&root.join(part))?;
+        }
+        sync(root)?;
         for part in [staging.image(), staging.image().join(BOOT)] {
-            make_folder(&part).with_context(making)?;
+            open_folder(&part).with_context(making)?;
         }
         Ok(staging)
+    }
+
+    /// The cache's entry of what `kind` makes from `inputs`.
+    #[must_use]
+    pub fn cached(&self, kind: &str, inputs: &blake3::Hash) -> Entry {
+        Entry::new(&self.root, self.scratch(), kind, inputs)
+    }
+
+    fn scratch(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Makes a folder that is not there yet, with its permissions from the first moment on.
+    ///
+    /// Who is killed between mkdir(2) and chmod(2) under a strict umask would leave a folder that `serve` cannot look
+    /// into, and no later publisher would know that it was not meant so.
+    fn make_folder(&self, path: &Path) -> anyhow::Result<()> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        let making = || format!("making the folder {}", path.display());
+        let new = self.scratch().join("folder");
+        open_folder(&new).with_context(making)?;
+        match rename_new(&new, path) {
+            Ok(()) => Ok(()),
+            // Another publisher was faster.
+            Err(Errno::EXIST) => fs::remove_dir(&new).with_context(making),
+            Err(e) => Err(e).with_context(making),
+        }
     }
 
     fn image(&self) -> PathBuf {
@@ -110,7 +138,7 @@ impl Staging {
     /// Makes the image visible under its id and then `generation` under `name`, and says which number it got.
     ///
     /// # Errors
-    /// Nothing is visible under `name` then; the image may be.
+    /// Nothing is visible under `name` then, unless the error says so; the image may be.
     pub fn commit(
         self,
         facts: &ImageFacts,
@@ -124,8 +152,15 @@ impl Staging {
         for path in [image.join(IMAGE), image.join(BOOT), image] {
             sync(&path)?;
         }
+        // What may find the disk full comes first: an image that no generation names would stay.
+        let written = self.scratch().join("generation.json");
+        write(&written, &json(generation)?)?;
+        let names = self.root.join("names");
+        let folder = names.join(name.to_string());
+        self.make_folder(&folder)?;
+        sync(&names)?;
         self.place_image(facts.id)?;
-        self.place_generation(name, generation)
+        place_generation(&written, &folder, name)
     }
 
     fn place_image(&self, id: ImageId) -> anyhow::Result<()> {
@@ -156,29 +191,29 @@ impl Staging {
         }
         sync(&target.join(BOOT))
     }
+}
 
-    fn place_generation(&self, name: &Name, generation: &Generation) -> anyhow::Result<u64> {
-        let names = self.root.join("names");
-        let folder = names.join(name.to_string());
-        make_folder(&folder).with_context(|| format!("making {}", folder.display()))?;
-        sync(&names)?;
-        let from = self.folder.path().join("generation.json");
-        write(&from, &json(generation)?)?;
-        for _ in 0..MAX_RACES {
-            let number = super::newest(&folder)?.unwrap_or(0).checked_add(1);
-            let number = number.with_context(|| format!("{} is full", folder.display()))?;
-            let to = folder.join(format!("{number}.json"));
-            match rename_new(&from, &to) {
-                Ok(()) => {
-                    sync(&folder)?;
-                    return Ok(number);
-                }
-                Err(Errno::EXIST) => {}
-                Err(e) => return Err(e).with_context(|| format!("renaming to {}", to.display())),
+/// Gives the generation in the file `written` the next number in the folder of its name.
+fn place_generation(written: &Path, folder: &Path, name: &Name) -> anyhow::Result<u64> {
+    for _ in 0..MAX_RACES {
+        let number = super::newest(folder)?.unwrap_or(0).checked_add(1);
+        let number = number.with_context(|| format!("{} is full", folder.display()))?;
+        let to = folder.join(format!("{number}.json"));
+        match rename_new(written, &to) {
+            Ok(()) => {
+                sync(folder).with_context(|| {
+                    format!(
+                        "generation {number} of {name} is there and machines boot it, but the disk did not confirm it: \
+                         after a power failure it may be gone; publish again"
+                    )
+                })?;
+                return Ok(number);
             }
+            Err(Errno::EXIST) => {}
+            Err(e) => return Err(e).with_context(|| format!("renaming to {}", to.display())),
         }
-        bail!("{MAX_RACES} other publications came first under {name}")
     }
+    bail!("{MAX_RACES} other publications came first under {name}")
 }
 
 fn clear_leftovers(tmp: &Path) -> anyhow::Result<()> {
@@ -221,12 +256,28 @@ fn rename_new(from: &Path, to: &Path) -> Result<(), Errno> {
     }
 }
 
-/// Makes a folder that is not there yet, for everybody to look into whatever the umask: `serve` may run as another user.
-fn make_folder(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
+/// Makes the folder of the store if it is not there yet; who made it before chose its permissions.
+fn make_root(root: &Path) -> anyhow::Result<()> {
+    if root.is_dir() {
         return Ok(());
     }
-    fs::create_dir_all(path)?;
+    if let Some(above) = root.parent() {
+        fs::create_dir_all(above)?;
+    }
+    open_folder(root)?;
+    match root.parent() {
+        Some(above) if above != Path::new("") => sync(above),
+        _ => sync(Path::new(".")),
+    }
+}
+
+/// Makes a folder for everybody to look into whatever the umask: `serve` may run as another user.
+fn open_folder(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        // Two first publishers at once.
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
+        made => made?,
+    }
     fs::set_permissions(path, Permissions::from_mode(0o755))
 }
 
