@@ -12,6 +12,7 @@ mod ingest;
 pub mod kernel;
 pub mod pi;
 mod progress;
+mod room;
 mod source;
 mod stub;
 
@@ -110,10 +111,23 @@ pub fn publish(args: &PublishArgs) -> anyhow::Result<Published> {
         args.kernel.is_some() || args.modules.is_none(),
         "--modules belongs to --kernel; give both, or none for the kernel in the image"
     );
+    let (file, bytes) = open(&args.image)?;
+    store(args, &name, file, bytes, started)
+        .map_err(|error| room::explain(error, &args.state, bytes, || room::free(&args.state)))
+}
+
+/// Copies the image, makes what it is booted with, and commits both.
+fn store(
+    args: &PublishArgs,
+    name: &Name,
+    mut file: File,
+    bytes: u64,
+    started: Instant,
+) -> anyhow::Result<Published> {
     let shown = args.image.display().to_string();
-    let (mut file, bytes) = open(&args.image)?;
     let mut progress = Progress::reading(bytes);
     let staging = Staging::begin(&args.state)?;
+    room::check(&args.state, bytes, room::free(&args.state)?)?;
     let mut copy = staging.create_image()?;
     let ingested = ingest(&mut file, &mut copy, |done| progress.at(done))
         .with_context(|| format!("publishing {shown}"))?;
@@ -135,7 +149,7 @@ pub fn publish(args: &PublishArgs) -> anyhow::Result<Published> {
     };
     synced.context("writing the image into the store")?;
     progress.step("writing to disk");
-    commit(args, &name, staging, &ingested, made, started)
+    commit(args, name, staging, &ingested, made, started)
 }
 
 /// What [`boot_files`] found and made.
