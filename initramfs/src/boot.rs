@@ -91,7 +91,9 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         Ok((list, facts))
     })?;
     let image = journal.stage(Stage::Fetch, |journal| {
-        ram::check(args.size, ram::available()?)?;
+        // Only said, not counted: a boot does not end for it.
+        let initramfs = ram::initramfs().unwrap_or(0);
+        ram::check(args.size, initramfs, ram::available()?)?;
         let mut image = ram::image_file(&root::part("image"), args.size)?;
         let tell = |event| journal.event(&event, Stage::Fetch);
         let (start, before) = (clock::now(), Counts::of(&sources));

@@ -4,6 +4,7 @@
 //! fail with "no space left" in the middle. It is the only copy of the image, ever.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -18,32 +19,72 @@ use crate::sys::Mapped;
 /// some 50 MiB with caches). Less ends in the OOM killer at a place that looks like anything but too little RAM.
 pub const HEADROOM: u64 = 64 << 20;
 
-/// The image and the worker's first programs do not fit.
+/// The image and the worker's first programs do not fit beside this initramfs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "image of {size} bytes does not fit: needs {} MiB (image + {} MiB for the worker's first programs), {} MiB available; \
-     add RAM or publish a smaller image",
-    mib(size.saturating_add(HEADROOM)),
+    "image of {image} bytes does not fit: needs {} MiB (image {} MiB, this initramfs {} MiB, the worker's first programs \
+     {} MiB), {} MiB available; add RAM or publish a smaller image",
+    mib(image.saturating_add(*initramfs).saturating_add(HEADROOM)),
+    mib(*image),
+    mib(*initramfs),
     mib(HEADROOM),
-    available >> 20
+    available.saturating_add(*initramfs) >> 20
 )]
 pub struct NoRoom {
     /// Bytes of the image.
-    pub size: u64,
-    /// Bytes the kernel can give.
+    pub image: u64,
+    /// Bytes that the initramfs holds until the handover.
+    pub initramfs: u64,
+    /// Bytes the kernel can give beside the initramfs.
     pub available: u64,
 }
 
-/// Compares both numbers.
+/// Compares what is needed with what there is. What the initramfs holds is needed, too, until the image is in and the
+/// worker's init starts; but the kernel has taken it out of `available` already, so it is on both sides.
 ///
 /// # Errors
 /// It does not fit. That is permanent: fetching would only make it worse.
-pub fn check(size: u64, available: u64) -> Result<(), NoRoom> {
-    if size.saturating_add(HEADROOM) <= available {
+pub fn check(image: u64, initramfs: u64, available: u64) -> Result<(), NoRoom> {
+    if image.saturating_add(HEADROOM) <= available {
         Ok(())
     } else {
-        Err(NoRoom { size, available })
+        Err(NoRoom {
+            image,
+            initramfs,
+            available,
+        })
     }
+}
+
+/// What the initramfs holds at this moment: bytes of the pages of its files. Asked file by file, since rootfs may be a
+/// ramfs, for which statfs(2) knows no numbers.
+///
+/// # Errors
+/// A folder cannot be read.
+pub fn initramfs() -> anyhow::Result<u64> {
+    held(Path::new("/")).context("adding up the files of the initramfs")
+}
+
+/// Bytes of the pages of all files below `root`, on its file system only.
+fn held(root: &Path) -> std::io::Result<u64> {
+    let device = fs::symlink_metadata(root)?.dev();
+    let mut folders = vec![root.to_owned()];
+    let mut bytes = 0_u64;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            if metadata.dev() != device {
+                continue;
+            }
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            } else if metadata.is_file() {
+                bytes = bytes.saturating_add(metadata.len().next_multiple_of(PAGE));
+            }
+        }
+    }
+    Ok(bytes)
 }
 
 /// What the kernel says it can give without swapping: `MemAvailable`.
@@ -106,7 +147,7 @@ pub fn layer_bytes(wanted: Option<Overlay>, left: u64) -> u64 {
 
 /// A loop device cuts off what does not fill a sector, so the file ends on a page.
 const fn device_len(size: u64) -> u64 {
-    size.next_multiple_of(4096)
+    size.next_multiple_of(PAGE)
 }
 
 fn mem_available(meminfo: &str) -> Option<u64> {
@@ -117,6 +158,7 @@ fn mem_available(meminfo: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
+const PAGE: u64 = 4096;
 const MIN_LAYER: u64 = 1 << 20;
 
 #[cfg(test)]
@@ -124,15 +166,50 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_names_both_numbers_and_a_way_out() {
-        assert_eq!(check(100, HEADROOM + 100), Ok(()));
-        let refused = check(205_586_432, 104_857_600).expect_err("too little");
+    fn a_refusal_names_all_numbers_and_a_way_out() {
+        let refused = check(205_586_432, 2_400_000, 104_857_600).expect_err("too little");
         assert_eq!(
             refused.to_string(),
-            "image of 205586432 bytes does not fit: needs 261 MiB (image + 64 MiB for the worker's first programs), \
-             100 MiB available; add RAM or publish a smaller image"
+            "image of 205586432 bytes does not fit: needs 263 MiB (image 197 MiB, this initramfs 3 MiB, the worker's first \
+             programs 64 MiB), 102 MiB available; add RAM or publish a smaller image"
         );
-        assert!(check(u64::MAX, u64::MAX - 1).is_err());
+    }
+
+    #[test]
+    fn an_image_fits_or_not() {
+        const MIB: u64 = 1 << 20;
+        for (image, initramfs, available, fits) in [
+            (100, 0, HEADROOM + 100, true),
+            (101, 0, HEADROOM + 100, false),
+            (1, MIB, HEADROOM, false),
+            (196 * MIB, 2 * MIB, 260 * MIB, true),
+            (196 * MIB, 2 * MIB, 260 * MIB - 1, false),
+            (0, 0, 0, false),
+            (u64::MAX, 0, u64::MAX - 1, false),
+            (1, u64::MAX, 1, false),
+        ] {
+            let checked = check(image, initramfs, available);
+            assert_eq!(checked.is_ok(), fits, "{image} {initramfs} {available}");
+        }
+    }
+
+    #[test]
+    fn what_an_initramfs_holds_is_counted_in_pages() {
+        let root = std::env::temp_dir().join(format!("ramboot-held-{}", std::process::id()));
+        fs::create_dir_all(root.join("a/b")).expect("made");
+        for (path, bytes) in [
+            ("one", 1),
+            ("a/page", 4096),
+            ("a/b/more", 4097),
+            ("none", 0),
+        ] {
+            fs::write(root.join(path), vec![0; bytes]).expect("written");
+        }
+        std::os::unix::fs::symlink("/", root.join("a/loop")).expect("linked");
+        assert_eq!(held(&root).expect("read"), 4 * PAGE);
+        fs::remove_dir_all(&root).expect("clean up");
+        let gone = held(&root).expect_err("nothing is there");
+        assert_eq!(gone.kind(), std::io::ErrorKind::NotFound);
     }
 
     #[test]
