@@ -1,6 +1,6 @@
 //! `ramboot`: parse, one match, exit code.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -18,7 +18,9 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ramboot: {error:#}");
+            // At once, so that no other line gets between; and a log on a disk that is full is no reason to panic.
+            let line = format!("ramboot: {error:#}\n");
+            let _ = std::io::stderr().write_all(line.as_bytes());
             ExitCode::FAILURE
         }
     }

@@ -4,7 +4,7 @@
     reason = "shell: tells a person how time passes"
 )]
 
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -45,7 +45,7 @@ impl Progress {
             Some(bar) => bar.set_position(done),
             None if self.said.elapsed() >= BETWEEN_LINES => {
                 self.said = Instant::now();
-                eprintln!("reading {} %", percent(done, self.total));
+                say(&format!("reading {} %", percent(done, self.total)));
             }
             None => {}
         }
@@ -62,7 +62,7 @@ impl Progress {
                 bar.set_message(what.to_owned());
                 bar.enable_steady_tick(Duration::from_millis(200));
             }
-            None => eprintln!("{what}"),
+            None => say(what),
         }
     }
 
@@ -70,7 +70,7 @@ impl Progress {
     pub(super) fn note(&self, what: &str) {
         match &self.bar {
             Some(bar) => bar.println(format!("note: {what}")),
-            None => eprintln!("note: {what}"),
+            None => say(&format!("note: {what}")),
         }
     }
 }
@@ -81,6 +81,11 @@ impl Drop for Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+/// A line of a log. Where it cannot be written (a full disk) the publish is worth more than the line.
+fn say(line: &str) {
+    let _ = stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 fn percent(done: u64, total: u64) -> u64 {

@@ -5,12 +5,16 @@
 //! room for the one and not for the other is found full then.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use rustix::io::Errno;
 
 use super::size;
+
+/// A publish makes about twenty files and folders.
+const MANY_FILES: u64 = 32;
 
 /// What a file system still takes from who is not root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,9 +60,9 @@ impl fmt::Display for Left {
         let bytes = size(free.bytes);
         let other = "name a folder on another disk by --state";
         match free.files {
-            Some(0) => write!(
+            Some(files @ ..MANY_FILES) => write!(
                 f,
-                "{bytes} are free, but no file can be made any more (df -i): remove some, or {other}"
+                "{bytes} are free, but only {files} more files can be made (df -i): remove some, or {other}"
             ),
             // Boot files of three times a usual kernel's: whoever has so much left was stopped by something else.
             _ if free.bytes > image.saturating_add(256 << 20) => write!(
@@ -79,7 +83,7 @@ impl fmt::Display for Left {
 /// # Errors
 /// It cannot.
 pub(super) fn check(state: &Path, image: u64, free: Free) -> Result<(), NoRoom> {
-    if image <= free.bytes && free.files != Some(0) {
+    if image <= free.bytes {
         return Ok(());
     }
     Err(NoRoom {
@@ -98,8 +102,8 @@ pub(super) fn explain(
     image: u64,
     free: impl FnOnce() -> anyhow::Result<Free>,
 ) -> anyhow::Error {
-    match errno(&error) {
-        Some(Errno::NOSPC | Errno::DQUOT) => match free() {
+    match Fault::of(&error) {
+        Some(Fault::Full) => match free() {
             Ok(free) => error.context(NoRoom {
                 state: state.to_owned(),
                 image,
@@ -107,21 +111,44 @@ pub(super) fn explain(
             }),
             Err(_) => error.context(format!("no room in {}", state.display())),
         },
-        Some(Errno::IO) => error.context(format!(
+        Some(Fault::Broken) => error.context(format!(
             "a disk failed while publishing into {}; the kernel says which (dmesg); repair it, or name a folder on another \
              disk by --state",
             state.display()
         )),
-        _ => error,
+        None => error,
     }
 }
 
-/// What the kernel answered, if that is what went wrong.
-fn errno(error: &anyhow::Error) -> Option<Errno> {
-    error.chain().find_map(|cause| {
-        let errno = cause.downcast_ref::<Errno>().copied();
-        errno.or_else(|| Errno::from_io_error(cause.downcast_ref()?))
-    })
+/// What disks answer that a person can do something about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// ENOSPC, EDQUOT
+    Full,
+    /// EIO
+    Broken,
+}
+
+impl Fault {
+    /// The fault among the causes of an error, if it is one.
+    fn of(error: &anyhow::Error) -> Option<Self> {
+        error.chain().find_map(|cause| {
+            let errno = cause.downcast_ref::<Errno>();
+            if let Some(&errno) = errno {
+                return Self::of_io(&errno.into());
+            }
+            Self::of_io(cause.downcast_ref()?)
+        })
+    }
+
+    fn of_io(error: &io::Error) -> Option<Self> {
+        match error.kind() {
+            // tempfile keeps the kind of an error and not its number.
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(Self::Full),
+            _ if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => Some(Self::Broken),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -140,7 +167,7 @@ mod tests {
     fn an_image_larger_than_the_disk_is_not_begun() {
         let state = Path::new("/srv/boot");
         assert_eq!(check(state, 100, free(100, None)), Ok(()));
-        assert_eq!(check(state, 100, free(100, Some(1))), Ok(()));
+        assert_eq!(check(state, 100, free(GIB, Some(9))), Ok(()));
         let refused = check(state, 205_586_432, free(12_300_000, None)).expect_err("too little");
         assert_eq!(
             refused.to_string(),
@@ -148,7 +175,6 @@ mod tests {
              more; 12.3 MB (12 300 000 bytes) are free: remove what nobody boots any more, or name a folder on another disk \
              by --state"
         );
-        assert!(check(state, 100, free(GIB, Some(0))).is_err());
     }
 
     #[test]
@@ -164,13 +190,13 @@ mod tests {
         for (errno, left, want) in [
             (
                 nospc,
-                free(7, Some(9)),
+                free(7, Some(99)),
                 "0.0 MB (7 bytes) are free: remove what",
             ),
             (
                 nospc,
                 free(GIB, Some(0)),
-                "no file can be made any more (df -i)",
+                "only 0 more files can be made (df -i)",
             ),
             (dquot, free(9 * GIB, None), "a quota may be the limit"),
         ] {
@@ -198,8 +224,10 @@ mod tests {
         let error = anyhow::Error::from(Errno::NOSPC)
             .context("renaming")
             .context("publishing");
-        assert_eq!(errno(&error), Some(Errno::NOSPC));
-        assert_eq!(errno(&anyhow!("the image is empty")), None);
+        assert_eq!(Fault::of(&error), Some(Fault::Full));
+        let wrapped = io::Error::new(io::ErrorKind::StorageFull, "as tempfile does");
+        assert_eq!(Fault::of(&wrapped.into()), Some(Fault::Full));
+        assert_eq!(Fault::of(&anyhow!("the image is empty")), None);
         let unknown = explain(error, Path::new("/s"), 1, || Err(anyhow!("gone")));
         assert!(format!("{unknown:#}").starts_with("no room in /s: publishing: renaming"));
     }

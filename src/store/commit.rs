@@ -4,7 +4,7 @@
 //! folder's `image` is renamed to `images/<id>`, then the generation's file is renamed to the next number under the name,
 //! which fails if another publisher has it: that one won, and the next number is tried. A file or folder is on the disk
 //! before it is renamed, and the folder it went to before anything names it: whatever moment the power fails at, a
-//! reader finds the old generation or the new one, whole. (`tests/crash.rs` ends a publisher at each of its steps.)
+//! reader finds the old generation or the new one, whole. (`tests/crash/` ends a publisher at each of its steps.)
 //!
 //! Folders in `tmp` whose lock nobody holds belong to publishers that died; the next one removes them.
 
