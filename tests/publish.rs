@@ -6,23 +6,19 @@
     reason = "shell: a test waits for another process"
 )]
 
+mod small_image;
+
 use std::fs;
-use std::io::Cursor;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use backhand::{FilesystemWriter, NodeHeader};
 use ramboot::cli::PublishArgs;
 use ramboot::inits::Arch;
 use ramboot::publish::{Origin, publish};
 use ramboot::store::{Name, Store};
-
-const VERSION: &str = "6.1.0-56-amd64";
-const DEP: &str =
-    "kernel/drivers/net/ethernet/e1000.ko: kernel/lib/needed.ko\nkernel/lib/needed.ko:\n";
-const BUILTIN: &str = "kernel/drivers/block/loop.ko\nkernel/fs/squashfs.ko\nkernel/fs/overlay.ko\n";
+use small_image::{BUILTIN, DEP, VERSION, bzimage, debian_like, module, squashfs};
 
 /// A folder with an image, and a store beside it.
 struct Bench {
@@ -40,20 +36,8 @@ impl Bench {
     }
 
     fn image(&self, files: &[(String, Vec<u8>)]) -> PathBuf {
-        let mut writer = FilesystemWriter::default();
-        writer.set_time(0);
-        let header = NodeHeader::new(0o755, 0, 0, 0);
-        for (path, content) in files {
-            let parent = Path::new(path).parent().expect("absolute");
-            writer.push_dir_all(parent, header).expect("folder");
-            writer
-                .push_file(Cursor::new(content.clone()), path, header)
-                .expect("file");
-        }
-        let mut out = Cursor::new(Vec::new());
-        writer.write(&mut out).expect("written");
         let path = self.path("image.sqfs");
-        fs::write(&path, out.into_inner()).expect("written");
+        fs::write(&path, squashfs(files)).expect("written");
         path
     }
 
@@ -92,13 +76,6 @@ impl Bench {
     }
 }
 
-fn bzimage() -> Vec<u8> {
-    let mut kernel = vec![0; 4096];
-    kernel[0x202..0x206].copy_from_slice(b"HdrS");
-    kernel[0x236] = 1;
-    kernel
-}
-
 /// A PE32+ EFI application with no section and 1 KiB of headers, with these bytes behind them.
 fn efi_program(machine: u16, mark: &[u8]) -> Vec<u8> {
     let mut file = vec![0; 1024];
@@ -123,29 +100,6 @@ fn uefi_kernel() -> Vec<u8> {
     kernel[0x202..0x206].copy_from_slice(b"HdrS");
     kernel[0x236] = 1;
     kernel
-}
-
-/// The head of an ELF file for this machine.
-fn module(machine: u8) -> Vec<u8> {
-    let mut file = vec![0; 64];
-    file[..6].copy_from_slice(b"\x7fELF\x02\x01");
-    file[18] = machine;
-    file
-}
-
-fn debian_like() -> Vec<(String, Vec<u8>)> {
-    let modules = format!("/usr/lib/modules/{VERSION}");
-    vec![
-        (format!("/boot/vmlinuz-{VERSION}"), bzimage()),
-        (format!("{modules}/modules.dep"), DEP.into()),
-        (format!("{modules}/modules.builtin"), BUILTIN.into()),
-        (
-            format!("{modules}/kernel/drivers/net/ethernet/e1000.ko"),
-            module(62),
-        ),
-        (format!("{modules}/kernel/lib/needed.ko"), module(62)),
-        ("/sbin/init".to_owned(), b"init".to_vec()),
-    ]
 }
 
 /// As the superblock says; what follows is padding.
