@@ -4,6 +4,7 @@ mod boots;
 mod dhcp;
 mod faults;
 mod fleet;
+mod memory;
 mod outages;
 mod pi_boots;
 mod pis;
@@ -45,6 +46,7 @@ pub(crate) const ALL: &[(&str, Story)] = &[
         "refuses_an_image_larger_than_ram",
         refusals::larger_than_ram,
     ),
+    ("ram_holds_the_image_once", memory::as_little_as_a_script),
     ("full_refuses_beside_dnsmasq", dhcp::beside_dnsmasq),
     ("full_probes_before_offering", dhcp::probes),
     (

@@ -66,6 +66,11 @@ impl Console {
     /// Waits for the shell of the image's own system, and takes it over.
     pub(crate) fn login(&mut self) -> Result<()> {
         self.stage(Stage::Handover, BOOT)?;
+        self.take_over()
+    }
+
+    /// The same of a worker that was not booted by `/init`.
+    pub(crate) fn take_over(&mut self) -> Result<()> {
         self.said.wait("a root shell", BOOT, |heard| {
             let prompt = heard.tail.ends_with(PROMPT).then_some(Ok(()));
             prompt.or_else(|| dead(heard).map(Err))

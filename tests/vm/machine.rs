@@ -47,6 +47,8 @@ pub(crate) enum Board {
     Pi3,
     /// QEMU's own, which brings its own device tree.
     Virt,
+    /// A PC with so many MiB, and no device tree.
+    Pc(u32),
 }
 
 /// A machine that is switched on; dropped, its plug is pulled.
@@ -201,7 +203,10 @@ impl HandedOver {
         let netdev = format!("tap,id=n,ifname={},script=no,downscript=no", tap.name);
         let [a, b, c, d, e, f] = self.mac;
         let mac = format!("netdev=n,mac={a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
-        let mut qemu = command("qemu-system-aarch64");
+        let mut qemu = command(match self.board {
+            Board::Pi3 | Board::Virt => "qemu-system-aarch64",
+            Board::Pc(_) => "qemu-system-x86_64",
+        });
         match self.board {
             // The console is the second UART, as the first one is the Bluetooth chip's; the NIC hangs on USB.
             Board::Pi3 => qemu
@@ -212,6 +217,12 @@ impl HandedOver {
             Board::Virt => qemu
                 .args(["-machine", "virt", "-cpu", "cortex-a72", "-smp", "2"])
                 .args(["-m", "1024", "-serial", "stdio", "-monitor", "none"])
+                .args(["-device", &format!("virtio-net-pci,romfile=,{mac}")]),
+            Board::Pc(mebibytes) => qemu
+                .args(["-machine", "q35,graphics=off", "-nodefaults", "-smp", "2"])
+                .args(["-m", &mebibytes.to_string()])
+                .args(["-chardev", "stdio,id=console,signal=off"])
+                .args(["-serial", "chardev:console"])
                 .args(["-device", &format!("virtio-net-pci,romfile=,{mac}")]),
         };
         qemu.args(["-netdev", &netdev, "-append", &self.cmdline])
