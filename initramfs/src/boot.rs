@@ -3,27 +3,23 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::fmt::Display;
-use std::fs;
 
 use anyhow::Context as _;
-use ramboot_wire::{BootArgs, Mac, Report, Stage, StageLine};
+use ramboot_wire::Stage;
 
 use crate::chunks::fetch_list;
 use crate::clock;
-use crate::console::{self, Event};
+use crate::console;
 use crate::early;
 use crate::fetch::{Counts, Pace, STREAMS, fetch};
 use crate::handover;
+use crate::journal::{Journal, fact};
 use crate::last;
 use crate::modules::Modules;
 use crate::net::Network;
 use crate::ram;
-use crate::report::Reporter;
 use crate::root;
 use crate::sources::Sources;
-
-type Facts = Vec<(String, String)>;
 
 /// Boots. `init_args` are the words of the kernel command line that are meant for an init.
 ///
@@ -130,114 +126,6 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
     journal.linger();
     last::disarm();
     Err(handover::exec(init, init_args)).with_context(|| format!("starting {init}"))
-}
-
-/// What was said so far, and to whom it is told.
-#[derive(Debug, Default)]
-struct Journal {
-    lines: Vec<StageLine>,
-    manager: Option<Manager>,
-}
-
-#[derive(Debug)]
-struct Manager {
-    reporter: Reporter,
-    mac: Mac,
-    args: BootArgs,
-}
-
-impl Journal {
-    fn stage<T>(
-        &mut self,
-        stage: Stage,
-        run: impl FnOnce(&Self) -> anyhow::Result<(T, Facts)>,
-    ) -> anyhow::Result<T> {
-        let start = clock::now();
-        let result = run(self);
-        let ms = clock::now().duration_since(start).as_millis();
-        let (value, error, facts) = match result {
-            Ok((value, facts)) => (Ok(value), None, facts),
-            Err(error) => {
-                let text = format!("{error:#}");
-                (
-                    Err(error.context(format!("stage {stage}"))),
-                    Some(text),
-                    Facts::new(),
-                )
-            }
-        };
-        let line = StageLine {
-            stage,
-            error,
-            facts,
-            ms: u64::try_from(ms).unwrap_or(u64::MAX),
-        };
-        console::say(&line.to_string());
-        self.report(&line);
-        self.lines.push(line);
-        value
-    }
-
-    /// There is a network: the manager hears of every stage so far.
-    fn connect(&mut self, args: &BootArgs, mac: Mac) {
-        self.manager = Reporter::start(args.bases.clone()).map(|reporter| Manager {
-            reporter,
-            mac,
-            args: args.clone(),
-        });
-        self.lines.iter().for_each(|line| self.report(line));
-    }
-
-    fn report(&self, line: &StageLine) {
-        if let Some(manager) = &self.manager {
-            manager.reporter.send(&Report {
-                mac: manager.mac,
-                image: manager.args.image,
-                line: line.clone(),
-            });
-        }
-    }
-
-    fn event(&self, event: &Event, stage: Stage) {
-        let line = format!("ramboot: {event}");
-        let Event::Bad(text) = event else {
-            return console::progress(&line);
-        };
-        console::say(&line);
-        // Not a stage line on the console: the stage goes on.
-        self.report(&StageLine {
-            stage,
-            error: Some(text.clone()),
-            facts: vec![fact("again", "yes")],
-            ms: 0,
-        });
-    }
-
-    /// For whoever looks later: all stage lines, as text and as JSON. A worker boots without them, too.
-    fn keep(&self) {
-        let text: String = self.lines.iter().map(|line| format!("{line}\n")).collect();
-        let json = serde_json::json!({
-            "image": self.manager.as_ref().map(|manager| manager.args.image),
-            "mac": self.manager.as_ref().map(|manager| manager.mac),
-            "lines": self.lines,
-        });
-        let kept = fs::create_dir_all("/run/ramboot")
-            .and_then(|()| fs::write("/run/ramboot/boot", text))
-            .and_then(|()| fs::write("/run/ramboot/boot.json", format!("{json}\n")));
-        if let Err(error) = kept {
-            console::say(&format!("ramboot: writing /run/ramboot: {error}"));
-        }
-    }
-
-    fn linger(&self) {
-        if let Some(manager) = &self.manager {
-            manager.reporter.linger();
-        }
-    }
-}
-
-fn fact(key: &str, value: impl Display) -> (String, String) {
-    (key.to_owned(), value.to_string())
 }
 
 fn kernel() -> String {

@@ -12,6 +12,7 @@ pub mod early;
 pub mod fetch;
 pub mod handover;
 pub mod http;
+pub mod journal;
 pub mod last;
 pub mod lease;
 pub mod links;

@@ -1,0 +1,130 @@
+//! What was said so far: one line for each stage, kept for whoever looks later, and told to the manager once there is
+//! a network.
+
+use std::fmt::Display;
+use std::fs;
+
+use ramboot_wire::{BootArgs, Mac, Report, Stage, StageLine};
+
+use crate::clock;
+use crate::console::{self, Event};
+use crate::report::Reporter;
+
+/// What a stage line says, in the order it is printed.
+pub type Facts = Vec<(String, String)>;
+
+/// What was said so far, and to whom it is told.
+#[derive(Debug, Default)]
+pub struct Journal {
+    lines: Vec<StageLine>,
+    manager: Option<Manager>,
+}
+
+#[derive(Debug)]
+struct Manager {
+    reporter: Reporter,
+    mac: Mac,
+    args: BootArgs,
+}
+
+impl Journal {
+    /// Runs a stage and says how it ended.
+    ///
+    /// # Errors
+    /// Those of the stage.
+    pub fn stage<T>(
+        &mut self,
+        stage: Stage,
+        run: impl FnOnce(&Self) -> anyhow::Result<(T, Facts)>,
+    ) -> anyhow::Result<T> {
+        let start = clock::now();
+        let result = run(self);
+        let ms = clock::now().duration_since(start).as_millis();
+        let (value, error, facts) = match result {
+            Ok((value, facts)) => (Ok(value), None, facts),
+            Err(error) => {
+                let text = format!("{error:#}");
+                (
+                    Err(error.context(format!("stage {stage}"))),
+                    Some(text),
+                    Facts::new(),
+                )
+            }
+        };
+        let line = StageLine {
+            stage,
+            error,
+            facts,
+            ms: u64::try_from(ms).unwrap_or(u64::MAX),
+        };
+        console::say(&line.to_string());
+        self.report(&line);
+        self.lines.push(line);
+        value
+    }
+
+    /// There is a network: the manager hears of every stage so far.
+    pub fn connect(&mut self, args: &BootArgs, mac: Mac) {
+        self.manager = Reporter::start(args.bases.clone()).map(|reporter| Manager {
+            reporter,
+            mac,
+            args: args.clone(),
+        });
+        self.lines.iter().for_each(|line| self.report(line));
+    }
+
+    fn report(&self, line: &StageLine) {
+        if let Some(manager) = &self.manager {
+            manager.reporter.send(&Report {
+                mac: manager.mac,
+                image: manager.args.image,
+                line: line.clone(),
+            });
+        }
+    }
+
+    /// Says what happens in the middle of a stage.
+    pub fn event(&self, event: &Event, stage: Stage) {
+        let line = format!("ramboot: {event}");
+        let Event::Bad(text) = event else {
+            return console::progress(&line);
+        };
+        console::say(&line);
+        // Not a stage line on the console: the stage goes on.
+        self.report(&StageLine {
+            stage,
+            error: Some(text.clone()),
+            facts: vec![fact("again", "yes")],
+            ms: 0,
+        });
+    }
+
+    /// For whoever looks later: all stage lines, as text and as JSON. A worker boots without them, too.
+    pub fn keep(&self) {
+        let text: String = self.lines.iter().map(|line| format!("{line}\n")).collect();
+        let json = serde_json::json!({
+            "image": self.manager.as_ref().map(|manager| manager.args.image),
+            "mac": self.manager.as_ref().map(|manager| manager.mac),
+            "lines": self.lines,
+        });
+        let kept = fs::create_dir_all("/run/ramboot")
+            .and_then(|()| fs::write("/run/ramboot/boot", text))
+            .and_then(|()| fs::write("/run/ramboot/boot.json", format!("{json}\n")));
+        if let Err(error) = kept {
+            console::say(&format!("ramboot: writing /run/ramboot: {error}"));
+        }
+    }
+
+    /// Lets the last reports go out.
+    pub fn linger(&self) {
+        if let Some(manager) = &self.manager {
+            manager.reporter.linger();
+        }
+    }
+}
+
+/// One fact of a stage line.
+#[must_use]
+pub fn fact(key: &str, value: impl Display) -> (String, String) {
+    (key.to_owned(), value.to_string())
+}
