@@ -152,6 +152,33 @@ impl BootArgs {
     }
 }
 
+/// What must be known even of a command line that is refused: how loud to be, and when to try anew.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Urgent {
+    /// As [`BootArgs::debug`].
+    pub debug: bool,
+    /// As [`BootArgs::deadline`]; of several that can be read, the first.
+    pub deadline: Option<u32>,
+}
+
+impl Urgent {
+    /// Reads what can be read; refuses nothing.
+    #[must_use]
+    pub fn parse(cmdline: &str) -> Self {
+        let mut urgent = Self::default();
+        for word in split(cmdline).iter().take_while(|word| *word != "--") {
+            match word.split_once('=').unwrap_or((word, "")) {
+                ("ramboot.debug", _) => urgent.debug = true,
+                ("ramboot.deadline", value) => {
+                    urgent.deadline = urgent.deadline.or_else(|| value.parse().ok());
+                }
+                _ => {}
+            }
+        }
+        urgent
+    }
+}
+
 #[derive(Default)]
 struct Found {
     image: Option<ImageId>,
@@ -522,6 +549,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_urgent_is_read_from_any_command_line() {
+        for (line, debug, deadline) in [
+            ("", false, None),
+            (
+                "ramboot.size=x ramboot.deadline=600 quiet",
+                false,
+                Some(600),
+            ),
+            (
+                "ramboot.debug ramboot.deadline=soon ramboot.deadline=9",
+                true,
+                Some(9),
+            ),
+            ("ramboot.deadline=1 ramboot.deadline=2", false, Some(1)),
+            (
+                "init=/init -- ramboot.deadline=7 ramboot.debug",
+                false,
+                None,
+            ),
+        ] {
+            assert_eq!(Urgent::parse(line), Urgent { debug, deadline }, "{line:?}");
+        }
+    }
+
+    #[test]
     fn too_long_is_said_with_both_numbers() {
         let error = minimal()
             .render(&"x".repeat(MAX_CMDLINE_BYTES))
@@ -533,7 +585,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(line in "\\PC{0,200}") {
-            let _ = BootArgs::parse(&line);
+            let _ = (BootArgs::parse(&line), Urgent::parse(&line));
         }
 
         #[test]
