@@ -5,7 +5,8 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 
 use anyhow::Context as _;
-use ramboot_wire::Stage;
+use ramboot_wire::cmdline::Urgent;
+use ramboot_wire::{BootArgs, Stage};
 
 use crate::chunks::fetch_list;
 use crate::clock;
@@ -29,13 +30,14 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
     let mut journal = Journal::default();
     let args = journal.stage(Stage::Early, |_| {
         early::prepare()?;
-        let args = early::args()?;
-        if args.debug {
-            console::show_debug();
-        }
-        if let Some(seconds) = args.deadline {
+        let cmdline = early::cmdline()?;
+        let urgent = Urgent::parse(&cmdline);
+        console::open(urgent.debug);
+        if let Some(seconds) = urgent.deadline {
             last::arm(seconds);
         }
+        let args = BootArgs::parse(&cmdline).context("reading the kernel command line")?;
+        console::call_image(&args.image.short(), args.size);
         let facts = vec![
             fact("kernel", kernel()),
             fact("image", args.image.short()),
@@ -56,6 +58,8 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
     let mut network = journal.stage(Stage::Net, |_| {
         let mut network = Network::open()?;
         let link = network.await_carrier(&mut modules, args.bootif);
+        let mac = link.mac.to_string();
+        console::call_host(args.hostname.as_deref().unwrap_or(&mac));
         Ok((
             network,
             vec![fact("link", &link.name), fact("mac", link.mac)],
@@ -124,6 +128,7 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
     })?;
     journal.keep();
     journal.linger();
+    console::hand_over(init);
     last::disarm();
     Err(handover::exec(init, init_args)).with_context(|| format!("starting {init}"))
 }

@@ -8,7 +8,7 @@ use ramboot_wire::paths::Resource;
 use ramboot_wire::{Base, ChunkList, ImageId};
 
 use crate::clock;
-use crate::console::Event;
+use crate::console::{Bad, Event, Lie, What, Why};
 use crate::fetch::{Pace, waiting};
 use crate::http::{Connection, HttpError};
 use crate::sources::{Choice, Sources};
@@ -47,13 +47,18 @@ pub fn fetch_list(
                         sources.good(turn);
                         return Ok(list);
                     }
-                    Err(error) => {
-                        let lied = matches!(error, AskError::List(_));
-                        let why = format!("{:#}", anyhow::Error::new(error));
-                        if lied {
-                            tell(Event::Bad(format!("{base}: {why}")));
-                        }
-                        sources.failed(turn, lied, why, clock::now(), clock::chance());
+                    Err(failed) => {
+                        let why = match failed {
+                            Failed::Http(error) => Why::of(error),
+                            Failed::Lied(error) => {
+                                tell(Event::Bad(Bad {
+                                    from: base.to_string(),
+                                    what: Lie::List(error.clone()),
+                                }));
+                                Why::of(error)
+                            }
+                        };
+                        sources.failed(turn, why, clock::now(), clock::chance());
                     }
                 }
                 continue;
@@ -62,28 +67,30 @@ pub fn fetch_list(
         };
         if told.is_none_or(|at| now.duration_since(at) >= pace.tell) {
             told = Some(now);
-            let mut event = waiting(sources, since, now, None);
-            event.what = format!("the chunk list from {}", event.what);
-            tell(Event::Wait(event));
+            tell(Event::Wait(waiting(What::ChunkList, sources, since, now)));
         }
         clock::sleep(wait.min(pace.tell));
     }
 }
 
 /// Why a base gave no list.
-#[derive(Debug, thiserror::Error)]
-enum AskError {
-    #[error(transparent)]
-    Http(#[from] HttpError),
-    #[error(transparent)]
-    List(#[from] ChunkListError),
+enum Failed {
+    /// None came.
+    Http(HttpError),
+    /// It is not this image's.
+    Lied(ChunkListError),
 }
 
-fn ask(id: ImageId, size: u64, base: &Base, pace: Pace) -> Result<(ChunkList, u64), AskError> {
+fn ask(id: ImageId, size: u64, base: &Base, pace: Pace) -> Result<(ChunkList, u64), Failed> {
     let len = ChunkList::encoded_len(size);
-    let mut connection = Connection::open(base, pace.patience)?;
-    connection.get(&Resource::Chunks(id).path(), len)?;
-    let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
-    connection.read_exact(&mut bytes)?;
-    Ok((ChunkList::prove(id, size, &bytes)?, len))
+    let fetch = || {
+        let mut connection = Connection::open(base, pace.patience)?;
+        connection.get(&Resource::Chunks(id).path(), len)?;
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        connection.read_exact(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = fetch().map_err(Failed::Http)?;
+    let list = ChunkList::prove(id, size, &bytes).map_err(Failed::Lied)?;
+    Ok((list, len))
 }

@@ -4,7 +4,6 @@ use std::fs::{self, OpenOptions};
 use std::io;
 
 use anyhow::Context as _;
-use ramboot_wire::BootArgs;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 
@@ -90,11 +89,10 @@ fn open_console() -> io::Result<()> {
     Ok(())
 }
 
-/// What to boot.
+/// The kernel command line.
 ///
 /// # Errors
-/// The command line does not say so.
-pub fn args() -> anyhow::Result<BootArgs> {
-    let text = fs::read_to_string("/proc/cmdline").context("reading /proc/cmdline")?;
-    BootArgs::parse(&text).context("reading the kernel command line")
+/// /proc has none.
+pub fn cmdline() -> anyhow::Result<String> {
+    fs::read_to_string("/proc/cmdline").context("reading /proc/cmdline")
 }

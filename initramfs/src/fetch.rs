@@ -33,7 +33,7 @@ pub struct Pace {
     /// The longest wait after many. A manager that comes back is found within this time; a thousand workers that
     /// wait for it ask 130 times a second.
     pub retry_cap: Duration,
-    /// Between two lines about progress or waiting.
+    /// Between two words about progress or waiting.
     pub tell: Duration,
 }
 
@@ -49,7 +49,7 @@ impl Pace {
         },
         retry: Duration::from_millis(500),
         retry_cap: Duration::from_secs(15),
-        tell: Duration::from_secs(2),
+        tell: Duration::from_millis(500),
     };
 }
 

@@ -37,6 +37,7 @@ impl Journal {
         stage: Stage,
         run: impl FnOnce(&Self) -> anyhow::Result<(T, Facts)>,
     ) -> anyhow::Result<T> {
+        console::begin(stage);
         let start = clock::now();
         let result = run(self);
         let ms = clock::now().duration_since(start).as_millis();
@@ -57,7 +58,7 @@ impl Journal {
             facts,
             ms: u64::try_from(ms).unwrap_or(u64::MAX),
         };
-        console::say(&line.to_string());
+        console::end(&line);
         self.report(&line);
         self.lines.push(line);
         value
@@ -85,15 +86,12 @@ impl Journal {
 
     /// Says what happens in the middle of a stage.
     pub fn event(&self, event: &Event, stage: Stage) {
-        let line = format!("ramboot: {event}");
-        let Event::Bad(text) = event else {
-            return console::progress(&line);
-        };
-        console::say(&line);
+        console::event(event);
+        let Event::Bad(bad) = event else { return };
         // Not a stage line on the console: the stage goes on.
         self.report(&StageLine {
             stage,
-            error: Some(text.clone()),
+            error: Some(bad.to_string()),
             facts: vec![fact("again", "yes")],
             ms: 0,
         });

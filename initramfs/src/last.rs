@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::system::{RebootCommand, reboot};
 
 use crate::clock;
-use crate::console::say;
+use crate::console::{self, say};
 
 /// From now on the machine reboots after so many seconds, whatever a stage is waiting for.
 pub fn arm(seconds: u32) {
@@ -16,6 +16,7 @@ pub fn arm(seconds: u32) {
     if REBOOT_AT.set(at).is_err() {
         return;
     }
+    console::deadline(at);
     let watch = move || {
         clock::sleep(at.saturating_duration_since(clock::now()));
         if !HANDED_OVER.load(Ordering::SeqCst) {
@@ -61,6 +62,7 @@ pub fn stop(sentence: &str) -> ! {
 /// A panic of PID 1 is a kernel panic, and its message scrolls away under the kernel's own.
 pub fn hook_panics() {
     std::panic::set_hook(Box::new(|info| {
+        console::panicked();
         stop(&format!("ramboot: a bug in /init: {info}"));
     }));
 }

@@ -1,6 +1,7 @@
 //! The worker's side of ramboot, in the order of a boot: [`boot`] conducts, the other modules do one part each.
 //!
-//! Pure, with clock and chance as arguments: [`backoff`], [`dhcp`], [`lease`], [`pick`], [`sources`]; everything else is a shell.
+//! Pure, with clock and chance as arguments: [`backoff`], [`dhcp`], [`lease`], [`pick`], [`sources`], and most of [`console`];
+//! everything else is a shell.
 
 pub mod backoff;
 pub mod boot;

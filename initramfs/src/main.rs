@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use ramboot_init::{boot, last};
+use ramboot_init::{boot, console, last};
 
 fn main() -> ExitCode {
     if !rustix::process::getpid().is_init() {
@@ -16,6 +16,9 @@ fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     match boot::boot(&args) {
         Ok(never) => match never {},
-        Err(error) => last::stop(&format!("ramboot: boot stopped: {error:#}")),
+        Err(error) => {
+            console::stop(&error);
+            last::stop(&format!("ramboot: boot stopped: {error:#}"))
+        }
     }
 }

@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::clock;
-use crate::console::{self, Wait};
+use crate::console::{self, Next, Wait, What};
 use crate::dhcp::{Client, Identity, Outcome};
 use crate::lease::{Candidate, Lease, choose};
 use crate::links::{Link, wired};
@@ -68,7 +68,7 @@ impl Network {
                     what: self.missing(bootif),
                     since: now.duration_since(since),
                     why: None,
-                    next: "looking again until it comes".to_owned(),
+                    next: Next::Again,
                     here: None,
                 });
             }
@@ -102,12 +102,12 @@ impl Network {
             }
             if now.duration_since(told) >= TELL {
                 told = now;
-                let names: Vec<&str> = tries.iter().map(|t| t.link.name.as_str()).collect();
+                let names = tries.iter().map(|t| t.link.name.clone());
                 console::wait(Wait {
-                    what: format!("a DHCP server on {}", names.join(", ")),
+                    what: What::Lease(names.collect()),
                     since: now.duration_since(since),
                     why: None,
-                    next: "asking again until one answers".to_owned(),
+                    next: Next::Again,
                     here: None,
                 });
             }
@@ -150,14 +150,11 @@ impl Network {
         }
     }
 
-    fn missing(&self, bootif: Option<Mac>) -> String {
-        let names: Vec<&str> = self.links.iter().map(|link| link.name.as_str()).collect();
-        match (names.as_slice(), bootif) {
-            ([], Some(mac)) => {
-                format!("a wired network device ({mac} of BOOTIF; no driver, or not there)")
-            }
-            ([], None) => "a wired network device (no driver, or not there)".to_owned(),
-            (names, _) => format!("a carrier on {} (cable, switch)", names.join(", ")),
+    fn missing(&self, bootif: Option<Mac>) -> What {
+        if self.links.is_empty() {
+            What::Device(bootif.map(|mac| mac.to_string()))
+        } else {
+            What::Carrier(self.links.iter().map(|link| link.name.clone()).collect())
         }
     }
 

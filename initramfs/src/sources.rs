@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use ramboot_wire::Base;
 
 use crate::backoff::Backoff;
+use crate::console::{Fault, Why};
 
 /// All bases of one boot, in the order of the command line.
 #[derive(Debug, Clone)]
@@ -44,7 +45,7 @@ pub struct SourceCounts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
     /// What went wrong last.
-    pub why: String,
+    pub why: Why,
     /// Of the first failure in a row.
     pub since: Instant,
     /// When it is asked again.
@@ -143,13 +144,13 @@ impl Sources {
         source.trouble.take().is_some()
     }
 
-    /// The request failed; `lied` if what came is not what was published. `chance` is for the back-off.
-    pub fn failed(&mut self, turn: Turn, lied: bool, why: String, now: Instant, chance: u32) {
+    /// The request failed. `chance` is for the back-off.
+    pub fn failed(&mut self, turn: Turn, why: Why, now: Instant, chance: u32) {
         let Some(source) = self.all.get_mut(turn.index) else {
             return;
         };
         source.counts.failures += 1;
-        source.counts.bad += u64::from(lied);
+        source.counts.bad += u64::from(why.fault == Fault::Lied);
         match &mut source.trouble {
             // Connections that die together are one failure: waiting four times as long helps nobody.
             Some(trouble) if !turn.probe => trouble.why = why,
@@ -188,7 +189,14 @@ mod tests {
 
     fn fail(sources: &mut Sources, index: usize, lied: bool, now: Instant) {
         let turn = sources.begin(index);
-        sources.failed(turn, lied, "down".to_owned(), now, u32::MAX);
+        sources.failed(turn, why(lied), now, u32::MAX);
+    }
+
+    fn why(lied: bool) -> Why {
+        Why {
+            fault: if lied { Fault::Lied } else { Fault::Refused },
+            text: "why".to_owned(),
+        }
     }
 
     #[test]
@@ -212,7 +220,7 @@ mod tests {
         let later = now + FIRST;
         let probe = s.begin(0);
         assert_eq!(s.choose(None, later), Choice::Wait(None));
-        s.failed(probe, false, "still down".to_owned(), later, u32::MAX);
+        s.failed(probe, why(false), later, u32::MAX);
         assert_eq!(s.choose(None, later), Choice::Wait(Some(later + 2 * FIRST)));
         assert_eq!(s.all()[0].trouble.as_ref().map(|t| t.since), Some(now));
         let probe = s.begin(0);
@@ -228,7 +236,7 @@ mod tests {
         let (mut s, now) = (sources(1), Instant::now());
         let turns: Vec<Turn> = (0..4).map(|_| s.begin(0)).collect();
         for turn in turns {
-            s.failed(turn, false, "reset".to_owned(), now, u32::MAX);
+            s.failed(turn, why(false), now, u32::MAX);
         }
         assert_eq!(s.next_try(), Some(now + FIRST));
         assert_eq!(s.all()[0].counts.failures, 4);
@@ -272,7 +280,7 @@ mod tests {
                     let turn = asking.swap_remove(chance as usize % asking.len());
                     match what {
                         0 | 1 => drop(s.good(turn)),
-                        _ => s.failed(turn, chance % 7 == 0, String::new(), now, chance),
+                        _ => s.failed(turn, why(chance % 7 == 0), now, chance),
                     }
                 }
             }

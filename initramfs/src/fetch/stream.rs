@@ -6,7 +6,7 @@ use ramboot_wire::image::BadChunk;
 use super::Job;
 use super::table::{Next, Work};
 use crate::clock;
-use crate::console::Event;
+use crate::console::{Bad, Event, Lie, Why};
 use crate::http::{ByteRange, Connection, HttpError};
 
 /// How a run ended early.
@@ -57,17 +57,19 @@ impl<'a> Job<'a> {
                 let mut table = self.lock();
                 let said = match end {
                     End::Failed(error) => {
-                        let why = format!("{:#}", anyhow::Error::new(error));
-                        table.sources.failed(turn, false, why, now, chance);
+                        table.sources.failed(turn, Why::of(error), now, chance);
                         None
                     }
                     End::Lied(index, bad) => {
                         table
                             .sources
-                            .failed(turn, true, bad.to_string(), now, chance);
+                            .failed(turn, Why::of(bad.clone()), now, chance);
                         table.bad(turn, index, now);
                         let source = table.sources.all().get(turn.index);
-                        source.map(|source| format!("{}: {bad}", source.base))
+                        source.map(|source| Bad {
+                            from: source.base.to_string(),
+                            what: Lie::Chunk(bad),
+                        })
                     }
                 };
                 table.release(work.run, work.places);

@@ -1,40 +1,45 @@
 //! What a fetch says about itself: how far it is, or what it waits for, since when, and when it tries next.
 
-use std::time::Instant;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use super::Job;
 use super::table::TICK;
 use crate::clock;
-use crate::console::{Event, Progress, Wait};
-use crate::sources::{Source, Sources};
+use crate::console::{Event, Fault, Next, Progress, Wait, What, Why};
+use crate::sources::{Source, Sources, Trouble};
 
 impl Job<'_> {
     /// Says where the fetch stands until it ends.
     pub(super) fn watch(&self) {
-        let mut good = 0;
-        let mut moved = clock::now();
-        let mut told = moved;
+        let mut speed = Speed::new(clock::now());
         let mut table = self.lock();
         while !table.is_finished() {
             table = self.wait(table, TICK);
             let now = clock::now();
-            let gap = now.duration_since(told);
+            let gap = now.duration_since(speed.told());
             if gap < self.pace.tell {
                 continue;
             }
             let here = (table.good, self.list.size());
-            let event = if here.0 > good {
-                moved = now;
+            speed.add(now, here.0);
+            let still = now.duration_since(speed.moved);
+            let all_fail = table.sources.all().iter().all(|s| s.trouble.is_some());
+            // On a slow line a chunk may take longer than the time between two lines.
+            let event = if still >= self.pace.tell * STILL || (all_fail && !still.is_zero()) {
+                let wait = waiting(What::Source, table.sources, speed.moved, now);
+                Event::Wait(Wait {
+                    here: Some(here),
+                    ..wait
+                })
+            } else {
                 Event::Progress(Progress {
                     done: here.0,
                     total: here.1,
-                    per_second: (here.0 - good) as f64 / gap.as_secs_f64(),
+                    per_second: speed.per_second(),
                     trouble: trouble(table.sources),
                 })
-            } else {
-                Event::Wait(waiting(table.sources, moved, now, Some(here)))
             };
-            (good, told) = (here.0, now);
             drop(table);
             (self.tell)(event);
             table = self.lock();
@@ -42,54 +47,149 @@ impl Job<'_> {
     }
 }
 
+/// Verified bytes of the last seconds: the last line and some before it, so that a slow line's chunks, which come
+/// together, are not told as bursts.
+struct Speed {
+    seen: VecDeque<(Instant, u64)>,
+    moved: Instant,
+}
+
+impl Speed {
+    fn new(now: Instant) -> Self {
+        Self {
+            seen: VecDeque::from([(now, 0)]),
+            moved: now,
+        }
+    }
+
+    fn told(&self) -> Instant {
+        self.seen.back().map_or(self.moved, |(at, _)| *at)
+    }
+
+    fn add(&mut self, now: Instant, good: u64) {
+        if self.seen.back().is_some_and(|(_, before)| good > *before) {
+            self.moved = now;
+        }
+        self.seen.push_back((now, good));
+        if self.seen.len() > WINDOW {
+            self.seen.pop_front();
+        }
+    }
+
+    fn per_second(&self) -> f64 {
+        let (Some((from, before)), Some((to, here))) = (self.seen.front(), self.seen.back()) else {
+            return 0.0;
+        };
+        (here - before) as f64 / to.duration_since(*from).as_secs_f64().max(0.001)
+    }
+}
+
 /// The base whose trouble is the newest: what others suffer from is said when they wait for it.
-fn trouble(sources: &Sources) -> Option<(String, String)> {
-    let troubled = sources
-        .all()
-        .iter()
-        .filter_map(|s| Some((s, s.trouble.as_ref()?)));
-    let (source, trouble) = troubled.max_by_key(|(_, trouble)| trouble.since)?;
-    Some((source.base.to_string(), trouble.why.clone()))
+fn trouble(sources: &Sources) -> Option<(String, Why)> {
+    let troubled = troubled(sources).max_by_key(|(_, trouble)| trouble.since)?;
+    Some((troubled.0.base.to_string(), troubled.1.why.clone()))
+}
+
+fn troubled(sources: &Sources) -> impl Iterator<Item = (&Source, &Trouble)> {
+    let all = sources.all().iter();
+    all.filter_map(|source| Some((source, source.trouble.as_ref()?)))
 }
 
 /// Nothing has moved since `since`: whose fault that is, and what comes next.
 pub(crate) fn waiting(
+    what: fn(String) -> What,
     sources: &Sources,
     since: Instant,
     now: Instant,
-    here: Option<(u64, u64)>,
 ) -> Wait {
-    let troubled = |source: &&Source| source.trouble.is_some();
-    let some_fail = sources.all().iter().any(|s| s.trouble.is_some());
-    let concerned: Vec<&Source> = sources
-        .all()
-        .iter()
-        .filter(|s| !some_fail || troubled(s))
-        .collect();
-    let names: Vec<String> = concerned.iter().map(|s| s.base.to_string()).collect();
-    let reasons: Vec<String> = concerned
-        .iter()
-        .filter_map(|s| Some((s, &s.trouble.as_ref()?.why)))
-        .map(|(s, why)| match concerned.len() {
-            1 => why.clone(),
-            _ => format!("{}: {why}", s.base),
-        })
-        .collect();
+    // The one that is asked next speaks for all; the others are named behind it.
+    let mut fail: Vec<_> = troubled(sources).collect();
+    fail.sort_by_key(|(_, trouble)| trouble.until);
+    let asked = || sources.all().first().map(|source| source.base.to_string());
+    let (base, why) = match fail.split_first() {
+        Some(((source, trouble), others)) => {
+            let others = others
+                .iter()
+                .map(|(s, t)| format!("; {}: {}", s.base, t.why));
+            let text = others.fold(trouble.why.text.clone(), |text, other| text + &other);
+            let fault = trouble.why.fault;
+            (source.base.to_string(), Why { fault, text })
+        }
+        None => (
+            asked().unwrap_or_default(),
+            Why {
+                fault: Fault::Silent,
+                text: "nothing comes".to_owned(),
+            },
+        ),
+    };
     let left = sources
         .next_try()
         .map(|at| at.saturating_duration_since(now));
-    let next = match left {
-        Some(left) if !left.is_zero() => format!("next try in {:.1} s", left.as_secs_f64()),
-        _ => "asking now".to_owned(),
-    };
-    let or_nothing = Some("nothing comes".to_owned());
     Wait {
-        what: names.join(" and "),
+        what: what(base),
         since: now.duration_since(since),
-        why: (!reasons.is_empty())
-            .then(|| reasons.join("; "))
-            .or(or_nothing),
-        next,
-        here,
+        why: Some(why),
+        next: match left {
+            Some(left) if left > Duration::ZERO => Next::TryIn(left),
+            _ => Next::Now,
+        },
+        here: None,
+    }
+}
+
+/// So many times the time between two lines without a chunk are a standstill.
+const STILL: u32 = 6;
+/// Lines that a speed is the mean of, and one.
+const WINDOW: usize = 11;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_speed_is_that_of_the_last_lines() {
+        let start = clock::now();
+        let mut speed = Speed::new(start);
+        let at = |tick: u64| start + Duration::from_millis(500 * tick);
+        assert!(speed.per_second().abs() < 1.0);
+        // One megabyte each second line, then nothing.
+        for tick in 1..=20 {
+            speed.add(at(tick), tick / 2 * 1_000_000);
+        }
+        assert!(
+            (speed.per_second() - 1e6).abs() < 1.0,
+            "{}",
+            speed.per_second()
+        );
+        for tick in 21..=24 {
+            speed.add(at(tick), 10_000_000);
+        }
+        assert_eq!(speed.moved, at(20));
+        assert_eq!(speed.told(), at(24));
+    }
+
+    #[test]
+    fn who_is_asked_next_speaks_for_all() {
+        let bases =
+            ["http://10.0.0.1:8067", "http://10.0.0.2:8067"].map(|b| b.parse().expect("base"));
+        let (first, now) = (Duration::from_secs(4), clock::now());
+        let mut sources = Sources::new(&bases, first, first);
+        let said =
+            |s: &Sources| waiting(What::Source, s, now, now + Duration::from_secs(12)).to_string();
+        assert_eq!(
+            said(&sources),
+            "waiting for http://10.0.0.1:8067 since 12 s (nothing comes); asking now"
+        );
+        for (index, text, ms) in [(0, "no route", 9_000), (1, "refused", 10_000)] {
+            let (fault, text) = (Fault::Refused, text.to_owned());
+            let turn = sources.begin(index);
+            let at = now + Duration::from_millis(ms);
+            sources.failed(turn, Why { fault, text }, at, u32::MAX);
+        }
+        assert_eq!(
+            said(&sources),
+            "waiting for http://10.0.0.1:8067 since 12 s (no route; http://10.0.0.2:8067: refused); next try in 1.0 s"
+        );
     }
 }
