@@ -19,6 +19,7 @@ use crate::last;
 use crate::modules::Modules;
 use crate::net::Network;
 use crate::ram;
+use crate::record::Outcome;
 use crate::root;
 use crate::sources::Sources;
 
@@ -111,12 +112,12 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         let file = image.into_file().context("unmapping the image")?;
         Ok((file, facts))
     })?;
-    let (new_root, init) = journal.stage(Stage::Mount, |_| {
+    let (new_root, init, layer) = journal.stage(Stage::Mount, |_| {
         let layer = ram::layer_bytes(args.overlay, ram::available()?);
         let new_root = root::mount_root(&image, layer)?;
         let init = root::find_init(&new_root)?;
         Ok((
-            (new_root, init),
+            (new_root, init, layer),
             vec![fact("overlay", layer), fact("init", init)],
         ))
     })?;
@@ -126,7 +127,15 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         handover::switch(&new_root)?;
         Ok(((), vec![fact("init", init)]))
     })?;
-    journal.keep();
+    let outcome = Outcome {
+        kernel: kernel(),
+        link: &link,
+        lease: &lease,
+        sources: &sources,
+        overlay_bytes: layer,
+        init,
+    };
+    journal.keep(&args, outcome);
     journal.linger();
     console::hand_over(init);
     last::disarm();

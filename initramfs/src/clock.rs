@@ -14,6 +14,14 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// Since the kernel started: `CLOCK_BOOTTIME`, which also counts a suspend.
+#[must_use]
+pub fn since_kernel() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
 /// Does nothing for a while.
 pub fn sleep(time: Duration) {
     std::thread::sleep(time);

@@ -3,11 +3,14 @@
 
 use std::fmt::Display;
 use std::fs;
+use std::io;
+use std::time::Duration;
 
 use ramboot_wire::{BootArgs, Mac, Report, Stage, StageLine};
 
 use crate::clock;
 use crate::console::{self, Event};
+use crate::record::{Outcome, Record};
 use crate::report::Reporter;
 
 /// What a stage line says, in the order it is printed.
@@ -16,7 +19,8 @@ pub type Facts = Vec<(String, String)>;
 /// What was said so far, and to whom it is told.
 #[derive(Debug, Default)]
 pub struct Journal {
-    lines: Vec<StageLine>,
+    /// With the time since the kernel's start.
+    lines: Vec<(StageLine, Duration)>,
     manager: Option<Manager>,
 }
 
@@ -60,7 +64,7 @@ impl Journal {
         };
         console::end(&line);
         self.report(&line);
-        self.lines.push(line);
+        self.lines.push((line, clock::since_kernel()));
         value
     }
 
@@ -71,7 +75,7 @@ impl Journal {
             mac,
             args: args.clone(),
         });
-        self.lines.iter().for_each(|line| self.report(line));
+        self.lines.iter().for_each(|(line, _)| self.report(line));
     }
 
     fn report(&self, line: &StageLine) {
@@ -97,17 +101,18 @@ impl Journal {
         });
     }
 
-    /// For whoever looks later: all stage lines, as text and as JSON. A worker boots without them, too.
-    pub fn keep(&self) {
-        let text: String = self.lines.iter().map(|line| format!("{line}\n")).collect();
-        let json = serde_json::json!({
-            "image": self.manager.as_ref().map(|manager| manager.args.image),
-            "mac": self.manager.as_ref().map(|manager| manager.mac),
-            "lines": self.lines,
-        });
-        let kept = fs::create_dir_all("/run/ramboot")
-            .and_then(|()| fs::write("/run/ramboot/boot", text))
-            .and_then(|()| fs::write("/run/ramboot/boot.json", format!("{json}\n")));
+    /// For whoever looks later: all stage lines as text, and the [`Record`]. A worker boots without them, too.
+    pub fn keep(&self, args: &BootArgs, outcome: Outcome<'_>) {
+        let lines = self.lines.iter();
+        let text: String = lines.map(|(line, _)| format!("{line}\n")).collect();
+        let record = Record::new(args, outcome, &self.lines);
+        let kept = serde_json::to_string_pretty(&record)
+            .map_err(io::Error::from)
+            .and_then(|json| {
+                fs::create_dir_all("/run/ramboot")?;
+                fs::write("/run/ramboot/boot", text)?;
+                fs::write("/run/ramboot/boot.json", format!("{json}\n"))
+            });
         if let Err(error) = kept {
             console::say(&format!("ramboot: writing /run/ramboot: {error}"));
         }

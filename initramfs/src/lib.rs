@@ -1,7 +1,7 @@
 //! The worker's side of ramboot, in the order of a boot: [`boot`] conducts, the other modules do one part each.
 //!
-//! Pure, with clock and chance as arguments: [`backoff`], [`dhcp`], [`lease`], [`pick`], [`sources`], and most of [`console`];
-//! everything else is a shell.
+//! Pure, with clock and chance as arguments: [`backoff`], [`dhcp`], [`lease`], [`pick`], [`record`], [`sources`], and most of
+//! [`console`]; everything else is a shell.
 
 pub mod backoff;
 pub mod boot;
@@ -22,6 +22,7 @@ pub mod net;
 pub mod netlink;
 pub mod pick;
 pub mod ram;
+pub mod record;
 pub mod report;
 pub mod root;
 pub mod sources;
