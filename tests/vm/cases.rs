@@ -9,6 +9,7 @@ mod outages;
 mod pi_boots;
 mod pis;
 mod refusals;
+mod screen;
 mod uefi;
 
 use anyhow::Result;
@@ -40,6 +41,7 @@ pub(crate) const ALL: &[(&str, Story)] = &[
         "fault_firmware_outlives_the_manager",
         faults::outlives_the_manager,
     ),
+    ("the_screen_speaks_plainly", screen::in_plain_words),
     ("pis_boot_from_dnsmasq", pis::from_dnsmasq),
     ("refuses_a_flipped_byte", refusals::flipped_byte),
     (

@@ -27,6 +27,7 @@ pub(crate) struct Machine {
     loads: Option<&'static str>,
     clock: Option<&'static str>,
     late: Option<Duration>,
+    has_screen: bool,
 }
 
 /// A machine whose firmware has done its part elsewhere: kernel, initramfs, device tree and command line are in its memory.
@@ -73,6 +74,7 @@ impl Machine {
             loads: None,
             clock: None,
             late: None,
+            has_screen: false,
         }
     }
 
@@ -128,6 +130,14 @@ impl Machine {
         }
     }
 
+    /// The same with a VGA card, which is then where a BIOS and its ROMs speak.
+    pub(crate) const fn with_screen(self) -> Self {
+        Self {
+            has_screen: true,
+            ..self
+        }
+    }
+
     /// The same, told to load this by TFTP, whatever DHCP says: what a ROM that is not iPXE does. QEMU has none, so
     /// Debian's own iPXE kernel stands in for its TFTP client, and for the UNDI that undionly.kpxe drives the NIC by.
     pub(crate) const fn loading(self, url: &'static str) -> Self {
@@ -163,6 +173,10 @@ impl Machine {
         let mac = format!("52:54:00:12:34:{:02x}", tap.number);
         let device = format!("{},netdev=n,mac={mac}", self.nic);
         let mut qemu = self.firmware.board();
+        if self.has_screen {
+            // Options of one board are put together, the last one wins.
+            qemu.args(["-machine", "graphics=on", "-device", "VGA"]);
+        }
         if let Firmware::Done(change) = self.firmware {
             let given = Given::fetch(case, &mac)?;
             qemu.args(["-append", &change(&given.cmdline), "-kernel"])
