@@ -15,6 +15,7 @@ use crate::early;
 use crate::fetch::{Counts, Pace, STREAMS, fetch};
 use crate::handover;
 use crate::journal::{Journal, fact};
+use crate::keep::look::keep;
 use crate::last;
 use crate::modules::Modules;
 use crate::net::Network;
@@ -124,8 +125,9 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
     drop(image);
     journal.stage(Stage::Handover, |_| {
         handover::settle(&new_root, args.hostname.as_deref(), &lease)?;
+        let keeps = keep(&new_root, &link, &lease);
         handover::switch(&new_root)?;
-        Ok(((), vec![fact("init", init)]))
+        Ok(((), vec![fact("init", init), fact("keeps", keeps)]))
     })?;
     let outcome = Outcome {
         kernel: kernel(),

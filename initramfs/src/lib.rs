@@ -1,7 +1,7 @@
 //! The worker's side of ramboot, in the order of a boot: [`boot`] conducts, the other modules do one part each.
 //!
-//! Pure, with clock and chance as arguments: [`backoff`], [`dhcp`], [`lease`], [`pick`], [`record`], [`sources`], and most of
-//! [`console`]; everything else is a shell.
+//! Pure, with clock and chance as arguments: [`backoff`], [`dhcp`], [`keep`] (but for [`keep::look`]), [`lease`], [`pick`],
+//! [`record`], [`sources`], and most of [`console`]; everything else is a shell.
 
 pub mod backoff;
 pub mod boot;
@@ -14,6 +14,7 @@ pub mod fetch;
 pub mod handover;
 pub mod http;
 pub mod journal;
+pub mod keep;
 pub mod last;
 pub mod lease;
 pub mod links;

@@ -1,0 +1,82 @@
+//! dhcpcd: blocks at the end of /etc/dhcpcd.conf (man dhcpcd.conf(5)), the only file it reads.
+//!
+//! dhcpcd knows links by name alone, and exactly: one block for each name that the link has or may get. A static address is
+//! kept without a lease; `persistent` leaves it there when dhcpcd ends.
+
+use super::{Claim, HandoverFile, TextFile, Uplink, Why, address, claim};
+use crate::lease::Lease;
+
+pub(super) fn decide(
+    files: &[TextFile],
+    uplink: &Uplink,
+    lease: &Lease,
+) -> Result<HandoverFile, Why> {
+    let path = || PATH.to_owned();
+    let main = files.iter().find(|file| file.path == PATH);
+    if main.is_some_and(|file| !file.whole) {
+        return Err(Why::NotText { path: path() });
+    }
+    let text = main.map_or("", |file| &file.text);
+    for (option, value) in options(text) {
+        let patterns = || {
+            value
+                .split([' ', ',', '\t'])
+                .filter(|word| !word.is_empty())
+        };
+        match option {
+            "interface" if uplink.is_named(value) => {
+                let what = value.to_owned();
+                return Err(Why::Named { path: path(), what });
+            }
+            "denyinterfaces" if patterns().any(|p| claim(p, uplink) != Claim::Other) => {
+                return Err(Why::NotIts { path: path() });
+            }
+            "allowinterfaces" if patterns().all(|p| claim(p, uplink) == Claim::Other) => {
+                return Err(Why::NotIts { path: path() });
+            }
+            _ => {}
+        }
+    }
+    let mut content = text.to_owned();
+    content += "\n# Made by ramboot's /init: the address this machine booted with stays.\n";
+    for name in &uplink.names {
+        content += &block(name, lease);
+    }
+    Ok(HandoverFile {
+        path: path(),
+        mode: 0o644,
+        content,
+    })
+}
+
+fn block(name: &str, lease: &Lease) -> String {
+    let mut text = format!(
+        "interface {name}\n    static ip_address={}\n",
+        address(lease)
+    );
+    if let Some(router) = lease.router {
+        text += &format!("    static routers={router}\n");
+    }
+    if !lease.dns.is_empty() {
+        let servers: Vec<String> = lease.dns.iter().map(ToString::to_string).collect();
+        text += &format!("    static domain_name_servers={}\n", servers.join(" "));
+    }
+    if let Some(domain) = &lease.domain {
+        text += &format!("    static domain_search={domain}\n");
+    }
+    if let Some(mtu) = lease.mtu {
+        text += &format!("    static interface_mtu={mtu}\n");
+    }
+    text + "    persistent\n"
+}
+
+/// The first word of each line and the rest of it.
+fn options(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let lines = text.lines().map(str::trim).filter(|l| !l.starts_with('#'));
+    lines.filter_map(|line| {
+        let (option, value) = line.split_once([' ', '\t'])?;
+        Some((option, value.trim_start()))
+    })
+}
+
+const PATH: &str = "/etc/dhcpcd.conf";

@@ -1,0 +1,280 @@
+//! Looks at the image: which managers are there, which of them start, what they were told. And writes what [`super::plan`]
+//! decided. Reads known paths only, a bounded number of bounded regular files, and no link leads out of the root.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, fstat, openat2, readlinkat};
+
+use super::names::names;
+use super::place::place;
+use super::{HandoverFile, Manager, Plan, Present, TextFile, Uplink, plan};
+use crate::console;
+use crate::lease::Lease;
+use crate::links::Link;
+
+/// Tells the managers of the image in `root` to keep the address of `link`; who was told, as `networkd,dhcpcd` or `none`.
+///
+/// Whom it left alone and what went wrong is said on the console: a worker boots without it, too.
+#[must_use]
+pub fn keep(root: &Path, link: &Link, lease: &Lease) -> String {
+    let root = match File::open(root) {
+        Ok(root) => root,
+        Err(error) => {
+            console::say(&format!(
+                "ramboot: looking at the image's network managers: {error}"
+            ));
+            return NONE.to_owned();
+        }
+    };
+    let uplink = Uplink {
+        names: names(&place(link)),
+        mac: link.mac,
+    };
+    let cmdline = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let Plan { files, left } = plan(&present(&root, &cmdline), &uplink, lease);
+    for (manager, why) in left {
+        console::say(&format!(
+            "ramboot: {manager} is not told to keep the address: {why}"
+        ));
+    }
+    let mut told = Vec::new();
+    for (manager, file) in files {
+        match write(&root, Path::new("/run"), &file) {
+            Ok(()) => told.push(manager.to_string()),
+            Err(error) => console::say(&format!(
+                "ramboot: telling {manager} to keep the address: {error:#}"
+            )),
+        }
+    }
+    if told.is_empty() {
+        NONE.to_owned()
+    } else {
+        told.join(",")
+    }
+}
+
+const NONE: &str = "none";
+/// Of one file; the rest of a longer one is not read.
+pub const MAX_FILE_BYTES: u64 = 64 * 1024;
+/// Of one folder, in the order of their names.
+const MAX_FILES: usize = 256;
+
+/// Where a manager is, and what tells it what to do.
+struct Traces {
+    /// Any of these.
+    programs: &'static [&'static str],
+    /// What systemd starts it by.
+    unit: &'static str,
+    /// Files, and folders of files (these end with a slash), in the order of precedence.
+    files: &'static [&'static str],
+}
+
+fn traces(manager: Manager) -> Traces {
+    match manager {
+        Manager::Networkd => Traces {
+            programs: &[
+                "usr/lib/systemd/systemd-networkd",
+                "lib/systemd/systemd-networkd",
+            ],
+            unit: "systemd-networkd.service",
+            files: &[
+                "etc/systemd/network/",
+                "usr/local/lib/systemd/network/",
+                "usr/lib/systemd/network/",
+                "lib/systemd/network/",
+                "etc/netplan/",
+                "usr/lib/netplan/",
+            ],
+        },
+        Manager::NetworkManager => Traces {
+            programs: &["usr/sbin/NetworkManager", "usr/bin/NetworkManager"],
+            unit: "NetworkManager.service",
+            files: &[
+                "etc/NetworkManager/system-connections/",
+                "usr/lib/NetworkManager/system-connections/",
+            ],
+        },
+        Manager::Ifupdown => Traces {
+            programs: &["usr/sbin/ifup", "sbin/ifup"],
+            unit: "networking.service",
+            files: &["etc/network/interfaces", "etc/network/interfaces.d/"],
+        },
+        Manager::Dhcpcd => Traces {
+            programs: &["usr/sbin/dhcpcd", "sbin/dhcpcd", "usr/bin/dhcpcd"],
+            unit: "dhcpcd.service",
+            files: &["etc/dhcpcd.conf"],
+        },
+    }
+}
+
+/// The managers of the image that will start, given the kernel's command line.
+#[must_use]
+pub fn present(root: &File, cmdline: &str) -> Vec<Present> {
+    let there = |manager: &Manager| {
+        let Traces { programs, unit, .. } = traces(*manager);
+        programs.iter().any(|path| is_file(root, path))
+            && starts(unit, is_enabled(root, unit), cmdline)
+    };
+    let present = Manager::ALL.into_iter().filter(there);
+    present
+        .map(|manager| Present {
+            manager,
+            files: files(root, traces(manager).files),
+        })
+        .collect()
+}
+
+/// Whether systemd starts a unit: what the image says, unless the command line says other (man
+/// systemd-debug-generator(8)).
+fn starts(unit: &str, enabled: bool, cmdline: &str) -> bool {
+    let words = || cmdline.split_ascii_whitespace();
+    let says = |key: &str| words().any(|word| word.strip_prefix(key) == Some(unit));
+    (enabled || says("systemd.wants=")) && !says("systemd.mask=")
+}
+
+/// By a link in a folder of wants, as `systemctl enable` makes them. Without systemd nobody knows: then it is.
+fn is_enabled(root: &File, unit: &str) -> bool {
+    const SYSTEMD: [&str; 2] = ["usr/lib/systemd/systemd", "lib/systemd/systemd"];
+    if !SYSTEMD.iter().any(|path| is_file(root, path)) {
+        return true;
+    }
+    let own = "etc/systemd/system";
+    if is_masked(root, &format!("{own}/{unit}")) {
+        return false;
+    }
+    [own, "usr/lib/systemd/system", "lib/systemd/system"]
+        .iter()
+        .any(|folder| {
+            names_in(root, folder)
+                .iter()
+                .filter(|name| name.ends_with(".wants"))
+                .any(|wants| {
+                    names_in(root, &format!("{folder}/{wants}"))
+                        .iter()
+                        .any(|n| n == unit)
+                })
+        })
+}
+
+/// A unit that is a link to /dev/null.
+fn is_masked(root: &File, path: &str) -> bool {
+    let Some((folder, name)) = path.rsplit_once('/') else {
+        return false;
+    };
+    // Only the last part is read as a link; the way there stays inside the root.
+    open(root, folder, OFlags::DIRECTORY)
+        .and_then(|folder| readlinkat(folder, name, Vec::new()))
+        .is_ok_and(|target| target.as_bytes() == b"/dev/null")
+}
+
+fn files(root: &File, places: &[&str]) -> Vec<TextFile> {
+    let mut found = Vec::new();
+    for place in places {
+        match place.strip_suffix('/') {
+            None => found.extend(read(root, place)),
+            Some(folder) => found.extend(
+                names_in(root, folder)
+                    .iter()
+                    .filter_map(|name| read(root, &format!("{folder}/{name}"))),
+            ),
+        }
+    }
+    found
+}
+
+/// Sorted; what begins with a dot is nobody's configuration.
+fn names_in(root: &File, folder: &str) -> Vec<String> {
+    let Ok(folder) = open(root, folder, OFlags::DIRECTORY) else {
+        return Vec::new();
+    };
+    let Ok(entries) = Dir::read_from(&folder) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned))
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    names.sort_unstable();
+    names.truncate(MAX_FILES);
+    names
+}
+
+/// One file; that of a link to /dev/null, which hides another of its name, is empty.
+fn read(root: &File, path: &str) -> Option<TextFile> {
+    let mut bytes = Vec::new();
+    // One byte more tells a file that is too long.
+    if let Some(file) = open_file(root, path) {
+        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).ok()?;
+    } else if !is_masked(root, path) {
+        return None;
+    }
+    let max = usize::try_from(MAX_FILE_BYTES).unwrap_or(usize::MAX);
+    let whole = bytes.len() <= max && std::str::from_utf8(&bytes).is_ok();
+    bytes.truncate(max);
+    Some(TextFile {
+        path: format!("/{path}"),
+        text: String::from_utf8_lossy(&bytes).into_owned(),
+        whole,
+    })
+}
+
+fn is_file(root: &File, path: &str) -> bool {
+    open_file(root, path).is_some()
+}
+
+fn open_file(root: &File, path: &str) -> Option<File> {
+    // Nobody is at the other end of a FIFO.
+    let file = open(root, path, OFlags::NONBLOCK).ok()?;
+    let kind = FileType::from_raw_mode(fstat(&file).ok()?.st_mode);
+    (kind == FileType::RegularFile).then(|| file.into())
+}
+
+fn open(root: &File, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | flags;
+    openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)
+}
+
+/// Writes one file: below `run`, the tmpfs that moves into the image, or below `root`.
+///
+/// # Errors
+/// It cannot be made; the path stands in the chain.
+pub fn write(root: &File, run: &Path, file: &HandoverFile) -> anyhow::Result<()> {
+    let place = || format!("writing {}", file.path);
+    let text = file.content.as_bytes();
+    if let Some(path) = file.path.strip_prefix("/run/") {
+        let path = run.join(path);
+        return make(&path, file.mode)
+            .and_then(|mut file| file.write_all(text))
+            .with_context(place);
+    }
+    let mut made: File = openat2(
+        root,
+        &file.path,
+        OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC,
+        Mode::from_raw_mode(file.mode),
+        ResolveFlags::IN_ROOT,
+    )
+    .with_context(place)?
+    .into();
+    made.write_all(text).with_context(place)
+}
+
+fn make(path: &Path, mode: u32) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+}
+
+#[cfg(test)]
+mod tests;
