@@ -10,6 +10,7 @@ DESTDIR ?=
 CARGO ?= cargo
 IMAGE := target/images/debian.sqfs
 ARM64_IMAGE := target/images/debian-arm64.sqfs
+MANAGERS_IMAGE := target/images/network-managers.sqfs
 
 # VM tests make namespaces. Who is not root gets the right in a user namespace of his own.
 ROOTLIKE := $(shell [ "$$(id -u)" = 0 ] || echo unshare --user --map-root-user --net --mount)
@@ -46,8 +47,9 @@ vm: setup images ## only the boots in QEMU; CASE=name for some of them
 image: setup ## the Debian worker of demo and tests: target/images/debian.sqfs
 	@images/debian/build.sh $(IMAGE)
 
-images: image ## the same, and the worker for arm64: target/images/debian-arm64.sqfs
+images: image ## the same, the worker for arm64, and one with four network managers
 	@ARCH=arm64 images/debian/build.sh $(ARM64_IMAGE)
+	WITH=images/network-managers images/debian/build.sh $(MANAGERS_IMAGE)
 
 bench: setup image ## numbers
 	@$(CARGO) bench --locked

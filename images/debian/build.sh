@@ -1,5 +1,6 @@
 #!/bin/bash
 # Builds a small Debian worker: build.sh OUT.sqfs, and with ARCH=arm64 one for UEFI machines and Raspberry Pis of that kind.
+# WITH=FOLDER adds what lies there: `packages`, `rootfs/`, `customize.sh`.
 # Root is not needed: mmdebstrap takes the best way this user has. MIRROR names another source (URI or sources file).
 set -euo pipefail
 
@@ -9,8 +10,16 @@ here=$(cd "$(dirname "$0")" && pwd)
 suite=bookworm
 packages=linux-image-$arch,systemd-sysv,udev,kmod,iproute2,iputils-ping,procps,util-linux
 
-# Made before, by this very recipe? (the digest covers names, contents and modes of everything in this folder)
-recipe=$arch-$(tar -C "$here" -c --sort=name --owner=0 --group=0 --mode=u=rwX,go=rX --mtime=@0 . | sha256sum | cut -d' ' -f1)
+# Made before, by this very recipe? (the digests cover names, contents and modes of everything in the folders)
+digest() {
+    tar -C "$1" -c --sort=name --owner=0 --group=0 --mode=u=rwX,go=rX --mtime=@0 . | sha256sum | cut -d' ' -f1
+}
+recipe=$arch-$(digest "$here")
+with=${WITH:+$(cd "$WITH" && pwd)}
+if [ -n "$with" ]; then
+    recipe+=-$(digest "$with")
+    packages+=,$(cat "$with/packages")
+fi
 if [ -s "$out" ] && [ "$(cat "$out.recipe" 2>/dev/null)" = "$recipe" ]; then
     echo "$out is up to date"
     exit 0
@@ -48,6 +57,10 @@ arm64)
     exit 1
     ;;
 esac
+if [ -n "$with" ]; then
+    how+=("$hook='$with/customize.sh' \"\$1\""
+        "$hook=tar -C '$with/rootfs' -c --owner=0 --group=0 --mode=u=rwX,go=rX . | tar -C \"\$1\" -x --no-overwrite-dir")
+fi
 # shellcheck disable=SC2016
 mmdebstrap --quiet "${how[@]}" --include="$packages" --format=tar \
     --aptopt='Acquire::Retries "5"' \
