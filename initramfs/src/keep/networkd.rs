@@ -62,8 +62,9 @@ fn content(uplink: &Uplink, lease: &Lease) -> String {
     if let Some(domain) = &lease.domain {
         text += &format!("Domains={domain}\n");
     }
-    // Neither taken away at its start, nor at its stop, nor while the cable is out.
-    text += "KeepConfiguration=yes\nIgnoreCarrierLoss=yes\n";
+    // Neither taken away at networkd's start, nor at its stop, nor while the cable is out (the last key implies
+    // IgnoreCarrierLoss=). It also spares systemd-networkd-wait-online 12 s for an IPv6 router.
+    text += "KeepConfiguration=yes\nConfigureWithoutCarrier=yes\n";
     if let Some(router) = lease.router {
         text += &format!("\n[Route]\nGateway={router}\nGatewayOnLink=yes\n");
     }
@@ -111,7 +112,7 @@ fn name(file: &TextFile) -> &str {
     file.path.rsplit('/').next().unwrap_or_default()
 }
 
-/// What [Match] says; all of it must be true for a link.
+/// What `[Match]` says; all of it must be true for a link.
 fn claims(file: &TextFile, uplink: &Uplink) -> Claim {
     if is_netplan(file) {
         return netplan::claims(&file.text, uplink);

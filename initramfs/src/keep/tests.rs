@@ -68,7 +68,7 @@ DNS=10.0.0.2
 DNS=10.0.0.3
 Domains=lab
 KeepConfiguration=yes
-IgnoreCarrierLoss=yes
+ConfigureWithoutCarrier=yes
 
 [Route]
 Gateway=10.0.0.1
