@@ -30,13 +30,12 @@ pub(super) fn decide(
                         what,
                     });
                 }
-                before = Some(stem(file));
+                before = Some(just_before(file));
                 break;
             }
         }
     }
-    // '-' sorts before '.', so this comes before the file itself and after all that come before it.
-    let name = before.map_or_else(|| LAST.to_owned(), |stem| format!("{stem}-ramboot"));
+    let name = before.unwrap_or_else(|| LAST.to_owned());
     Ok(HandoverFile {
         path: format!("/run/systemd/network/{name}.network"),
         mode: 0o644,
@@ -103,9 +102,14 @@ fn order(file: &TextFile) -> &str {
     }
 }
 
-fn stem(file: &TextFile) -> String {
+/// A name that comes before this file's, and after those of all that come before it: '+' sorts before '-', and that before
+/// '.'.
+fn just_before(file: &TextFile) -> String {
     let name = order(file);
-    name.strip_suffix(".network").unwrap_or(name).to_owned()
+    match name.strip_suffix(".network") {
+        Some(stem) => format!("{stem}-ramboot"),
+        None => format!("{name}+ramboot"),
+    }
 }
 
 fn name(file: &TextFile) -> &str {
