@@ -32,14 +32,18 @@ pub(super) fn decide(
 }
 
 fn stanza(uplink: &Uplink, lease: &Lease) -> String {
-    let Uplink { mac, .. } = uplink;
+    let Uplink { mac, names } = uplink;
+    // Here patterns are not understood.
+    let names = names.join(" ");
+    // In a /31 and a /32 there is no broadcast address.
+    let broadcast = if lease.prefix < 31 { "brd + " } else { "" };
     let mut text = format!(
         "# Made by ramboot's /init: the address this machine booted with stays.\n\
          auto mac/{mac}=ramboot\n\
          allow-hotplug mac/{mac}=ramboot\n\
-         no-auto-down mac/{mac}\n\
+         no-auto-down {names}\n\
          iface ramboot inet manual\n    \
-             up ip address replace {} dev $IFACE\n",
+             up ip address replace {} {broadcast}dev $IFACE\n",
         address(lease)
     );
     if let Some(router) = lease.router {

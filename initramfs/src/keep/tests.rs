@@ -107,9 +107,9 @@ may-fail=true
 # Made by ramboot's /init: the address this machine booted with stays.
 auto mac/52:54:00:12:34:56=ramboot
 allow-hotplug mac/52:54:00:12:34:56=ramboot
-no-auto-down mac/52:54:00:12:34:56
+no-auto-down eth0 enp0s2
 iface ramboot inet manual
-    up ip address replace 10.0.0.5/24 dev $IFACE
+    up ip address replace 10.0.0.5/24 brd + dev $IFACE
     up ip route replace default via 10.0.0.1 dev $IFACE onlink
     dns-nameservers 10.0.0.2 10.0.0.3
     dns-search lab
