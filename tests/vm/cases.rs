@@ -1,5 +1,6 @@
 //! The cases, one story each; `/init` and the manager are the real ones in all of them.
 
+mod addresses;
 mod boots;
 mod dhcp;
 mod faults;
@@ -26,6 +27,7 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     ("boots_from_e1000", boots::from_e1000),
     ("boots_through_tftp", boots::through_tftp),
     ("survives_without_manager", outages::after_the_boot),
+    ("addresses_outlive_everybody", addresses::outlive_everybody),
     ("resumes_the_fetch", outages::during_the_fetch),
     ("fault_manager_dies_at_every_stage", faults::at_every_stage),
     ("fault_cable_is_pulled", faults::of_the_cable),

@@ -23,20 +23,26 @@ pub(crate) type Digests = BTreeMap<String, String>;
 impl Image {
     /// images/debian, built now if its recipe changed since it was built.
     pub(crate) fn debian() -> Result<Self> {
-        Self::built("amd64", "debian.sqfs")
+        Self::built("amd64", "debian.sqfs", "")
     }
 
     /// The same for arm64.
     pub(crate) fn debian_arm64() -> Result<Self> {
-        Self::built("arm64", "debian-arm64.sqfs")
+        Self::built("arm64", "debian-arm64.sqfs", "")
     }
 
-    fn built(arch: &str, name: &str) -> Result<Self> {
+    /// The first one with four network managers, of which none starts unless the kernel command line says so.
+    pub(crate) fn network_managers() -> Result<Self> {
+        Self::built("amd64", "network-managers.sqfs", "images/network-managers")
+    }
+
+    fn built(arch: &str, name: &str, with: &str) -> Result<Self> {
         let project = Path::new(env!("CARGO_MANIFEST_DIR"));
         let path = project.join("target/images").join(name);
         let status = command("images/debian/build.sh")
             .arg(&path)
             .env("ARCH", arch)
+            .env("WITH", with)
             .current_dir(project)
             .stdout(Stdio::null())
             .status()?;

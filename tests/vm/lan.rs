@@ -24,7 +24,7 @@ pub(crate) const MANAGER: &str = "192.168.77.1";
 pub(crate) const POOL: &str = "192.168.77.100-192.168.77.199";
 /// The other DHCP server's address, and what it gives out.
 const NEIGHBOUR: &str = "192.168.77.2";
-const NEIGHBOUR_RANGE: &str = "192.168.77.50,192.168.77.90,1h";
+const NEIGHBOUR_RANGE: &str = "192.168.77.50,192.168.77.90";
 
 /// The network; the thread that made it stays in it.
 #[derive(Debug)]
@@ -71,9 +71,14 @@ impl Lan {
 
     /// Starts dnsmasq beside the manager, giving addresses and nothing else.
     pub(crate) fn dhcp_server(&self, case: &Case) -> Result<Neighbour> {
+        self.dhcp_server_leasing(case, "1h")
+    }
+
+    /// The same with leases this long; dnsmasq gives none below two minutes.
+    pub(crate) fn dhcp_server_leasing(&self, case: &Case, lease: &str) -> Result<Neighbour> {
         let serve = format!(
             "exec dnsmasq --no-daemon --conf-file=/dev/null --port=0 --interface=port1 \
-             --bind-interfaces --dhcp-authoritative --dhcp-range={NEIGHBOUR_RANGE} --dhcp-leasefile=dnsmasq.leases \
+             --bind-interfaces --dhcp-authoritative --dhcp-range={NEIGHBOUR_RANGE},{lease} --dhcp-leasefile=dnsmasq.leases \
              --pid-file= --log-dhcp --log-facility=-"
         );
         let mut process = self.station(case, "port", &format!("{NEIGHBOUR}/24"), &serve)?;

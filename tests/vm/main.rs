@@ -38,13 +38,14 @@ const BOOT: Duration = Duration::from_secs(300);
 const ANSWER: Duration = Duration::from_secs(120);
 
 /// What cases start.
-const TOOLS: [&str; 15] = [
+const TOOLS: [&str; 16] = [
     "depmod",
     "dnsmasq",
     "ip",
     "mksquashfs",
     "mmdebstrap",
     "nft",
+    "ping",
     "qemu-system-aarch64",
     "qemu-system-x86_64",
     "setpriv",
