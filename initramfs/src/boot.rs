@@ -79,7 +79,7 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         Ok(((link, lease), facts))
     })?;
     modules.drop_files();
-    journal.connect(&args, link.mac);
+    journal.connect(&args, &link);
 
     let pace = Pace::WORKER;
     let mut sources = Sources::new(&args.bases, pace.retry, pace.retry_cap);

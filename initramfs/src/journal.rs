@@ -4,12 +4,14 @@
 use std::fmt::Display;
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use ramboot_wire::{BootArgs, Mac, Report, Stage, StageLine};
 
 use crate::clock;
-use crate::console::{self, Event};
+use crate::console::{self, Event, Next, Wait, What};
+use crate::links::{Link, has_carrier};
 use crate::record::{Outcome, Record};
 use crate::report::Reporter;
 
@@ -21,6 +23,8 @@ pub type Facts = Vec<(String, String)>;
 pub struct Journal {
     /// With the time since the kernel's start.
     lines: Vec<(StageLine, Duration)>,
+    /// The link that carries the boot, once one does.
+    link: Option<String>,
     manager: Option<Manager>,
 }
 
@@ -69,7 +73,9 @@ impl Journal {
     }
 
     /// There is a network: the manager hears of every stage so far.
-    pub fn connect(&mut self, args: &BootArgs, mac: Mac) {
+    pub fn connect(&mut self, args: &BootArgs, link: &Link) {
+        self.link = Some(link.name.clone());
+        let mac = link.mac;
         self.manager = Reporter::start(args.bases.clone()).map(|reporter| Manager {
             reporter,
             mac,
@@ -90,7 +96,10 @@ impl Journal {
 
     /// Says what happens in the middle of a stage.
     pub fn event(&self, event: &Event, stage: Stage) {
-        console::event(event);
+        match event {
+            Event::Wait(wait) => console::wait(self.explain(wait)),
+            event => console::event(event),
+        }
         let Event::Bad(bad) = event else { return };
         // Not a stage line on the console: the stage goes on.
         self.report(&StageLine {
@@ -99,6 +108,19 @@ impl Journal {
             facts: vec![fact("again", "yes")],
             ms: 0,
         });
+    }
+
+    /// A pulled cable looks like a dead manager to a socket; whoever stands before the machine should hear which it is.
+    fn explain(&self, wait: &Wait) -> Wait {
+        match &self.link {
+            Some(name) if !has_carrier(Path::new("/sys/class/net"), name) => Wait {
+                what: What::Carrier(vec![name.clone()]),
+                why: None,
+                next: Next::Again,
+                ..wait.clone()
+            },
+            _ => wait.clone(),
+        }
     }
 
     /// For whoever looks later: all stage lines as text, and the [`Record`]. A worker boots without them, too.

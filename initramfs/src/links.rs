@@ -32,6 +32,13 @@ pub fn wired(class_net: &Path) -> Vec<Link> {
     links
 }
 
+/// Whether something is at the other end of the cable of the link with this name; true if the kernel does not say.
+#[must_use]
+pub fn has_carrier(class_net: &Path, name: &str) -> bool {
+    let text = fs::read_to_string(class_net.join(name).join("carrier"));
+    text.map_or(true, |text| text.trim_end() != "0")
+}
+
 fn link(folder: &Path) -> Option<Link> {
     let read = |file: &str| {
         let text = fs::read_to_string(folder.join(file)).ok()?;
@@ -80,10 +87,12 @@ mod tests {
             .into_iter()
             .map(|link| (link.name, link.carrier))
             .collect();
+        let carriers = ["eth0", "eth1", "gone0"].map(|name| has_carrier(&root, name));
         fs::remove_dir_all(&root).expect("clean up");
         assert_eq!(
             found,
             [("eth0".to_owned(), false), ("eth1".to_owned(), true)]
         );
+        assert_eq!(carriers, [false, true, true]);
     }
 }

@@ -208,7 +208,7 @@ impl fmt::Display for Wait {
         }
         match (&self.next, what) {
             (Next::TryIn(time), _) => write!(f, "; next try in {:.1} s", time.as_secs_f64())?,
-            (Next::Now, _) => f.write_str("; asking now")?,
+            (Next::Now, _) => f.write_str("; trying now")?,
             (Next::Again, What::Lease(_)) => f.write_str("; asking again until one answers")?,
             (Next::Again, _) => f.write_str("; looking again until it comes")?,
         }

@@ -179,7 +179,7 @@ mod tests {
             |s: &Sources| waiting(What::Source, s, now, now + Duration::from_secs(12)).to_string();
         assert_eq!(
             said(&sources),
-            "waiting for http://10.0.0.1:8067 since 12 s (nothing comes); asking now"
+            "waiting for http://10.0.0.1:8067 since 12 s (nothing comes); trying now"
         );
         for (index, text, ms) in [(0, "no route", 9_000), (1, "refused", 10_000)] {
             let (fault, text) = (Fault::Refused, text.to_owned());

@@ -126,7 +126,7 @@ fn config() -> String {
 fn boot(case: &Case, lan: &Lan) -> Result<Vec<Booted>> {
     let mut workers = Vec::new();
     for kind in &KINDS {
-        let worker = Machine::bios(768).boot(case, lan)?;
+        let worker = Machine::direct(768).boot(case, lan)?;
         let dhcp = worker.console.stage(Stage::Dhcp, BOOT)?;
         let given = |key| {
             let value = dhcp

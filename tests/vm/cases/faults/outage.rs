@@ -35,7 +35,7 @@ pub(in super::super) fn at_every_stage(case: &Case) -> Result<()> {
     for (outages, percent) in [(1, 10), (2, 50), (3, 90)] {
         until_fetched(&worker, before, system.size * percent / 100)?;
         manager.kill()?;
-        waits(&worker, outages)?;
+        waits(&worker, &format!("http://{MANAGER}:8067"), outages)?;
         let fetched = worker.tap.delivered()? - before;
         ensure!(
             fetched < system.size * (percent + 9) / 100,
@@ -62,7 +62,7 @@ pub(in super::super) fn of_the_cable(case: &Case) -> Result<()> {
     until_fetched(&worker, before, system.size / 2)?;
     worker.monitor.set_link(false)?;
     wait::outage(Duration::from_secs(20));
-    let silent = waits(&worker, 1)?;
+    let silent = waits(&worker, "a carrier on eth0 (cable, switch)", 1)?;
     ensure!(silent >= 10, "silent for {silent} s, it says, after 20 s");
     worker.monitor.set_link(true)?;
     came_up(&worker.console, system, 1)?;
@@ -76,21 +76,29 @@ pub(super) fn until_fetched(worker: &Worker, before: u64, bytes: u64) -> Result<
     })
 }
 
-/// Waits until the console has said in the last of so many outages what is waited for, since when, why, what comes next, and
-/// what is here; gives the seconds. Whatever else is said ends an outage.
-fn waits(worker: &Worker, outages: usize) -> Result<u64> {
-    let start = format!("waiting for http://{MANAGER}:8067 since ");
+/// Waits until the console has said in the last of so many outages that it waits for `what`, since when, what comes next,
+/// and what is here; gives the seconds. Where a fetch stands ends an outage.
+fn waits(worker: &Worker, what: &str, outages: usize) -> Result<u64> {
+    let start = format!("waiting for {what} since ");
     let line = worker.console.said.wait("an outage", ANSWER, |heard| {
-        let waiting = |line: &&Line| line.text.contains(&start);
-        let mut groups = heard.lines.split(|line| !waiting(&line));
+        let of_fetch =
+            |line: &&Line| line.text.contains(&start) || line.text.starts_with("ramboot: fetch ");
+        let lines: Vec<&Line> = heard.lines.iter().filter(of_fetch).collect();
+        let mut groups = lines.split(|line| !line.text.contains(&start));
         groups
             .by_ref()
             .filter(|group| !group.is_empty())
             .nth(outages - 1)
-            .and_then(|group| group.last().cloned())
+            .and_then(|group| group.last().copied().cloned())
             .map(Ok)
     })?;
-    for word in [" s (", "; ", "try", " % (", " are here"] {
+    // A cable needs no reason.
+    let reason = if what.starts_with("http") {
+        " s ("
+    } else {
+        " s; "
+    };
+    for word in [reason, "; ", " % (", " are here"] {
         ensure!(line.text.contains(word), "no {word:?} in {:?}", line.text);
     }
     let (_, since) = line.text.split_once(&start).context("since when")?;
