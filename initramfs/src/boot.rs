@@ -125,7 +125,7 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
     drop(image);
     journal.stage(Stage::Handover, |_| {
         handover::settle(&new_root, args.hostname.as_deref(), &lease)?;
-        let keeps = keep(&new_root, &link, &lease);
+        let keeps = keep(&new_root, &link, &lease, &kernel());
         handover::switch(&new_root)?;
         Ok(((), vec![fact("init", init), fact("keeps", keeps)]))
     })?;

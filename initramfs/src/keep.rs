@@ -20,6 +20,7 @@ mod netplan;
 mod network_manager;
 mod networkd;
 mod place;
+pub mod rename;
 
 /// A network manager that is known here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

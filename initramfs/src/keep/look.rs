@@ -12,16 +12,17 @@ use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, fstat, openat2, read
 
 use super::names::names;
 use super::place::place;
-use super::{HandoverFile, Manager, Plan, Present, TextFile, Uplink, plan};
+use super::{HandoverFile, Manager, Plan, Present, TextFile, Uplink, plan, rename};
 use crate::console;
 use crate::lease::Lease;
 use crate::links::Link;
 
-/// Tells the managers of the image in `root` to keep the address of `link`; who was told, as `networkd,dhcpcd` or `none`.
+/// Tells the managers of the image in `root`, under the kernel `release`, to keep the address of `link`; who was told, as
+/// `networkd,dhcpcd` or `none`.
 ///
 /// Whom it left alone and what went wrong is said on the console: a worker boots without it, too.
 #[must_use]
-pub fn keep(root: &Path, link: &Link, lease: &Lease) -> String {
+pub fn keep(root: &Path, link: &Link, lease: &Lease, release: &str) -> String {
     let root = match File::open(root) {
         Ok(root) => root,
         Err(error) => {
@@ -35,6 +36,12 @@ pub fn keep(root: &Path, link: &Link, lease: &Lease) -> String {
         names: names(&place(link)),
         mac: link.mac,
     };
+    if UDEV.iter().any(|path| is_file(&root, path))
+        && let Some(file) = rename::rule(&uplink, release)
+        && let Err(error) = write(&root, Path::new("/run"), &file)
+    {
+        console::say(&format!("ramboot: telling udev not to rename: {error:#}"));
+    }
     let cmdline = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let Plan { files, left } = plan(&present(&root, &cmdline), &uplink, lease);
     for (manager, why) in left {
@@ -58,6 +65,13 @@ pub fn keep(root: &Path, link: &Link, lease: &Lease) -> String {
     }
 }
 
+/// Where systemd's udev is.
+const UDEV: [&str; 4] = [
+    "usr/lib/systemd/systemd-udevd",
+    "lib/systemd/systemd-udevd",
+    "usr/bin/udevadm",
+    "bin/udevadm",
+];
 const NONE: &str = "none";
 /// Of one file; the rest of a longer one is not read.
 pub const MAX_FILE_BYTES: u64 = 64 * 1024;
