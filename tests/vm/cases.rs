@@ -27,7 +27,6 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     ("boots_from_e1000", boots::from_e1000),
     ("boots_through_tftp", boots::through_tftp),
     ("survives_without_manager", outages::after_the_boot),
-    ("addresses_outlive_everybody", addresses::outlive_everybody),
     ("resumes_the_fetch", outages::during_the_fetch),
     ("fault_manager_dies_at_every_stage", faults::at_every_stage),
     ("fault_cable_is_pulled", faults::of_the_cable),
@@ -88,4 +87,8 @@ pub(crate) const ALL: &[(&str, Story)] = &[
         uefi::arm64_http_beside_dnsmasq,
     ),
     ("ipxe_runs_autoexec", uefi::autoexec),
+    ("addresses_outlive_everybody", addresses::outlive_everybody),
 ];
+
+/// Those that mostly wait.
+pub(crate) const LONG: &[&str] = &["addresses_outlive_everybody"];

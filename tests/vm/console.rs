@@ -84,7 +84,7 @@ impl Console {
             state.1.trim() == "running",
             "the worker's systemd is {:?} instead of \"running\": {}",
             state.1.trim(),
-            self.run_any("systemctl --failed --no-legend --plain")?.1
+            self.run_any("systemctl --no-pager --failed --no-legend --plain; journalctl --no-pager --boot --lines=40")?.1
         );
         Ok(())
     }

@@ -67,12 +67,23 @@ fn main() -> ExitCode {
     if !args.iter().any(|arg| arg.starts_with("--test-threads")) {
         args.push("--test-threads=1".to_owned());
     }
+    let arguments = Arguments::from_iter(args);
+    let all = asked && arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list;
     let trials = cases::ALL
         .iter()
         .map(|(name, case)| {
             if asked {
+                // In a run of all cases, what mostly waits does so beside the others.
+                let begun =
+                    (all && cases::LONG.contains(name)).then(|| thread::spawn(|| run(name, *case)));
                 Trial::test(*name, || {
-                    run(name, *case).map_err(|e| Failed::from(format!("{e:#}")))
+                    let done = match begun {
+                        Some(begun) => begun
+                            .join()
+                            .unwrap_or_else(|_| Err(anyhow!("the case's thread panicked"))),
+                        None => run(name, *case),
+                    };
+                    done.map_err(|e| Failed::from(format!("{e:#}")))
                 })
             } else {
                 Trial::ignorable_test(*name, || {
@@ -83,7 +94,7 @@ fn main() -> ExitCode {
             }
         })
         .collect();
-    libtest_mimic::run(&Arguments::from_iter(args), trials).exit_code()
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// Runs one case on a thread of its own, for the thread joins the case's network and cannot leave it.

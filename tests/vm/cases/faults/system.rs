@@ -149,7 +149,9 @@ while read -r what where type rest; do
 done </proc/mounts
 echo \"worker: noise is $(sha256sum </noise)\"
 echo \"worker: the clock says $(date +%s)\"
-echo \"worker: boot.json is $(cat /run/ramboot/boot.json)\"
+# On one line: its words, without the white space between them.
+set -f
+echo worker: boot.json is $(cat /run/ramboot/boot.json)
 echo \"worker: this is all\"
 while :; do read -r line || :; done
 ";
