@@ -36,7 +36,8 @@ pub fn settle(root: &Path, hostname: Option<&str>, lease: &Lease) -> anyhow::Res
         Ok(there) => there.is_file() && there.len() == 0,
         Err(_) => root.join("etc").is_dir(),
     };
-    if is_free && !text.is_empty() {
+    // Also an empty one: a unit that names the file among those it writes (Debian's dhcpcd) does not start without.
+    if is_free {
         write_inside(&folder, "etc/resolv.conf", &text)?;
     }
     Ok(())
@@ -198,10 +199,11 @@ mod tests {
         run(&[[10, 0, 0, 3]]);
         let linked = text();
         fs::remove_dir_all(&root).expect("clean up");
+        let empty = Some(String::new());
         let want = "search lab\nnameserver 10.0.0.1\nnameserver 10.0.0.2\n";
         assert_eq!(
             [nothing, written, kept, linked],
-            [None, Some(want.to_owned()), Some(want.to_owned()), None]
+            [empty, Some(want.to_owned()), Some(want.to_owned()), None]
         );
     }
 
