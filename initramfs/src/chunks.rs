@@ -8,7 +8,8 @@ use ramboot_wire::paths::Resource;
 use ramboot_wire::{Base, ChunkList, ImageId};
 
 use crate::clock;
-use crate::console::{Bad, Event, Lie, What, Why};
+use crate::console::{Bad, Event, Lie, What};
+use crate::fault::Why;
 use crate::fetch::{Pace, waiting};
 use crate::http::{Connection, HttpError};
 use crate::sources::{Choice, Sources};

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use ramboot_wire::{Stage, StageLine};
 
 use crate::clock;
-pub use event::{Bad, Event, Fault, Lie, Next, Progress, Wait, What, Why};
+pub use event::{Bad, Event, Lie, Next, Progress, Wait, What};
 use lines::Lines;
 use outputs::{Loglevel, Outputs};
 use view::View;
@@ -201,12 +201,6 @@ pub fn megabytes(done: u64, total: u64) -> String {
     } else {
         format!("{} of {} MB", number(done), number(total))
     }
-}
-
-/// Bytes as mebibytes, rounded up: RAM is counted in powers of two.
-#[must_use]
-pub const fn mib(bytes: u64) -> u64 {
-    bytes.div_ceil(1 << 20)
 }
 
 /// What is shown, and where.

@@ -11,7 +11,6 @@ use anyhow::Context as _;
 use ramboot_wire::Overlay;
 use rustix::mount::{MountFlags, mount};
 
-use crate::console::mib;
 use crate::sys::Mapped;
 
 /// What must be free beside the image, so that the worker comes up and not only the image in: buffers and sockets of
@@ -143,6 +142,12 @@ pub fn layer_bytes(wanted: Option<Overlay>, left: u64) -> u64 {
     };
     // A layer of nothing cannot even hold overlayfs's own folders.
     bytes.max(MIN_LAYER)
+}
+
+/// Bytes as mebibytes, rounded up: RAM is counted in powers of two.
+#[must_use]
+pub const fn mib(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
 }
 
 /// A loop device cuts off what does not fill a sector, so the file ends on a page.

@@ -173,7 +173,7 @@ impl Source {
 mod tests {
     use super::*;
     use crate::clock;
-    use crate::console::Why;
+    use crate::fault::Why;
     use ramboot_wire::image::BadChunk;
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ramboot_wire::Base;
 
 use crate::backoff::Backoff;
-use crate::console::{Fault, Why};
+use crate::fault::{Fault, Why};
 
 /// All bases of one boot, in the order of the command line.
 #[derive(Debug, Clone)]

@@ -3,13 +3,12 @@
 //! The parts stay apart until somebody renders them: a screen counts the seconds on by itself.
 
 use std::fmt;
-use std::io;
 use std::time::Duration;
 
 use ramboot_wire::image::{BadChunk, ChunkListError};
 
 use super::megabytes;
-use crate::http::HttpError;
+use crate::fault::Why;
 
 /// Something to say while a stage runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,77 +95,6 @@ pub enum Next {
     TryIn(Duration),
 }
 
-/// Why something failed: in one word for who has to choose a remedy, and in full.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Why {
-    /// The kind.
-    pub fault: Fault,
-    /// The chain of causes.
-    pub text: String,
-}
-
-/// What can be wrong with a base, as far as the remedies differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// Nobody listens at its address and port.
-    Refused,
-    /// Nothing comes back: it is off, or the way to it is broken.
-    Silent,
-    /// It began to send, and stopped.
-    Broken,
-    /// It does not have this image.
-    Missing,
-    /// It answers something that a manager does not answer.
-    Strange,
-    /// It sent bytes that are not the image.
-    Lied,
-}
-
-impl Why {
-    /// Of an error on the way to verified bytes.
-    #[must_use]
-    pub fn of(error: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self::new(&anyhow::Error::new(error))
-    }
-
-    /// The same, with what was told about it on its way.
-    #[must_use]
-    pub fn new(error: &anyhow::Error) -> Self {
-        let fault = error
-            .downcast_ref::<HttpError>()
-            // What came whole and is no chunk or chunk list is what somebody made it.
-            .map_or(Fault::Lied, Fault::of);
-        Self {
-            fault,
-            text: format!("{error:#}"),
-        }
-    }
-}
-
-impl Fault {
-    fn of(error: &HttpError) -> Self {
-        match error {
-            HttpError::Connect(source) | HttpError::Exchange { source, .. } => {
-                match source.kind() {
-                    io::ErrorKind::ConnectionRefused => Self::Refused,
-                    io::ErrorKind::ConnectionReset
-                    | io::ErrorKind::ConnectionAborted
-                    | io::ErrorKind::BrokenPipe
-                    | io::ErrorKind::UnexpectedEof => Self::Broken,
-                    _ => Self::Silent,
-                }
-            }
-            HttpError::Broken { .. } | HttpError::Closed { .. } | HttpError::Stalled { .. } => {
-                Self::Broken
-            }
-            HttpError::Status {
-                status: 404 | 410, ..
-            } => Self::Missing,
-            _ => Self::Strange,
-        }
-    }
-}
-
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -235,12 +163,6 @@ impl fmt::Display for What {
     }
 }
 
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
 /// `45 % (62 of 139 MB)`
 fn share(done: u64, total: u64) -> String {
     let percent = done.saturating_mul(100) / total.max(1);
@@ -250,7 +172,9 @@ fn share(done: u64, total: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anyhow::anyhow;
+    use std::io;
+
+    use crate::http::HttpError;
 
     fn wait(what: What) -> Wait {
         Wait {
@@ -317,53 +241,5 @@ mod tests {
         ] {
             assert_eq!(event.to_string(), want);
         }
-    }
-
-    #[test]
-    fn a_fault_is_what_the_remedy_depends_on() {
-        let path = || "/x".to_owned();
-        let io = |kind: io::ErrorKind| io::Error::from(kind);
-        let (got, want) = (1, 2);
-        for (error, fault) in [
-            (
-                HttpError::Connect(io(io::ErrorKind::ConnectionRefused)),
-                Fault::Refused,
-            ),
-            (
-                HttpError::Connect(io(io::ErrorKind::TimedOut)),
-                Fault::Silent,
-            ),
-            (
-                HttpError::Connect(io(io::ErrorKind::HostUnreachable)),
-                Fault::Silent,
-            ),
-            (
-                HttpError::Exchange {
-                    path: path(),
-                    source: io(io::ErrorKind::ConnectionReset),
-                },
-                Fault::Broken,
-            ),
-            (HttpError::Closed { got, want }, Fault::Broken),
-            (
-                HttpError::Status {
-                    path: path(),
-                    status: 404,
-                },
-                Fault::Missing,
-            ),
-            (
-                HttpError::Status {
-                    path: path(),
-                    status: 503,
-                },
-                Fault::Strange,
-            ),
-            (HttpError::Head("x".to_owned()), Fault::Strange),
-        ] {
-            let error = anyhow::Error::new(error).context("asking");
-            assert_eq!(Why::new(&error).fault, fault, "{error:#}");
-        }
-        assert_eq!(Why::new(&anyhow!("no chunk list")).fault, Fault::Lied);
     }
 }

@@ -83,9 +83,10 @@ const AGAIN: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::{Bad, Fault, Lie, Next, Wait, What, Why};
+    use super::super::event::{Bad, Lie, Next, Wait, What};
     use super::*;
     use crate::clock;
+    use crate::fault::{Fault, Why};
     use ramboot_wire::image::BadChunk;
 
     fn progress(done: u64) -> Event {

@@ -6,9 +6,9 @@
 use ramboot_wire::cmdline::CmdlineError;
 use ramboot_wire::image::BadChunk;
 
-use super::event::{Bad, Event, Fault, Lie, Wait, What};
-use super::mib;
-use crate::ram::{HEADROOM, NoRoom};
+use super::event::{Bad, Event, Lie, Wait, What};
+use crate::fault::Fault;
+use crate::ram::{HEADROOM, NoRoom, mib};
 
 /// What is wrong, and what helps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,7 +153,8 @@ mod tests {
 
     use anyhow::{Context as _, anyhow};
 
-    use super::super::event::{Next, Progress, Why};
+    use super::super::event::{Next, Progress};
+    use crate::fault::Why;
 
     fn wait(what: What, fault: Option<Fault>) -> Event {
         Event::Wait(Wait {

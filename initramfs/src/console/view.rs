@@ -182,9 +182,10 @@ const LINGER: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::{Fault, Progress, Wait, What, Why};
+    use super::super::event::{Progress, Wait, What};
     use super::*;
     use crate::clock;
+    use crate::fault::{Fault, Why};
     use proptest::prelude::*;
 
     fn progress(done: u64, trouble: Option<Fault>) -> Event {

@@ -6,7 +6,8 @@ use ramboot_wire::image::BadChunk;
 use super::Job;
 use super::table::{Next, Work};
 use crate::clock;
-use crate::console::{Bad, Event, Lie, Why};
+use crate::console::{Bad, Event, Lie};
+use crate::fault::Why;
 use crate::http::{ByteRange, Connection, HttpError};
 
 /// How a run ended early.

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::Job;
 use super::table::TICK;
 use crate::clock;
-use crate::console::{Event, Fault, Next, Progress, Wait, What, Why};
+use crate::console::{Event, Next, Progress, Wait, What};
+use crate::fault::{Fault, Why};
 use crate::sources::{Source, Sources, Trouble};
 
 impl Job<'_> {

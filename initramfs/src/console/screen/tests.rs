@@ -1,7 +1,8 @@
-use super::super::event::{Event, Fault, Next, Progress, Wait, What, Why};
+use super::super::event::{Event, Next, Progress, Wait, What};
 use super::super::trouble::Sentence;
 use super::*;
 use crate::clock;
+use crate::fault::{Fault, Why};
 use proptest::prelude::*;
 
 fn line(stage: Stage, ms: u64, facts: &[(&str, &str)]) -> StageLine {
