@@ -10,6 +10,7 @@ pub mod image;
 pub mod mac;
 pub mod modules;
 pub mod paths;
+pub mod queue;
 pub mod stage;
 
 pub use client::{Arch, Client, Uuid};
