@@ -4,5 +4,6 @@
 //! of the store's mapping ([`bytes::Bytes`]), and the kernel copies it once, from the page cache into the socket.
 
 pub mod answer;
+pub mod body;
 pub mod range;
 pub mod serve;

@@ -203,6 +203,7 @@ fn site(desk: &Desk, counters: &Counters) -> Site {
                         bytes: Bytes::from(text).into(),
                         etag: None,
                         media_type: "text/plain; charset=utf-8",
+                        mapping: None,
                     })
                 }
                 Resource::Efi(client) => {
@@ -212,6 +213,7 @@ fn site(desk: &Desk, counters: &Counters) -> Site {
                             etag: None,
                             // RFC 5970 has none; EDK2 (HttpBootDxe) takes this one or the ending .efi.
                             media_type: "application/efi",
+                            mapping: None,
                         })
                 }
                 _ => None,

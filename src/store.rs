@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::inits::Arch;
 
 pub(crate) use map::map;
+pub use map::{Mapping, WINDOW_BYTES};
 
 const IMAGE: &str = "image.sqfs";
 const CHUNKS: &str = "chunks";
@@ -305,8 +306,8 @@ fn generations(folder: &Path) -> anyhow::Result<Vec<u64>> {
 pub struct Image {
     /// What `image.json` says.
     pub facts: ImageFacts,
-    /// The image, mapped.
-    pub sqfs: Bytes,
+    /// The image.
+    pub sqfs: Mapping,
     /// The chunk list, proven to belong to the image's id.
     pub chunks: Bytes,
     folder: PathBuf,
@@ -327,17 +328,22 @@ impl Image {
             let path = folder.join(name);
             let file =
                 files::open(&path)?.with_context(|| format!("{} is missing", path.display()))?;
-            map(&file).with_context(|| format!("mapping {}", path.display()))
+            Ok::<_, anyhow::Error>((file, path))
         };
-        let (sqfs, chunks) = (open(IMAGE)?, open(CHUNKS)?);
+        let (file, path) = open(IMAGE)?;
+        let len = file
+            .metadata()
+            .with_context(|| format!("looking at {}", path.display()))?
+            .len();
         ensure!(
-            sqfs.len() as u64 == facts.size,
-            "{} has {} bytes, {} says {}; remove the folder and publish the image again",
-            folder.join(IMAGE).display(),
-            sqfs.len(),
-            FACTS,
+            len == facts.size,
+            "{} has {len} bytes, {FACTS} says {}; remove the folder and publish the image again",
+            path.display(),
             facts.size
         );
+        let sqfs = Mapping::of(&file).with_context(|| format!("mapping {}", path.display()))?;
+        let (file, path) = open(CHUNKS)?;
+        let chunks = map(&file).with_context(|| format!("mapping {}", path.display()))?;
         ChunkList::prove(id, facts.size, &chunks)
             .with_context(|| format!("reading {}", folder.join(CHUNKS).display()))?;
         Ok(Self {

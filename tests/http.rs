@@ -43,6 +43,7 @@ impl Manager {
                     bytes: Bytes::from(text).into(),
                     etag: None,
                     media_type: "text/plain",
+                    mapping: None,
                 }))
             }),
             counters: Arc::clone(&counters),

@@ -142,7 +142,7 @@ fn what_is_published_can_be_served() {
         .expect("sound")
         .expect("there");
     let bytes = fs::read(&image).expect("there");
-    assert_eq!(opened.sqfs, bytes);
+    assert_eq!(opened.sqfs.bytes(), bytes);
     assert_eq!(generation.image.0, *blake3::hash(&bytes).as_bytes());
     let kernel = opened.boot(&generation.kernel.name).expect("sound");
     assert_eq!(kernel.expect("there"), bzimage());

@@ -12,6 +12,7 @@ use hyper::{Method, StatusCode};
 
 use super::range::{self, Wanted};
 use crate::parts::Parts;
+use crate::store::Mapping;
 
 /// One representation (RFC 9110 §3.2): what a path names.
 #[derive(Debug, Clone)]
@@ -22,10 +23,12 @@ pub struct Content {
     pub etag: Option<String>,
     /// Media type.
     pub media_type: &'static str,
+    /// What the bytes are of, if pages of it may have to come from a disk.
+    pub mapping: Option<Mapping>,
 }
 
 /// Status, headers and body.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Answer {
     /// The status code.
     pub status: StatusCode,
@@ -33,6 +36,8 @@ pub struct Answer {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The body in order; empty for HEAD.
     pub body: VecDeque<Bytes>,
+    /// As in [`Content`].
+    pub mapping: Option<Mapping>,
 }
 
 /// A year, the most that RFC 9111 §5.2.2.1 gives a meaning; what a digest names never changes.
@@ -52,6 +57,7 @@ pub fn content(method: &Method, request: &HeaderMap, content: &Content) -> Answe
         status: StatusCode::OK,
         headers: validators(content),
         body: VecDeque::new(),
+        mapping: content.mapping.clone(),
     };
     if matches_any(request.get(header::IF_NONE_MATCH), content) {
         answer.status = StatusCode::NOT_MODIFIED;
@@ -100,6 +106,7 @@ impl Answer {
             status,
             headers,
             body: VecDeque::from([Bytes::from(text)]),
+            mapping: None,
         }
     }
 
@@ -232,6 +239,7 @@ mod tests {
             bytes: Bytes::from_static(b"0123456789").into(),
             etag: Some("e".to_owned()),
             media_type: "application/octet-stream",
+            mapping: None,
         }
     }
 

@@ -3,19 +3,16 @@
 //! Sockets and the signal to stop are handed in, so tests bind port 0. Every limit that keeps a stranger from holding
 //! memory or a connection for ever stands at the bottom.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -29,6 +26,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use super::answer::{self, Answer, Content};
+use super::body::Slices;
 use crate::store::Store;
 
 /// What HTTP was asked for.
@@ -150,7 +148,8 @@ where
 fn prepare(stream: &TcpStream) -> std::io::Result<SocketAddr> {
     // Headers and body leave in one writev; waiting for more to send (Nagle) would only hold back the last piece.
     stream.set_nodelay(true)?;
-    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(DEAD_PEER_TIMEOUT))?;
+    let socket = socket2::SockRef::from(stream);
+    socket.set_tcp_user_timeout(Some(DEAD_PEER_TIMEOUT))?;
     stream.local_addr()
 }
 
@@ -159,7 +158,7 @@ async fn respond(
     peer: SocketAddr,
     local: SocketAddr,
     site: &Site,
-) -> Response<Parts> {
+) -> Response<Slices> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let answer = route(request, peer, local, site).await;
     let counter = if answer.status.as_u16() < 400 {
@@ -172,7 +171,7 @@ async fn respond(
         .bytes
         .fetch_add(answer.body_len(), Ordering::Relaxed);
     debug!(%peer, %method, path, status = answer.status.as_u16(), bytes = answer.body_len(), "HTTP");
-    let mut response = Response::new(Parts::new(answer.body));
+    let mut response = Response::new(Slices::new(answer.body, answer.mapping));
     *response.status_mut() = answer.status;
     response.headers_mut().extend(answer.headers);
     response
@@ -224,10 +223,14 @@ fn look_up(resource: &Resource, local: SocketAddr, site: &Site) -> anyhow::Resul
         bytes: bytes.into(),
         etag: Some(etag),
         media_type: "application/octet-stream",
+        mapping: None,
     };
     let image = |id: &ImageId| site.store.image(*id);
     Ok(match resource {
-        Resource::Image(id) => image(id)?.map(|image| binary(image.sqfs.clone(), id.to_string())),
+        Resource::Image(id) => image(id)?.map(|image| Content {
+            mapping: Some(image.sqfs.clone()),
+            ..binary(image.sqfs.bytes(), id.to_string())
+        }),
         Resource::Chunks(id) => {
             image(id)?.map(|image| binary(image.chunks.clone(), format!("{id}-chunks")))
         }
@@ -275,42 +278,6 @@ async fn report(request: Request<Incoming>, peer: SocketAddr) -> Answer {
             debug!(%peer, %error, "HTTP: malformed report");
             Answer::text(StatusCode::BAD_REQUEST, format!("not a report: {error}\n"))
         }
-    }
-}
-
-/// A body that is slices of mappings, in order: each is handed to hyper whole and never copied here.
-#[derive(Debug)]
-pub struct Parts {
-    parts: VecDeque<Bytes>,
-    left: u64,
-}
-
-impl Parts {
-    fn new(parts: VecDeque<Bytes>) -> Self {
-        let left = parts.iter().map(|part| part.len() as u64).sum();
-        Self { parts, left }
-    }
-}
-
-impl Body for Parts {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let part = self.parts.pop_front();
-        self.left -= part.as_ref().map_or(0, |part| part.len() as u64);
-        Poll::Ready(part.map(|part| Ok(Frame::data(part))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.parts.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
     }
 }
 

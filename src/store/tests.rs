@@ -88,7 +88,7 @@ fn what_is_published_is_found_at_once() {
     assert_eq!(store.current(&name()).expect("there"), Some(first.clone()));
 
     let opened = store.image(first.image).expect("sound").expect("there");
-    assert_eq!(opened.sqfs, image);
+    assert_eq!(opened.sqfs.bytes(), image);
     assert_eq!(opened.chunks, chunks_of(&image));
     let kernel = opened.boot(&first.kernel.name).expect("sound");
     assert_eq!(kernel.expect("there"), "kernel");
@@ -183,7 +183,7 @@ fn an_image_that_was_removed_is_forgotten() {
     let opened = store.image(id).expect("sound").expect("there");
     fs::remove_dir_all(state.path().join("images").join(id.to_string())).expect("removed");
     assert!(store.image(id).expect("no error").is_none());
-    assert_eq!(opened.sqfs, "image", "who has it keeps it");
+    assert_eq!(opened.sqfs.bytes(), "image", "who has it keeps it");
     publish(state.path(), b"image", b"initrd").expect("published");
     let anew = store.image(id).expect("sound").expect("there");
     assert!(!Arc::ptr_eq(&opened, &anew));

@@ -386,7 +386,7 @@ fn check_whole(what: &str, store: &Store, generation: &Generation) {
         .unwrap_or_else(|e| panic!("{what}: {e:#}"))
         .expect(what);
     assert_eq!(
-        *blake3::hash(&image.sqfs).as_bytes(),
+        *blake3::hash(image.sqfs.as_ref()).as_bytes(),
         generation.image.0,
         "{what}"
     );

@@ -33,6 +33,7 @@ static SITE: LazyLock<Arc<Site>> = LazyLock::new(|| {
                 bytes: slices.collect(),
                 etag: Some("fuzz".to_owned()),
                 media_type: "application/octet-stream",
+                mapping: None,
             }))
         }),
         counters: Arc::default(),
