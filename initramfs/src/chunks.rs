@@ -12,7 +12,7 @@ use crate::console::{Bad, Event, Lie, What};
 use crate::fault::Why;
 use crate::fetch::{Pace, waiting};
 use crate::http::{Connection, HttpError};
-use crate::sources::{Choice, Sources};
+use crate::sources::{Choice, Last, Later, Sources};
 
 /// Asks for ever; a base that sends another list has lied, and is used last from then on.
 ///
@@ -37,8 +37,11 @@ pub fn fetch_list(
         let now = clock::now();
         let wait = match sources.choose(last, now) {
             Choice::Ask(index) => {
-                let turn = sources.begin(index);
-                last = Some(index);
+                let turn = sources.begin(index, now);
+                last = Some(Last {
+                    index,
+                    served: false,
+                });
                 let Some(base) = sources.all().get(index).map(|source| source.base.clone()) else {
                     continue;
                 };
@@ -50,6 +53,10 @@ pub fn fetch_list(
                     }
                     Err(failed) => {
                         let why = match failed {
+                            Failed::Http(HttpError::Busy { after, place, .. }) => {
+                                sources.busy(turn, Later { after, place }, clock::now());
+                                continue;
+                            }
                             Failed::Http(error) => Why::of(error),
                             Failed::Lied(error) => {
                                 tell(Event::Bad(Bad {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use ramboot_wire::queue::Place;
+
 use crate::http::HttpError;
 
 /// Why something failed: in one word for who has to choose a remedy, and in full.
@@ -29,6 +31,8 @@ pub enum Fault {
     Strange,
     /// It sent bytes that are not the image.
     Lied,
+    /// Nothing is wrong: others are served first, and this is our place if it says.
+    Busy(Option<Place>),
 }
 
 impl Why {
@@ -36,6 +40,15 @@ impl Why {
     #[must_use]
     pub fn of(error: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::new(&anyhow::Error::new(error))
+    }
+
+    /// Of a base that is busy.
+    #[must_use]
+    pub fn busy(place: Option<Place>) -> Self {
+        Self {
+            fault: Fault::Busy(place),
+            text: "it is not our turn".to_owned(),
+        }
     }
 
     /// The same, with what was told about it on its way.
@@ -71,6 +84,7 @@ impl Fault {
             HttpError::Status {
                 status: 404 | 410, ..
             } => Self::Missing,
+            HttpError::Busy { place, .. } => Self::Busy(*place),
             _ => Self::Strange,
         }
     }
@@ -128,6 +142,14 @@ mod tests {
                 Fault::Strange,
             ),
             (HttpError::Head("x".to_owned()), Fault::Strange),
+            (
+                HttpError::Busy {
+                    path: path(),
+                    after: std::time::Duration::MAX,
+                    place: None,
+                },
+                Fault::Busy(None),
+            ),
         ] {
             let error = anyhow::Error::new(error).context("asking");
             assert_eq!(Why::new(&error).fault, fault, "{error:#}");

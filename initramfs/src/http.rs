@@ -14,7 +14,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use ramboot_wire::Base;
+use ramboot_wire::{Base, queue};
 
 pub use error::HttpError;
 use head::Head;
@@ -53,6 +53,8 @@ pub struct Connection {
     left: u64,
     want: u64,
     open: bool,
+    /// When something came last.
+    used: Instant,
 }
 
 impl Connection {
@@ -78,13 +80,15 @@ impl Connection {
             left: 0,
             want: 0,
             open: true,
+            used: Instant::now(),
         })
     }
 
-    /// Whether another request can follow: the last body was read to its end and the peer did not say `close`.
+    /// Whether another request can follow: the last body was read to its end, the peer did not say `close`, and it is
+    /// not so long ago that the peer may have closed by itself.
     #[must_use]
-    pub const fn is_reusable(&self) -> bool {
-        self.open && self.left == 0
+    pub fn is_reusable(&self) -> bool {
+        self.open && self.left == 0 && self.used.elapsed() < IDLE
     }
 
     /// Asks for a whole file of `len` bytes.
@@ -94,18 +98,22 @@ impl Connection {
     pub fn get(&mut self, path: &str, len: u64) -> Result<(), HttpError> {
         let head = self.exchange("GET", path, "", b"")?;
         if head.status != 200 {
-            return Err(status(path, head.status));
+            return Err(self.refused(path, &head));
         }
         self.body(&head, len)
     }
 
-    /// Asks for a part of a file.
+    /// Asks for a part of a file, and lets the peer wait with its answer until it is our turn ([`queue`]).
     ///
     /// # Errors
-    /// Anything but that part.
+    /// Anything but that part. After [`HttpError::Busy`] the connection may still be reusable.
     pub fn get_range(&mut self, path: &str, range: ByteRange) -> Result<(), HttpError> {
         let last = range.first + range.len - 1;
-        let ask = format!("Range: bytes={}-{last}\r\n", range.first);
+        let ask = format!(
+            "Range: bytes={}-{last}\r\nPrefer: wait={}\r\n",
+            range.first,
+            queue::WAIT.as_secs()
+        );
         let head = self.exchange("GET", path, &ask, b"")?;
         match head.status {
             206 => {
@@ -124,7 +132,7 @@ impl Connection {
                     path: path.to_owned(),
                 });
             }
-            other => return Err(status(path, other)),
+            _ => return Err(self.refused(path, &head)),
         }
         self.body(&head, range.len)
     }
@@ -140,7 +148,7 @@ impl Connection {
         );
         let head = self.exchange("POST", path, &fields, body)?;
         if !(200..300).contains(&head.status) {
-            return Err(status(path, head.status));
+            return Err(self.refused(path, &head));
         }
         self.open &= head.status == 204 || head.length == "0";
         Ok(())
@@ -170,6 +178,7 @@ impl Connection {
                 Err(source) => return Err(HttpError::Broken { got, want, source }),
             };
             self.left = self.left.saturating_sub(n as u64);
+            self.used = Instant::now();
             rest = rest.get_mut(n..).unwrap_or_default();
             if !rest.is_empty() && Instant::now() > until {
                 return Err(HttpError::Stalled {
@@ -225,6 +234,7 @@ impl Connection {
         packet.extend_from_slice(body);
         self.stream.write_all(&packet).map_err(failed)?;
         let head = self.head(path)?;
+        self.used = Instant::now();
         self.open &= !head.close;
         Ok(head)
     }
@@ -257,6 +267,29 @@ impl Connection {
         }
     }
 
+    /// Another status than those that bring what was asked for.
+    fn refused(&mut self, path: &str, head: &Head) -> HttpError {
+        let path = path.to_owned();
+        match (head.status, head.retry_after) {
+            (503, Some(after)) => {
+                // We come back soon, so its few words are read to keep the connection.
+                self.open &= self.skip(head).is_some();
+                let place = head.place;
+                HttpError::Busy { path, after, place }
+            }
+            (status, _) => HttpError::Status { path, status },
+        }
+    }
+
+    /// Reads a small body that is of no interest; `None` if it is not small, or does not come.
+    fn skip(&mut self, head: &Head) -> Option<()> {
+        let mut text = [0; MAX_REFUSAL];
+        let len = head.length.parse().ok().filter(|_| head.coding.is_none());
+        let room = len.and_then(|len: usize| text.get_mut(..len))?;
+        (self.left, self.want) = (room.len() as u64, room.len() as u64);
+        self.read_exact(room).ok()
+    }
+
     fn body(&mut self, head: &Head, expected: u64) -> Result<(), HttpError> {
         if let Some(coding) = &head.coding {
             return Err(HttpError::Encoded(coding.clone()));
@@ -272,13 +305,6 @@ impl Connection {
     }
 }
 
-fn status(path: &str, status: u16) -> HttpError {
-    HttpError::Status {
-        path: path.to_owned(),
-        status,
-    }
-}
-
 fn is_timeout(error: &io::Error) -> bool {
     // SO_RCVTIMEO ends a read with EAGAIN.
     matches!(
@@ -289,3 +315,7 @@ fn is_timeout(error: &io::Error) -> bool {
 
 /// A head of our manager has 300 bytes; caches in between add some.
 const MAX_HEAD: usize = 8192;
+/// A refusal's text that is worth a read, to keep the connection.
+const MAX_REFUSAL: usize = 512;
+/// Well below the 30 s after which our manager closes a connection that asks nothing.
+const IDLE: Duration = Duration::from_secs(10);

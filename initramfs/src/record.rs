@@ -77,6 +77,8 @@ pub struct Source {
     pub failures: u64,
     /// What it sent whole and wrong: it lied.
     pub bad: u64,
+    /// How often it served others first.
+    pub busy: u64,
 }
 
 /// When a stage ended.
@@ -159,12 +161,14 @@ impl Source {
             bytes,
             failures,
             bad,
+            busy,
         } = source.counts;
         Self {
             base: source.base.to_string(),
             bytes,
             failures,
             bad,
+            busy,
         }
     }
 }
@@ -199,9 +203,9 @@ mod tests {
             server: [10, 0, 0, 1].into(),
         };
         let mut sources = Sources::new(&args.bases, Duration::ZERO, Duration::ZERO);
-        let first = sources.begin(0);
+        let first = sources.begin(0, clock::now());
         sources.received(first, 139_000_000);
-        let second = sources.begin(1);
+        let second = sources.begin(1, clock::now());
         sources.received(second, 262_144);
         let lie = BadChunk::NoSuchChunk { index: 7, count: 7 };
         sources.failed(second, Why::of(lie), clock::now(), 0);
@@ -242,13 +246,15 @@ mod tests {
       "base": "http://10.0.0.1:8067",
       "bytes": 139000000,
       "failures": 0,
-      "bad": 0
+      "bad": 0,
+      "busy": 0
     }},
     {{
       "base": "http://10.0.0.2",
       "bytes": 262144,
       "failures": 1,
-      "bad": 1
+      "bad": 1,
+      "busy": 0
     }}
   ],
   "bytes": 139262144,

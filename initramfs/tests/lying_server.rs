@@ -5,12 +5,17 @@
 mod common;
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
 
 use common::{FAULTS, Fault, Image, PACE, serve};
 use ramboot_init::chunks::fetch_list;
 use ramboot_init::console::Event;
 use ramboot_init::fetch::{Counts, STREAMS, fetch};
+use ramboot_init::http::{ByteRange, Connection, HttpError};
 use ramboot_init::sources::Sources;
 use ramboot_init::sys::Mapped;
 use ramboot_wire::{Base, CHUNK_BYTES, ChunkList};
@@ -139,4 +144,57 @@ fn a_chunk_list_that_does_not_prove_is_asked_of_another_base() {
     let told = told.into_inner().expect("lock");
     let waits = |event: &Event| matches!(event, Event::Wait(wait) if wait.to_string().contains("status 404"));
     assert!(told.iter().any(waits), "{told:?}");
+}
+
+/// A peer that answers each request on one connection with the next of these, and gives the requests.
+fn scripted(answers: &'static [&'static str]) -> (Base, thread::JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let addr = listener.local_addr().expect("bound");
+    let thread = thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("one worker");
+        let mut lines = BufReader::new(&stream).lines();
+        let mut requests = Vec::new();
+        for answer in answers {
+            let request = lines.by_ref().map_while(Result::ok);
+            let fields: Vec<String> = request.take_while(|line| !line.is_empty()).collect();
+            requests.push(fields.join("|"));
+            (&stream).write_all(answer.as_bytes()).expect("answers");
+        }
+        requests
+    });
+    (format!("http://{addr}").parse().expect("a base"), thread)
+}
+
+#[test]
+fn who_waits_for_its_turn_says_so_and_keeps_its_connection() {
+    let (base, peer) = scripted(&[
+        "HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nramboot-queue: 3/17\r\nContent-Length: 5\r\n\r\nlater",
+        "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 1-3/9\r\nContent-Length: 3\r\n\r\nabc",
+        "HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 99999\r\n\r\n",
+    ]);
+    let mut connection = Connection::open(&base, PACE.patience).expect("connects");
+    let range = ByteRange {
+        first: 1,
+        len: 3,
+        total: 9,
+    };
+    let busy = connection.get_range("/x", range).expect_err("busy");
+    let HttpError::Busy { after, place, .. } = busy else {
+        panic!("{busy:?}");
+    };
+    assert_eq!(after, Duration::from_secs(7));
+    assert_eq!(place.map(|place| place.to_string()), Some("3/17".into()));
+    assert!(connection.is_reusable());
+    connection.get_range("/x", range).expect("its turn");
+    let mut body = [0; 3];
+    connection.read_exact(&mut body).expect("all of it");
+    assert_eq!(&body, b"abc");
+    connection.get_range("/x", range).expect_err("busy");
+    assert!(!connection.is_reusable(), "too long a text to read");
+    for request in peer.join().expect("the peer") {
+        assert!(
+            request.contains("|Range: bytes=1-3|Prefer: wait=1"),
+            "{request}"
+        );
+    }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use ramboot_wire::image::{BadChunk, ChunkListError};
+use ramboot_wire::queue::Place;
 
 use super::megabytes;
 use crate::fault::Why;
@@ -82,6 +83,13 @@ pub enum What {
     ChunkList(String),
     /// A base that should give chunks.
     Source(String),
+    /// A base that serves others first, and our place among those that wait if it says.
+    Turn {
+        /// Which base.
+        base: String,
+        /// Our place.
+        place: Option<Place>,
+    },
 }
 
 /// What will be done about it.
@@ -128,13 +136,20 @@ impl fmt::Display for Progress {
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (what, since) = (&self.what, self.since.as_secs());
-        write!(f, "waiting for {what} since {since} s")?;
+        write!(f, "waiting for {what}")?;
+        if !matches!(what, What::Turn { .. }) {
+            write!(f, " since {since} s")?;
+        }
         match (&self.why, what) {
             (Some(why), What::ChunkList(base)) => write!(f, " ({base}: {why})")?,
             (Some(why), _) => write!(f, " ({why})")?,
             (None, _) => {}
         }
         match (&self.next, what) {
+            (Next::TryIn(time), What::Turn { .. }) => {
+                write!(f, ", asking again in {} s", time.as_secs_f64().ceil())?;
+            }
+            (Next::Now | Next::Again, What::Turn { .. }) => f.write_str(", asking now")?,
             (Next::TryIn(time), _) => write!(f, "; next try in {:.1} s", time.as_secs_f64())?,
             (Next::Now, _) => f.write_str("; trying now")?,
             (Next::Again, What::Lease(_)) => f.write_str("; asking again until one answers")?,
@@ -159,8 +174,24 @@ impl fmt::Display for What {
             Self::Lease(links) => write!(f, "a DHCP server on {}", links.join(", ")),
             Self::ChunkList(_) => f.write_str("the chunk list"),
             Self::Source(base) => f.write_str(base),
+            Self::Turn { base, place } => write!(f, "our turn{} at {base}", standing(*place)),
         }
     }
+}
+
+/// `: 17th of 120`, or nothing.
+pub(super) fn standing(place: Option<Place>) -> String {
+    let Some(Place { place, waiting }) = place else {
+        return String::new();
+    };
+    let ending = match (place % 10, place % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    format!(": {place}{ending} of {waiting}")
 }
 
 /// `45 % (62 of 139 MB)`
@@ -184,6 +215,27 @@ mod tests {
             next: Next::Again,
             here: None,
         }
+    }
+
+    #[test]
+    fn places_are_said_as_people_say_them() {
+        let said = |place| {
+            standing(Some(Place {
+                place,
+                waiting: 200,
+            }))
+        };
+        for (place, want) in [
+            (1, ": 1st of 200"),
+            (2, ": 2nd of 200"),
+            (3, ": 3rd of 200"),
+            (11, ": 11th of 200"),
+            (113, ": 113th of 200"),
+            (122, ": 122nd of 200"),
+        ] {
+            assert_eq!(said(place), want);
+        }
+        assert_eq!(standing(None), "");
     }
 
     #[test]
@@ -221,6 +273,17 @@ mod tests {
                 }),
                 "waiting for http://10.0.0.1:8067 since 12 s (connecting: connection refused); next try in 0.0 s; \
                  44 % (62 of 139 MB) are here",
+            ),
+            (
+                Event::Wait(Wait {
+                    next: Next::TryIn(Duration::from_millis(1_234)),
+                    here: Some((62_000_000, 139_000_000)),
+                    ..wait(What::Turn {
+                        base: base.clone(),
+                        place: "17/120".parse().ok(),
+                    })
+                }),
+                "waiting for our turn: 17th of 120 at http://10.0.0.1:8067, asking again in 2 s; 44 % (62 of 139 MB) are here",
             ),
             (
                 Event::Progress(Progress {

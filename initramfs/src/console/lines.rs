@@ -4,7 +4,7 @@
 use std::mem::{Discriminant, discriminant};
 use std::time::{Duration, Instant};
 
-use super::event::{Event, Progress};
+use super::event::{Event, Progress, Wait, What};
 use super::trouble::of_event;
 
 /// What was said last.
@@ -56,7 +56,15 @@ impl Lines {
 
     /// Trouble in plain words, when it is not the trouble that was said last.
     fn sentence(&mut self, event: &Event, now: Instant) -> Option<String> {
-        let Some(trouble) = of_event(event) else {
+        // A turn that will come is said by the line about it, and its place changes all the time.
+        let is_turn = matches!(
+            event,
+            Event::Wait(Wait {
+                what: What::Turn { .. },
+                ..
+            })
+        );
+        let Some(trouble) = of_event(event).filter(|_| !is_turn) else {
             self.well = true;
             return None;
         };
@@ -83,7 +91,7 @@ const AGAIN: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::{Bad, Lie, Next, Wait, What};
+    use super::super::event::{Bad, Lie, Next};
     use super::*;
     use crate::clock;
     use crate::fault::{Fault, Why};

@@ -6,7 +6,9 @@
 use ramboot_wire::cmdline::CmdlineError;
 use ramboot_wire::image::BadChunk;
 
-use super::event::{Bad, Event, Lie, Wait, What};
+use ramboot_wire::queue::Place;
+
+use super::event::{Bad, Event, Lie, Wait, What, standing};
 use crate::fault::Fault;
 use crate::ram::{HEADROOM, NoRoom, mib};
 
@@ -56,7 +58,19 @@ fn of_wait(wait: &Wait) -> Sentence {
             let fault = wait.why.as_ref().map_or(Fault::Silent, |why| why.fault);
             of_base(base, fault)
         }
+        What::Turn { base, place } => of_turn(base, *place),
     }
+}
+
+fn of_turn(base: &str, place: Option<Place>) -> Sentence {
+    sentence(
+        format!(
+            "Waiting for our turn{} at {}",
+            standing(place),
+            address(base)
+        ),
+        "Nothing is wrong: the manager serves some machines at a time.",
+    )
 }
 
 fn of_base(base: &str, fault: Fault) -> Sentence {
@@ -86,6 +100,7 @@ fn of_base(base: &str, fault: Fault) -> Sentence {
             format!("{at} sent bytes that are not the image"),
             "They are not used. Check that machine's disk and memory; publish again.",
         ),
+        Fault::Busy(place) => of_turn(base, place),
     }
 }
 
@@ -189,6 +204,16 @@ mod tests {
                 wait(What::ChunkList(base()), Some(Fault::Lied)),
                 "192.168.77.1:8067 sent bytes that are not the image | They are not used. Check that machine's disk and \
                  memory; publish again.",
+            ),
+            (
+                wait(
+                    What::Turn {
+                        base: base(),
+                        place: "3/17".parse().ok(),
+                    },
+                    None,
+                ),
+                "Waiting for our turn: 3rd of 17 at 192.168.77.1:8067 | Nothing is wrong: the manager serves some machines at a time.",
             ),
             (
                 Event::Bad(Bad {

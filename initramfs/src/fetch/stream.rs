@@ -9,6 +9,7 @@ use crate::clock;
 use crate::console::{Bad, Event, Lie};
 use crate::fault::Why;
 use crate::http::{ByteRange, Connection, HttpError};
+use crate::sources::{Last, Later};
 
 /// How a run ended early.
 enum End {
@@ -16,22 +17,27 @@ enum End {
     Failed(HttpError),
     /// Sent something else than was published.
     Lied(u64, BadChunk),
+    /// Served others first.
+    Busy(Later),
 }
 
 impl<'a> Job<'a> {
     pub(super) fn stream(&self) {
-        let mut last = None;
-        let mut kept = None;
+        let mut last: Option<Last> = None;
+        let mut slot = None;
         while let Some(work) = self.next(last) {
-            // A connection leads to one base.
-            let slot = kept.take().filter(|_| last == Some(work.turn.index));
-            last = Some(work.turn.index);
-            kept = self.work(slot, work);
+            let index = work.turn.index;
+            if last.is_some_and(|last| last.index != index) {
+                // A connection leads to one base.
+                slot = None;
+            }
+            let served = self.work(&mut slot, work);
+            last = Some(Last { index, served });
         }
     }
 
     /// Waits until there is something to do; `None` when there never will be.
-    fn next(&self, last: Option<usize>) -> Option<Work<'a>> {
+    fn next(&self, last: Option<Last>) -> Option<Work<'a>> {
         let mut table = self.lock();
         loop {
             match table.next(last, clock::now()) {
@@ -45,13 +51,13 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Does it and says how it went; gives the connection back if it can be used again.
-    fn work(&self, slot: Option<Connection>, mut work: Work<'a>) -> Option<Connection> {
+    /// Does it and says whether it was served. `slot` is for a connection that may be used again.
+    fn work(&self, slot: &mut Option<Connection>, mut work: Work<'a>) -> bool {
         let turn = work.turn;
         match self.run(slot, &mut work) {
-            Ok(connection) => {
+            Ok(()) => {
                 self.changed.notify_all();
-                Some(connection)
+                true
             }
             Err(end) => {
                 let (now, chance) = (clock::now(), clock::chance());
@@ -72,6 +78,10 @@ impl<'a> Job<'a> {
                             what: Lie::Chunk(bad),
                         })
                     }
+                    End::Busy(later) => {
+                        table.sources.busy(turn, later, now);
+                        None
+                    }
                 };
                 table.release(work.run, work.places);
                 drop(table);
@@ -79,14 +89,14 @@ impl<'a> Job<'a> {
                 if let Some(said) = said {
                     (self.tell)(Event::Bad(said));
                 }
-                None
+                false
             }
         }
     }
 
     /// Fetches a run. The places of chunks that are done leave `work`.
-    fn run(&self, slot: Option<Connection>, work: &mut Work<'a>) -> Result<Connection, End> {
-        let mut connection = match slot.filter(Connection::is_reusable) {
+    fn run(&self, slot: &mut Option<Connection>, work: &mut Work<'a>) -> Result<(), End> {
+        let mut connection = match slot.take().filter(Connection::is_reusable) {
             Some(connection) => connection,
             None => self.connect(work)?,
         };
@@ -97,9 +107,14 @@ impl<'a> Job<'a> {
             len: (run.count * CHUNK_BYTES).min(self.list.size() - first),
             total: self.list.size(),
         };
-        connection
-            .get_range(&self.path, range)
-            .map_err(End::Failed)?;
+        match connection.get_range(&self.path, range) {
+            Ok(()) => {}
+            Err(HttpError::Busy { after, place, .. }) => {
+                *slot = Some(connection);
+                return Err(End::Busy(Later { after, place }));
+            }
+            Err(error) => return Err(End::Failed(error)),
+        }
         for index in run.first..run.first + run.count {
             let Some(place) = work.places.first_mut() else {
                 break;
@@ -121,7 +136,8 @@ impl<'a> Job<'a> {
                 self.changed.notify_all();
             }
         }
-        Ok(connection)
+        *slot = Some(connection);
+        Ok(())
     }
 
     fn connect(&self, work: &Work<'_>) -> Result<Connection, End> {

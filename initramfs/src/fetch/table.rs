@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::pick::{Ask, Chunks, Pick, Run};
-use crate::sources::{Choice, Sources, Turn};
+use crate::sources::{Choice, Last, Sources, Turn};
 
 use super::STREAMS;
 
@@ -45,8 +45,8 @@ impl<'a> Table<'a> {
         self.chunks.count_done() == self.places.len() as u64
     }
 
-    /// For a stream that last asked base number `last`.
-    pub(super) fn next(&mut self, last: Option<usize>, now: Instant) -> Next<'a> {
+    /// For a stream that did `last`.
+    pub(super) fn next(&mut self, last: Option<Last>, now: Instant) -> Next<'a> {
         if self.is_finished() {
             return Next::Finished;
         }
@@ -62,7 +62,7 @@ impl<'a> Table<'a> {
                 self.chunks.take(run);
                 let indexes = run.first..run.first + run.count;
                 Next::Work(Work {
-                    turn: self.sources.begin(base),
+                    turn: self.sources.begin(base, now),
                     run,
                     places: indexes.filter_map(|i| self.place(i)?.take()).collect(),
                 })

@@ -85,9 +85,12 @@ impl Speed {
     }
 }
 
-/// The base whose trouble is the newest: what others suffer from is said when they wait for it.
+/// The base whose trouble is the newest, unless all it does is serve others first: what others suffer from is said when they wait for it.
 fn trouble(sources: &Sources) -> Option<(String, Why)> {
-    let troubled = troubled(sources).max_by_key(|(_, trouble)| trouble.since)?;
+    let failing = |(_, trouble): &(_, &Trouble)| !matches!(trouble.why.fault, Fault::Busy(_));
+    let troubled = troubled(sources)
+        .filter(failing)
+        .max_by_key(|(_, trouble)| trouble.since)?;
     Some((troubled.0.base.to_string(), troubled.1.why.clone()))
 }
 
@@ -96,7 +99,7 @@ fn troubled(sources: &Sources) -> impl Iterator<Item = (&Source, &Trouble)> {
     all.filter_map(|source| Some((source, source.trouble.as_ref()?)))
 }
 
-/// Nothing has moved since `since`: whose fault that is, and what comes next.
+/// Nothing has moved since `since`: whose fault that is, or whose turn it is, and what comes next.
 pub(crate) fn waiting(
     what: fn(String) -> What,
     sources: &Sources,
@@ -127,10 +130,14 @@ pub(crate) fn waiting(
     let left = sources
         .next_try()
         .map(|at| at.saturating_duration_since(now));
+    let (what, why) = match why.fault {
+        Fault::Busy(place) => (What::Turn { base, place }, None),
+        _ => (what(base), Some(why)),
+    };
     Wait {
-        what: what(base),
+        what,
         since: now.duration_since(since),
-        why: Some(why),
+        why,
         next: match left {
             Some(left) if left > Duration::ZERO => Next::TryIn(left),
             _ => Next::Now,
@@ -184,13 +191,34 @@ mod tests {
         );
         for (index, text, ms) in [(0, "no route", 9_000), (1, "refused", 10_000)] {
             let (fault, text) = (Fault::Refused, text.to_owned());
-            let turn = sources.begin(index);
+            let turn = sources.begin(index, now);
             let at = now + Duration::from_millis(ms);
             sources.failed(turn, Why { fault, text }, at, u32::MAX);
         }
         assert_eq!(
             said(&sources),
             "waiting for http://10.0.0.1:8067 since 12 s (no route; http://10.0.0.2:8067: refused); next try in 1.0 s"
+        );
+    }
+
+    #[test]
+    fn a_place_in_a_queue_is_no_trouble() {
+        let base = "http://10.0.0.1:8067".parse().expect("base");
+        let (first, now) = (Duration::from_millis(500), clock::now());
+        let mut sources = Sources::new(&[base], first, Duration::from_secs(15));
+        let turn = sources.begin(0, now);
+        let after = Duration::from_secs(2);
+        let place = "17/120".parse().ok();
+        sources.busy(turn, crate::sources::Later { after, place }, now);
+        assert_eq!(trouble(&sources), None);
+        let said = |now| waiting(What::Source, &sources, now, now).to_string();
+        assert_eq!(
+            said(now),
+            "waiting for our turn: 17th of 120 at http://10.0.0.1:8067, asking again in 2 s"
+        );
+        assert_eq!(
+            said(now + after),
+            "waiting for our turn: 17th of 120 at http://10.0.0.1:8067, asking now"
         );
     }
 }

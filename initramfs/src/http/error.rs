@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use ramboot_wire::queue::Place;
+
 /// Why a request got no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
@@ -50,6 +52,16 @@ pub enum HttpError {
     /// Not HTTP, or too much of it.
     #[error("the answer is not HTTP/1.1: {0}")]
     Head(String),
+    /// 503 with `Retry-After`: nothing is wrong, it is not our turn.
+    #[error("{path} answered that it is not our turn")]
+    Busy {
+        /// What was asked for.
+        path: String,
+        /// After what time it wants to be asked again; anything at all, a liar may say centuries.
+        after: Duration,
+        /// Where we stand, if it says.
+        place: Option<Place>,
+    },
     /// Not the status that was asked for.
     #[error("{path} answered with status {status}")]
     Status {

@@ -1,5 +1,9 @@
 //! The head of an answer, read from bytes: pure.
 
+use std::time::Duration;
+
+use ramboot_wire::queue::{self, Place};
+
 use super::HttpError;
 
 /// What of an answer's head matters.
@@ -14,6 +18,10 @@ pub(super) struct Head {
     pub(super) coding: Option<String>,
     /// No request can follow on this connection.
     pub(super) close: bool,
+    /// `Retry-After`: how long the peer wants to be left alone, as it says; nothing bounds it here.
+    pub(super) retry_after: Option<Duration>,
+    /// [`queue::FIELD`], if it can be read.
+    pub(super) place: Option<Place>,
 }
 
 impl Head {
@@ -43,6 +51,8 @@ impl Head {
                     head.coding = Some(value);
                 }
                 "connection" if value.to_ascii_lowercase().contains("close") => head.close = true,
+                "retry-after" => head.retry_after = Some(delay(&value)),
+                queue::FIELD => head.place = value.parse().ok(),
                 _ => {}
             }
         }
@@ -50,6 +60,19 @@ impl Head {
     }
 }
 
+/// RFC 9110 §10.2.3: seconds, or a date, which says nothing to a machine that may think it is 1970. What is neither is
+/// still somebody who wants to be asked later.
+fn delay(value: &str) -> Duration {
+    let is_number = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+    match value.parse() {
+        Ok(seconds) if is_number => Duration::from_secs(seconds),
+        _ if is_number => Duration::MAX,
+        _ => UNREADABLE,
+    }
+}
+
+/// What a `Retry-After` without a number is taken for.
+const UNREADABLE: Duration = Duration::from_secs(5);
 /// Caches in between add some fields; a head with more is no answer to us.
 const MAX_FIELDS: usize = 64;
 
@@ -69,6 +92,8 @@ mod tests {
             range: "bytes 0-4/9".to_owned(),
             coding: None,
             close: true,
+            retry_after: None,
+            place: None,
         };
         assert_eq!(head, want);
         for cut in 0..len {
@@ -79,11 +104,40 @@ mod tests {
         assert_eq!(head.length, "5, twice");
     }
 
+    #[test]
+    fn who_is_busy_says_until_when() {
+        let max = Duration::MAX;
+        for (field, want) in [
+            ("0", Duration::ZERO),
+            ("120", Duration::from_secs(120)),
+            ("18446744073709551615", Duration::from_secs(u64::MAX)),
+            ("99999999999999999999999", max),
+            ("Fri, 31 Dec 1999 23:59:59 GMT", UNREADABLE),
+            ("-1", UNREADABLE),
+            ("+1", UNREADABLE),
+            ("1.5", UNREADABLE),
+            ("", UNREADABLE),
+        ] {
+            let text = format!(
+                "HTTP/1.1 503 Busy\r\nRetry-After: {field}\r\nRamboot-Queue: 17/120\r\n\r\n"
+            );
+            let (head, _) = Head::parse(text.as_bytes())
+                .expect("parses")
+                .expect("whole");
+            assert_eq!(head.retry_after, Some(want), "{field:?}");
+            assert_eq!(head.place.map(|p| (p.place, p.waiting)), Some((17, 120)));
+        }
+        let text = b"HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nramboot-queue: 3/2\r\n\r\n";
+        let (head, _) = Head::parse(text).expect("parses").expect("whole");
+        assert_eq!(head.place, None, "no place in that queue");
+    }
+
     proptest! {
         #[test]
         fn never_panics(garbage in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = Head::parse(&garbage);
             let _ = Head::parse(&[b"HTTP/1.1 200 OK\r\n", &garbage[..]].concat());
+            let _ = Head::parse(&[b"HTTP/1.1 503 Busy\r\nRetry-After: ", &garbage[..], b"\r\n\r\n"].concat());
         }
     }
 }

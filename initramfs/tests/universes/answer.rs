@@ -93,6 +93,12 @@ pub(crate) fn answer(ask: &Ask, total: usize, fault: Option<Fault>, elsewhere: &
         Some(Fault::Http10) => (head.version, then) = ("1.0", Then::Close),
         Some(Fault::SaysClose) => (head.fields, then) = (field("connection: close"), Then::Close),
         Some(Fault::Status(status)) => (head.status, head.length) = (status, Some(0)),
+        Some(Fault::Busy { after, place }) => {
+            (head.status, head.length, head.range) = (503, Some(SORRY.len()), None);
+            head.fields = field(&format!("Retry-After: {after}"));
+            head.fields += &field(&format!("ramboot-queue: {place}"));
+            (body, tail) = (first..first, SORRY);
+        }
         Some(Fault::Redirect(status)) => {
             (head.status, head.length) = (status, Some(0));
             head.fields = field(&format!("Location: {elsewhere}{}", ask.path));
@@ -161,6 +167,7 @@ fn headless(fault: Fault) -> Answer {
     }
 }
 
+const SORRY: &[u8] = b"not your turn\n";
 /// An answer to a request that was not made yet.
 const FORGED: &[u8] = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
 

@@ -13,6 +13,11 @@ pub(crate) enum Fault {
     Http10,
     /// `Connection: close`.
     SaysClose,
+    /// 503 with these values of `Retry-After` and `ramboot-queue`: it is not the worker's turn.
+    Busy {
+        after: &'static str,
+        place: &'static str,
+    },
 
     // Seen in the head: costs a request.
     /// Another status, without a body.
@@ -86,7 +91,7 @@ impl Fault {
     pub(crate) const fn cost(self) -> Cost {
         let streams = STREAMS as u64;
         let (bytes, retries) = match self {
-            Self::Slow | Self::Http10 | Self::SaysClose => (0, Some(0)),
+            Self::Slow | Self::Http10 | Self::SaysClose | Self::Busy { .. } => (0, Some(0)),
             Self::Truncate { .. }
             | Self::Reset { .. }
             | Self::Stall { .. }
@@ -133,6 +138,7 @@ impl Fault {
     /// What a worker says that suffers from it for ever.
     pub(crate) fn reason(self, list: bool) -> String {
         match self {
+            Self::Busy { .. } => "waiting for our turn".into(),
             Self::Status(status) | Self::Redirect(status) => {
                 format!("answered with status {status}")
             }
@@ -155,7 +161,7 @@ impl Fault {
 }
 
 /// How many kinds there are.
-pub(crate) const KINDS: usize = 29;
+pub(crate) const KINDS: usize = 30;
 
 /// A server that cannot be connected to.
 pub(crate) const REFUSED: &str = "connecting: Connection refused";

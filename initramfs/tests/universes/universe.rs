@@ -157,12 +157,16 @@ fn fault(chance: &mut Chance) -> Fault {
     }
     let status = chance.pick(&[204, 304, 400, 403, 404, 416, 429, 500, 502, 503, 999]);
     let redirect = chance.pick(&[301, 302, 303, 307, 308]);
+    let after = chance.pick(&RETRY_AFTER);
+    let place = chance.pick(&["3/17", "1/1", "4/3", "0/0", "", "3 of 17", "1/4294967296"]);
     let connections = 1 + chance.next() % 6;
     let ms = 1 + chance.next() % 30;
     chance.pick(&[
         Fault::Slow,
         Fault::Http10,
         Fault::SaysClose,
+        Fault::Busy { after, place },
+        Fault::Busy { after, place },
         Fault::Status(status),
         Fault::Redirect(redirect),
         Fault::WrongRange,
@@ -193,5 +197,17 @@ fn fault(chance: &mut Chance) -> Fault {
     ])
 }
 
+/// What is honest, what is old, and what would stop a worker that believed it.
+const RETRY_AFTER: [&str; 9] = [
+    "0",
+    "1",
+    "4294967296",
+    "18446744073709551615",
+    "99999999999999999999999999",
+    "-1",
+    "1e9",
+    "Fri, 31 Dec 9999 23:59:59 GMT",
+    "",
+];
 /// Each costs the patience of a stream.
 const MAX_SLOW: usize = 2;
