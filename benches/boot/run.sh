@@ -1,0 +1,130 @@
+#!/bin/bash
+# How long it takes from the kernel's `Run /init` to the image's own init: ours, dracut's livenet, and a bare busybox script, in turns,
+# with the same kernel, image, machine (QEMU, emulated) and server. README.md says how to read it.
+#
+#     benches/boot/run.sh            three rounds of all
+#     ROUNDS=5 WHO="ours busybox" benches/boot/run.sh
+#     CMDLINE=ramboot.debug RAMBOOT=target/debug/ramboot benches/boot/run.sh
+#
+# Exit code 1 if a bar is not held: at most 1/8 of dracut, at most 1.2 × busybox.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+rounds=${ROUNDS:-3}
+who=${WHO:-ours dracut busybox}
+image=${IMAGE:-target/images/debian.sqfs}
+ramboot=$(realpath "${RAMBOOT:-target/release/ramboot}")
+folder=target/boot
+# For one boot, emulated, on a machine that does other things, too.
+deadline=300
+
+if [ "${1:-}" != inside ]; then
+    images/debian/build.sh "$image"
+    benches/boot/peers.sh "$image" "$folder"
+    # A network of our own: nothing of this is seen outside.
+    rootlike=()
+    [ "$(id -u)" = 0 ] || rootlike=(--user --map-root-user)
+    exec unshare "${rootlike[@]}" --net --mount -- "$0" inside
+fi
+
+children=()
+end() {
+    for pid in "${children[@]}"; do
+        kill "$pid" 2>/dev/null && wait "$pid" || true
+    done
+}
+trap end EXIT
+trap 'exit 1' INT TERM
+
+manager=192.168.77.1
+mac=52:54:00:12:34:00
+ip link set lo up
+ip link add lan0 type bridge forward_delay 0 stp_state 0
+ip address add $manager/24 dev lan0
+ip tuntap add tap0 mode tap
+ip link set tap0 master lan0 up
+ip link set lan0 up
+
+rm -rf $folder/store
+"$ramboot" publish "$image" --name bench --state $folder/store >$folder/publish.log
+printf '[boot]\ncmdline = "console=ttyS0"\n' >$folder/ramboot.toml
+"$ramboot" serve --state $folder/store --config $folder/ramboot.toml --interface lan0 \
+    --dhcp full --pool 192.168.77.100-192.168.77.199 2>$folder/manager.log &
+children+=($!)
+get() {
+    curl --silent --show-error --fail --retry 40 --retry-delay 1 --retry-connrefused --max-time 60 "$@"
+}
+
+# What iPXE would run: `kernel --name NAME URL WORDS… || …` and `initrd --name NAME URL || …`.
+get "http://$manager:8067/ipxe/${mac//:/-}.x86_64" >$folder/script
+read -r _ _ _ url words < <(sed -n 's/ || goto failed$//; /^kernel /p' $folder/script)
+get --output $folder/vmlinuz "$url"
+read -r _ _ _ url < <(sed -n 's/ || goto failed$//; /^initrd /p' $folder/script)
+get --output $folder/ours.img "$url"
+id=$(tr ' ' '\n' <<<"$words" | sed -n 's/^ramboot\.image=//p')
+url=http://$manager:8067/images/$id/image.sqfs
+common=$(tr ' ' '\n' <<<"$words" | grep -v '^ramboot\.\|^BOOTIF=\|^initrd=' | tr '\n' ' ')
+
+# One boot of $1; prints milliseconds as watch.pl does. The console with times is in $folder/$1.console.log.
+boot() {
+    local append qemu times log=$folder/$1.console.log
+    case $1 in
+    ours) append="$words ${CMDLINE:-}" ;;
+    dracut) append="$common root=live:$url rd.live.image rd.live.overlay.overlayfs=1 ip=dhcp rd.neednet=1" ;;
+    busybox) append="$common image=$url" ;;
+    esac
+    rm -f $folder/console
+    mkfifo $folder/console
+    # The machine of tests/vm, without firmware that counts.
+    qemu-system-x86_64 -machine q35,graphics=off -accel tcg,thread=multi -smp 2 -m 1024 \
+        -nodefaults -no-user-config -no-reboot -display none -serial stdio \
+        -netdev tap,id=n,ifname=tap0,script=no,downscript=no \
+        -device virtio-net-pci,romfile=,netdev=n,mac=$mac \
+        -kernel $folder/vmlinuz -initrd "$folder/$1.img" -append "$append" \
+        </dev/null >$folder/console 2>$folder/qemu.log &
+    qemu=$!
+    children+=($qemu)
+    times=$(perl benches/boot/watch.pl $deadline "$log" <$folder/console) || {
+        echo "$1 did not boot; the end of $log:" >&2
+        tail -n 20 "$log" >&2
+        exit 1
+    }
+    kill $qemu 2>/dev/null && wait $qemu 2>/dev/null || true
+    unset "children[-1]"
+    echo "$times"
+}
+
+declare -A executed spoke
+for round in $(seq "$rounds"); do
+    for one in $who; do
+        times=$(boot "$one")
+        executed[$one]+="${times% *} "
+        spoke[$one]+="${times#* } "
+        echo "round $round: $one: ${times% *} ms to exec, ${times#* } ms to its first line" >&2
+    done
+done
+
+# Of numbers; `-` if there are none.
+median() {
+    tr ' ' '\n' <<<"$1" | { grep '^[0-9]' || true; } | sort -n |
+        awk '{ v[NR] = $1 } END { print NR ? (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2 : "-" }'
+}
+bytes=$(stat --dereference --format %s "$image")
+echo "From \`Run /init\` to the image's init, $((bytes / 1000000)) MB image, median of $rounds in turns, ms:"
+printf '%-10s%10s%12s   %s\n' '' executed 'first line' 'all of the latter'
+for one in $who; do
+    printf '%-10s%10s%12s   %s\n' "$one" "$(median "${executed[$one]}")" "$(median "${spoke[$one]}")" "${spoke[$one]% }"
+done
+
+status=0
+# bar NAME OURS THEIRS LIMIT: ours is at most LIMIT times theirs.
+bar() {
+    [ "$2" != - ] && [ "$3" != - ] || return 0
+    awk -v name="$1" -v ours="$2" -v theirs="$3" -v limit="$4" 'BEGIN {
+        held = ours <= limit * theirs
+        printf "ours / %s = %.3f, at most %.3f: %s\n", name, ours / theirs, limit, held ? "held" : "NOT HELD"
+        exit !held }' || status=1
+}
+bar 'dracut, first line' "$(median "${spoke[ours]:-}")" "$(median "${spoke[dracut]:-}")" 0.125
+bar 'busybox, executed' "$(median "${executed[ours]:-}")" "$(median "${executed[busybox]:-}")" 1.2
+exit $status

@@ -1,0 +1,31 @@
+#!/usr/bin/perl
+# Reads a serial console: watch.pl SECONDS LOG <console. Keeps every line with its time in LOG, and prints the milliseconds
+# from the kernel's `Run /init` to two moments:
+#
+# - the image's init is executed: Debian's kernel has TOMOYO, which looks for its loader when /sbin/init is started and says
+#   that there is none (security/tomoyo/load_policy.c). `-` if it is not said: an initramfs that has a systemd starts the
+#   image's by another name;
+# - the image's init speaks: systemd's `running in system mode`, which comes before it does anything. An initramfs may have a
+#   systemd of its own that says so, too: the last one before a `Welcome to` counts, other than dracut's welcome.
+use strict;
+use warnings;
+use Time::HiRes qw(time);
+
+my ($seconds, $path) = @ARGV;
+open my $log, '>', $path or die "$path: $!\n";
+alarm $seconds;
+my ($start, $exec, $init);
+while (my $line = <STDIN>) {
+    my $now = time;
+    $line =~ s/\e\[[0-9;?]*[A-Za-z]|[\r\n]//g;
+    $start = $now if $line =~ /Run \/init as init process/;
+    printf $log "%9.3f %s\n", defined $start ? $now - $start : 0, $line;
+    $exec = $now if $line =~ /Not activating Mandatory Access Control as .* does not exist/;
+    $init = $now if $line =~ /systemd\[1\]: systemd .* running in system mode/;
+    if (defined $start and $line =~ /^Welcome to / and $line !~ /dracut|Initramfs/i) {
+        die "no start of systemd before its welcome\n" unless defined $init;
+        printf "%s %.0f\n", defined $exec ? sprintf('%.0f', 1000 * ($exec - $start)) : '-', 1000 * ($init - $start);
+        exit 0;
+    }
+}
+die "the console ended before the image's init spoke\n";
