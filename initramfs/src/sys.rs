@@ -41,12 +41,11 @@ impl Mapped {
             .create_new(true)
             .open(&path)?;
         std::fs::remove_file(&path)?;
-        fallocate(
-            &file,
-            FallocateFlags::empty(),
-            0,
-            len.next_multiple_of(PAGE) as u64,
-        )?;
+        let whole = len.next_multiple_of(PAGE) as u64;
+        // First the length: `huge=within_size` goes by what the file has when a page is taken (mm/shmem.c,
+        // shmem_is_huge), and fallocate(2) makes it longer only at its end.
+        file.set_len(whole)?;
+        fallocate(&file, FallocateFlags::empty(), 0, whole)?;
         let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
         // SAFETY: the kernel chooses where, so no memory of ours is replaced. The file was made here, lost its only name
         // before anything was in it, and its descriptor does not leave `self` before the mapping is gone: nobody else
