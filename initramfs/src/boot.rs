@@ -8,8 +8,9 @@ use anyhow::Context as _;
 use ramboot_wire::cmdline::Urgent;
 use ramboot_wire::{BootArgs, Stage};
 
+use crate::aside::Aside;
 use crate::chunks::fetch_list;
-use crate::clock;
+use crate::clock::{self, Watch};
 use crate::console;
 use crate::early;
 use crate::fetch::{Counts, Pace, STREAMS, fetch};
@@ -29,7 +30,8 @@ use crate::sources::Sources;
 /// # Errors
 /// The stage that failed for good, and why; it has been printed and reported.
 pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
-    let mut journal = Journal::default();
+    let watch = Watch::start();
+    let mut journal = Journal::new(watch);
     let args = journal.stage(Stage::Early, |_| {
         early::prepare()?;
         let cmdline = early::cmdline()?;
@@ -49,14 +51,18 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
     })?;
     let mut modules = journal.stage(Stage::Modules, |_| {
         let mut modules = Modules::open()?;
-        modules.always();
-        modules.coldplug();
+        modules.load_all();
         let facts = vec![
-            fact("loaded", modules.loaded),
-            fact("failed", modules.failed),
+            fact("loaded", modules.loaded()),
+            fact("failed", modules.failed()),
         ];
         Ok((modules, facts))
     })?;
+    // Not earlier: drivers keep the processors busy by themselves.
+    let size = args.size;
+    let room = Aside::begin("room", watch, move || {
+        ram::image_file_ahead(&root::part("image"), size)
+    });
     let mut network = journal.stage(Stage::Net, |_| {
         let mut network = Network::open()?;
         let link = network.await_carrier(&mut modules, args.bootif);
@@ -78,12 +84,13 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         facts.extend(lease.router.map(|router| fact("router", router)));
         Ok(((link, lease), facts))
     })?;
-    modules.drop_files();
+    let tidy = Aside::begin("tidy", watch, move || modules.drop_files());
     journal.connect(&args, &link);
 
     let pace = Pace::WORKER;
     let mut sources = Sources::new(&args.bases, pace.retry, pace.retry_cap);
     let list = journal.stage(Stage::Chunks, |journal| {
+        let journal = &*journal;
         let tell = |event| journal.event(&event, Stage::Chunks);
         let list = fetch_list(args.image, args.size, &mut sources, pace, &tell)?;
         let facts = vec![
@@ -93,10 +100,21 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         Ok((list, facts))
     })?;
     let image = journal.stage(Stage::Fetch, |journal| {
+        journal.join(tidy);
+        let room = journal.join(room).flatten();
+        let taken = if room.is_some() { args.size } else { 0 };
         // Only said, not counted: a boot does not end for it.
         let initramfs = ram::initramfs().unwrap_or(0);
-        ram::check(args.size, initramfs, ram::available()?)?;
-        let mut image = ram::image_file(&root::part("image"), args.size)?;
+        ram::check(
+            args.size,
+            initramfs,
+            ram::available()?.saturating_add(taken),
+        )?;
+        let mut image = match room {
+            Some(image) => image,
+            None => ram::image_file(&root::part("image"), args.size)?,
+        };
+        let journal = &*journal;
         let tell = |event| journal.event(&event, Stage::Fetch);
         let (start, before) = (clock::now(), Counts::of(&sources));
         fetch(&list, &mut sources, image.bytes_mut(), pace, &tell)?;

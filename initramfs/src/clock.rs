@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use ramboot_wire::stage::Bar;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 /// The monotonic clock.
@@ -20,6 +21,34 @@ pub fn since_kernel() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Counts from when `/init` started.
+#[derive(Debug, Clone, Copy)]
+pub struct Watch(Instant);
+
+impl Watch {
+    /// It starts now.
+    #[must_use]
+    pub fn start() -> Self {
+        Self(now())
+    }
+
+    /// Milliseconds since.
+    #[must_use]
+    pub fn ms(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Something that began then and ends now.
+    #[must_use]
+    pub fn bar(&self, what: &str, begin_ms: u64) -> Bar {
+        Bar {
+            what: what.to_owned(),
+            begin_ms,
+            end_ms: self.ms(),
+        }
+    }
 }
 
 /// Does nothing for a while.

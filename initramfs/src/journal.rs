@@ -7,9 +7,11 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use ramboot_wire::stage::Bar;
 use ramboot_wire::{BootArgs, Mac, Report, Stage, StageLine};
 
-use crate::clock;
+use crate::aside::Aside;
+use crate::clock::{self, Watch};
 use crate::console::{self, Event, Next, Wait, What};
 use crate::links::{Link, has_carrier};
 use crate::record::{Outcome, Record};
@@ -19,10 +21,13 @@ use crate::report::Reporter;
 pub type Facts = Vec<(String, String)>;
 
 /// What was said so far, and to whom it is told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Journal {
+    watch: Watch,
     /// With the time since the kernel's start.
     lines: Vec<(StageLine, Duration)>,
+    /// When all that has ended was done, stages and what went on beside them.
+    waterfall: Vec<Bar>,
     /// The link that carries the boot, once one does.
     link: Option<String>,
     manager: Option<Manager>,
@@ -36,6 +41,25 @@ struct Manager {
 }
 
 impl Journal {
+    /// Nothing was said yet; all times count from `watch`.
+    #[must_use]
+    pub const fn new(watch: Watch) -> Self {
+        Self {
+            watch,
+            lines: Vec::new(),
+            waterfall: Vec::new(),
+            link: None,
+            manager: None,
+        }
+    }
+
+    /// Waits for what went on beside the stages.
+    pub fn join<T: Send + 'static>(&mut self, aside: Option<Aside<T>>) -> Option<T> {
+        let (value, bar) = aside?.end()?;
+        self.waterfall.push(bar);
+        Some(value)
+    }
+
     /// Runs a stage and says how it ended.
     ///
     /// # Errors
@@ -43,12 +67,12 @@ impl Journal {
     pub fn stage<T>(
         &mut self,
         stage: Stage,
-        run: impl FnOnce(&Self) -> anyhow::Result<(T, Facts)>,
+        run: impl FnOnce(&mut Self) -> anyhow::Result<(T, Facts)>,
     ) -> anyhow::Result<T> {
         console::begin(stage);
-        let start = clock::now();
+        let begin = self.watch.ms();
         let result = run(self);
-        let ms = clock::now().duration_since(start).as_millis();
+        let bar = self.watch.bar(stage.name(), begin);
         let (value, error, facts) = match result {
             Ok((value, facts)) => (Ok(value), None, facts),
             Err(error) => {
@@ -64,8 +88,9 @@ impl Journal {
             stage,
             error,
             facts,
-            ms: u64::try_from(ms).unwrap_or(u64::MAX),
+            ms: bar.end_ms - begin,
         };
+        self.waterfall.push(bar);
         console::end(&line);
         self.report(&line);
         self.lines.push((line, clock::since_kernel()));
@@ -86,12 +111,22 @@ impl Journal {
 
     fn report(&self, line: &StageLine) {
         if let Some(manager) = &self.manager {
+            let is_last = line.stage == Stage::Handover || line.error.is_some();
+            let waterfall = if is_last { self.sorted() } else { Vec::new() };
             manager.reporter.send(&Report {
                 mac: manager.mac,
                 image: manager.args.image,
                 line: line.clone(),
+                waterfall,
             });
         }
+    }
+
+    /// The waterfall by beginning, as it is drawn.
+    fn sorted(&self) -> Vec<Bar> {
+        let mut bars = self.waterfall.clone();
+        bars.sort_by_key(|bar| bar.begin_ms);
+        bars
     }
 
     /// Says what happens in the middle of a stage.
@@ -127,7 +162,7 @@ impl Journal {
     pub fn keep(&self, args: &BootArgs, outcome: Outcome<'_>) {
         let lines = self.lines.iter();
         let text: String = lines.map(|(line, _)| format!("{line}\n")).collect();
-        let record = Record::new(args, outcome, &self.lines);
+        let record = Record::new(args, outcome, &self.lines, self.sorted());
         let kept = serde_json::to_string_pretty(&record)
             .map_err(io::Error::from)
             .and_then(|json| {

@@ -3,6 +3,7 @@
 //! Pure, with clock and chance as arguments: [`backoff`], [`dhcp`], [`fault`], [`keep`] (but for [`keep::look`]), [`lease`], [`pick`],
 //! [`record`], [`sources`], and most of [`console`]; everything else is a shell.
 
+pub mod aside;
 pub mod backoff;
 pub mod boot;
 pub mod chunks;

@@ -27,11 +27,12 @@ pub struct Network {
     netlink: Netlink,
     links: Vec<Link>,
     up: Vec<u32>,
-    looked: Option<Instant>,
+    /// When drivers were loaded last.
+    looked: Instant,
 }
 
 impl Network {
-    /// Looks at nothing yet.
+    /// Looks at nothing yet. Drivers for what is there now are loaded.
     ///
     /// # Errors
     /// The kernel has no network.
@@ -40,7 +41,7 @@ impl Network {
             netlink: Netlink::open().context("opening a netlink socket")?,
             links: Vec::new(),
             up: Vec::new(),
-            looked: None,
+            looked: clock::now(),
         })
     }
 
@@ -134,8 +135,8 @@ impl Network {
     /// Looks for devices and links that appeared, at most every [`LOOK`].
     fn look(&mut self, modules: &mut Modules) {
         let now = clock::now();
-        if self.looked.is_none_or(|at| now.duration_since(at) >= LOOK) {
-            self.looked = Some(now);
+        if now.duration_since(self.looked) >= LOOK {
+            self.looked = now;
             modules.coldplug();
         }
         self.links = wired(Path::new("/sys/class/net"));

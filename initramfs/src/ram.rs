@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use ramboot_wire::Overlay;
-use rustix::mount::{MountFlags, mount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::sys::Mapped;
 
@@ -111,6 +111,18 @@ pub fn image_file(folder: &Path, size: u64) -> anyhow::Result<Mapped> {
         let folder = folder.display();
         format!("taking {} MiB of RAM for the image in {folder}", mib(size))
     })
+}
+
+/// The same, taken before anything is known of drivers and network, if there is so much RAM that none of them can make the
+/// difference. `None` leaves no trace: it is to be asked for again when everything is known, and the answer said then.
+#[must_use]
+pub fn image_file_ahead(folder: &Path, size: u64) -> Option<Mapped> {
+    check(size.saturating_add(HEADROOM), 0, available().ok()?).ok()?;
+    let file = image_file(folder, size);
+    if file.is_err() {
+        unmount(folder, UnmountFlags::DETACH).ok();
+    }
+    file.ok()
 }
 
 /// A tmpfs of a given size.

@@ -5,6 +5,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use ramboot_wire::stage::Bar;
 use ramboot_wire::{BootArgs, ImageId, Mac, Stage, StageLine};
 use serde::Serialize;
 
@@ -53,6 +54,8 @@ pub struct Record<'a> {
     pub init: &'a str,
     /// The stages in order.
     pub stages: Vec<Ended>,
+    /// When each stage, and what went on beside them, was done.
+    pub waterfall: Vec<Bar>,
     /// The same as said on the console.
     pub lines: Vec<&'a StageLine>,
 }
@@ -112,7 +115,12 @@ pub struct Outcome<'a> {
 impl<'a> Record<'a> {
     /// Puts it together. `lines`: the stages that ended, with the time since the kernel's start.
     #[must_use]
-    pub fn new(args: &BootArgs, outcome: Outcome<'a>, lines: &'a [(StageLine, Duration)]) -> Self {
+    pub fn new(
+        args: &BootArgs,
+        outcome: Outcome<'a>,
+        lines: &'a [(StageLine, Duration)],
+        waterfall: Vec<Bar>,
+    ) -> Self {
         let Outcome {
             kernel,
             link,
@@ -150,6 +158,7 @@ impl<'a> Record<'a> {
                     since_kernel_ms: u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
                 })
                 .collect(),
+            waterfall,
             lines: lines.iter().map(|(line, _)| line).collect(),
         }
     }
@@ -224,7 +233,12 @@ mod tests {
             overlay_bytes: 338_718_700,
             init: "/sbin/init",
         };
-        let mut record = Record::new(&args, outcome, &lines);
+        let room = Bar {
+            what: "room".to_owned(),
+            begin_ms: 29,
+            end_ms: 340,
+        };
+        let mut record = Record::new(&args, outcome, &lines, vec![room]);
         record.arch = "x86_64";
         let want = format!(
             r#"{{
@@ -267,6 +281,13 @@ mod tests {
       "stage": "mount",
       "ms": 190,
       "since_kernel_ms": 9123
+    }}
+  ],
+  "waterfall": [
+    {{
+      "what": "room",
+      "begin_ms": 29,
+      "end_ms": 340
     }}
   ],
   "lines": [

@@ -88,7 +88,7 @@ fn tell(slot: &mut Option<(Base, Connection)>, base: &Base, json: &[u8]) -> Resu
     Ok(())
 }
 
-/// A report that would be too long loses its facts, then the end of its error.
+/// A report that would be too long loses its facts and its waterfall, then the end of its error.
 fn encode(report: &Report) -> Option<Vec<u8>> {
     let json = serde_json::to_vec(report).ok()?;
     if json.len() <= MAX_REPORT_BYTES {
@@ -96,6 +96,7 @@ fn encode(report: &Report) -> Option<Vec<u8>> {
     }
     let mut report = report.clone();
     report.line.facts.clear();
+    report.waterfall.clear();
     report.line.error = report
         .line
         .error
@@ -138,6 +139,7 @@ mod tests {
                     facts: facts.collect(),
                     ms: 1,
                 },
+                waterfall: Vec::new(),
             };
             let json = encode(&report).expect("fits");
             assert!(json.len() <= MAX_REPORT_BYTES, "{}", json.len());

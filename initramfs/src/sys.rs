@@ -26,6 +26,11 @@ pub struct Mapped {
     len: usize,
 }
 
+// SAFETY: the memory belongs to the process, not to the thread that mapped it, and `Mapped` is its only owner: whoever has it
+// reads and writes as with a `Vec`.
+// JUSTIFICATION: the room is taken on a thread beside the first stages and filled by others; `NonNull` alone forbids it.
+unsafe impl Send for Mapped {}
+
 impl Mapped {
     /// Makes the file in `folder` and takes the memory for `len` bytes, which are not zero; the file ends on a page,
     /// for a loop device cuts off what does not fill a sector.

@@ -18,7 +18,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ramboot_wire::ImageId;
 use ramboot_wire::paths::Resource;
-use ramboot_wire::stage::{MAX_REPORT_BYTES, Report};
+use ramboot_wire::stage::{MAX_REPORT_BYTES, Report, Waterfall};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -272,6 +272,10 @@ async fn report(request: Request<Incoming>, peer: SocketAddr) -> Answer {
             match report.line.error {
                 None => info!(worker = %report.mac, image = report.image.short(), "{line}"),
                 Some(_) => warn!(worker = %report.mac, image = report.image.short(), "{line}"),
+            }
+            if !report.waterfall.is_empty() {
+                let bars = Waterfall(&report.waterfall);
+                info!(worker = %report.mac, "waterfall, ms since /init started: {bars}");
             }
             Answer::text(StatusCode::OK, "")
         }

@@ -183,6 +183,36 @@ pub struct Report {
     pub image: ImageId,
     /// How the stage ended.
     pub line: StageLine,
+    /// With the last stage's end, or the one that failed: when everything was done so far. Empty with any other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waterfall: Vec<Bar>,
+}
+
+/// When something was done: a stage, or work that went on beside the stages. Bars may overlap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bar {
+    /// A stage's name, or another word.
+    pub what: String,
+    /// Milliseconds since `/init` started.
+    pub begin_ms: u64,
+    /// Likewise.
+    pub end_ms: u64,
+}
+
+/// A waterfall in one line: `early 0-29, room 29-340, modules 29-250`. One line whatever is in it.
+#[derive(Debug, Clone, Copy)]
+pub struct Waterfall<'a>(pub &'a [Bar]);
+
+impl fmt::Display for Waterfall<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, bar) in self.0.iter().enumerate() {
+            let comma = if number == 0 { "" } else { ", " };
+            let what = quoted(&bar.what, false);
+            write!(f, "{comma}{what} {}-{}", bar.begin_ms, bar.end_ms)?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -233,13 +263,45 @@ mod tests {
             mac: Mac([2; 6]),
             image: ImageId([1; 32]),
             line: line(Some("x"), &[("a", "b")]),
+            waterfall: Vec::new(),
         };
         let json = serde_json::to_string(&report).expect("json");
         assert_eq!(serde_json::from_str::<Report>(&json).expect("back"), report);
+        assert!(!json.contains("waterfall"), "{json}");
         assert!(
             json.contains(r#""line":{"stage":"dhcp","error":"x","facts":[["a","b"]],"ms":812}"#),
             "{json}"
         );
+    }
+
+    #[test]
+    fn a_waterfall_comes_with_the_last_report() {
+        let bar = |what: &str, begin_ms, end_ms| Bar {
+            what: what.to_owned(),
+            begin_ms,
+            end_ms,
+        };
+        let report = Report {
+            mac: Mac([2; 6]),
+            image: ImageId([1; 32]),
+            line: line(None, &[]),
+            waterfall: vec![
+                bar("early", 0, 29),
+                bar("room", 29, 340),
+                bar("a\nb", 30, 31),
+            ],
+        };
+        let json = serde_json::to_string(&report).expect("json");
+        assert_eq!(serde_json::from_str::<Report>(&json).expect("back"), report);
+        assert!(
+            json.contains(r#""waterfall":[{"what":"early","begin_ms":0,"end_ms":29},"#),
+            "{json}"
+        );
+        assert_eq!(
+            Waterfall(&report.waterfall).to_string(),
+            "early 0-29, room 29-340, \"a b\" 30-31"
+        );
+        assert_eq!(Waterfall(&[]).to_string(), "");
     }
 
     proptest! {
