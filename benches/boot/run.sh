@@ -27,11 +27,12 @@ if [ "${1:-}" != inside ]; then
     exec unshare "${rootlike[@]}" --net --mount -- "$0" inside
 fi
 
-children=()
+# Ends what this shell started, and waits for it.
 end() {
-    for pid in "${children[@]}"; do
-        kill "$pid" 2>/dev/null && wait "$pid" || true
-    done
+    local pids
+    pids=$(jobs -p)
+    # shellcheck disable=SC2086 # several
+    [ -z "$pids" ] || { kill $pids 2>/dev/null || true; wait; } 2>/dev/null
 }
 trap end EXIT
 trap 'exit 1' INT TERM
@@ -50,7 +51,6 @@ rm -rf $folder/store
 printf '[boot]\ncmdline = "console=ttyS0"\n' >$folder/ramboot.toml
 "$ramboot" serve --state $folder/store --config $folder/ramboot.toml --interface lan0 \
     --dhcp full --pool 192.168.77.100-192.168.77.199 2>$folder/manager.log &
-children+=($!)
 get() {
     curl --silent --show-error --fail --retry 40 --retry-delay 1 --retry-connrefused --max-time 60 "$@"
 }
@@ -65,9 +65,11 @@ id=$(tr ' ' '\n' <<<"$words" | sed -n 's/^ramboot\.image=//p')
 url=http://$manager:8067/images/$id/image.sqfs
 common=$(tr ' ' '\n' <<<"$words" | grep -v '^ramboot\.\|^BOOTIF=\|^initrd=' | tr '\n' ' ')
 
-# One boot of $1; prints milliseconds as watch.pl does. The console with times is in $folder/$1.console.log.
-boot() {
-    local append qemu times log=$folder/$1.console.log
+# One boot of $1; prints milliseconds as watch.pl does. The console with times is in $folder/$1.console.log. A shell of its own,
+# with which the machine goes.
+boot() (
+    trap end EXIT
+    local append times log=$folder/$1.console.log
     case $1 in
     ours) append="$words ${CMDLINE:-}" ;;
     dracut) append="$common root=live:$url rd.live.image rd.live.overlay.overlayfs=1 ip=dhcp rd.neednet=1" ;;
@@ -82,25 +84,23 @@ boot() {
         -device virtio-net-pci,romfile=,netdev=n,mac=$mac \
         -kernel $folder/vmlinuz -initrd "$folder/$1.img" -append "$append" \
         </dev/null >$folder/console 2>$folder/qemu.log &
-    qemu=$!
-    children+=($qemu)
-    times=$(perl benches/boot/watch.pl $deadline "$log" <$folder/console) || {
+    times=$(perl benches/boot/watch.pl $deadline "$log" $! <$folder/console) || {
         echo "$1 did not boot; the end of $log:" >&2
         tail -n 20 "$log" >&2
         exit 1
     }
-    kill $qemu 2>/dev/null && wait $qemu 2>/dev/null || true
-    unset "children[-1]"
     echo "$times"
-}
+)
 
-declare -A executed spoke
+declare -A executed spoke cpu
 for round in $(seq "$rounds"); do
     for one in $who; do
         times=$(boot "$one")
-        executed[$one]+="${times% *} "
-        spoke[$one]+="${times#* } "
-        echo "round $round: $one: ${times% *} ms to exec, ${times#* } ms to its first line" >&2
+        read -r to_exec to_line busy <<<"$times"
+        executed[$one]+="$to_exec "
+        spoke[$one]+="$to_line "
+        cpu[$one]+="$busy "
+        echo "round $round: $one: $to_exec ms to exec, $to_line ms to its first line, $busy ms of processor time" >&2
     done
 done
 
@@ -111,9 +111,10 @@ median() {
 }
 bytes=$(stat --dereference --format %s "$image")
 echo "From \`Run /init\` to the image's init, $((bytes / 1000000)) MB image, median of $rounds in turns, ms:"
-printf '%-10s%10s%12s   %s\n' '' executed 'first line' 'all of the latter'
+printf '%-10s%10s%12s%12s   %s\n' '' executed 'first line' 'processor' 'all first lines'
 for one in $who; do
-    printf '%-10s%10s%12s   %s\n' "$one" "$(median "${executed[$one]}")" "$(median "${spoke[$one]}")" "${spoke[$one]% }"
+    printf '%-10s%10s%12s%12s   %s\n' "$one" "$(median "${executed[$one]}")" "$(median "${spoke[$one]}")" \
+        "$(median "${cpu[$one]}")" "${spoke[$one]% }"
 done
 
 status=0

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# Reads a serial console: watch.pl SECONDS LOG <console. Keeps every line with its time in LOG, and prints the milliseconds
-# from the kernel's `Run /init` to two moments:
+# Reads a serial console: watch.pl SECONDS LOG PID <console. Keeps every line with its time in LOG, and prints the milliseconds
+# from the kernel's `Run /init` to two moments, and those of processor time that PID, QEMU, took until the second:
 #
 # - the image's init is executed: Debian's kernel has TOMOYO, which looks for its loader when /sbin/init is started and says
 #   that there is none (security/tomoyo/load_policy.c). `-` if it is not said: an initramfs that has a systemd starts the
@@ -11,20 +11,29 @@ use strict;
 use warnings;
 use Time::HiRes qw(time);
 
-my ($seconds, $path) = @ARGV;
+my ($seconds, $path, $pid) = @ARGV;
+
+# Milliseconds of processor time; proc(5), fields 14 and 15, in ticks of 10 ms.
+sub cpu {
+    open my $stat, '<', "/proc/$pid/stat" or return 0;
+    my @fields = split ' ', <$stat> =~ s/.*\) //r;
+    return 10 * ($fields[11] + $fields[12]);
+}
+
 open my $log, '>', $path or die "$path: $!\n";
 alarm $seconds;
-my ($start, $exec, $init);
+my ($start, $exec, $init, $before, $after);
 while (my $line = <STDIN>) {
     my $now = time;
     $line =~ s/\e\[[0-9;?]*[A-Za-z]|[\r\n]//g;
-    $start = $now if $line =~ /Run \/init as init process/;
+    ($start, $before) = ($now, cpu()) if $line =~ /Run \/init as init process/;
     printf $log "%9.3f %s\n", defined $start ? $now - $start : 0, $line;
     $exec = $now if $line =~ /Not activating Mandatory Access Control as .* does not exist/;
-    $init = $now if $line =~ /systemd\[1\]: systemd .* running in system mode/;
+    ($init, $after) = ($now, cpu()) if $line =~ /systemd\[1\]: systemd .* running in system mode/;
     if (defined $start and $line =~ /^Welcome to / and $line !~ /dracut|Initramfs/i) {
         die "no start of systemd before its welcome\n" unless defined $init;
-        printf "%s %.0f\n", defined $exec ? sprintf('%.0f', 1000 * ($exec - $start)) : '-', 1000 * ($init - $start);
+        my $executed = defined $exec ? sprintf('%.0f', 1000 * ($exec - $start)) : '-';
+        printf "%s %.0f %.0f\n", $executed, 1000 * ($init - $start), $after - $before;
         exit 0;
     }
 }
