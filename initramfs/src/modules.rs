@@ -180,7 +180,10 @@ fn modaliases(root: &Path) -> BTreeSet<String> {
         };
         for entry in entries.flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                open.push(entry.path());
+                // Every device has this folder, and it holds no device: four of ten folders.
+                if entry.file_name() != "power" {
+                    open.push(entry.path());
+                }
             } else if entry.file_name() == "modalias" {
                 let text = fs::read_to_string(entry.path());
                 found.extend(text.map(|text| text.trim_end().to_owned()));
