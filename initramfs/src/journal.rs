@@ -70,8 +70,10 @@ impl Journal {
         run: impl FnOnce(&mut Self) -> anyhow::Result<(T, Facts)>,
     ) -> anyhow::Result<T> {
         console::begin(stage);
-        let begin = self.watch.ms();
+        let (start, begin) = (clock::now(), self.watch.ms());
         let result = run(self);
+        // Not the difference of two rounded numbers, which may be one more than it took.
+        let ms = clock::now().duration_since(start).as_millis();
         let bar = self.watch.bar(stage.name(), begin);
         let (value, error, facts) = match result {
             Ok((value, facts)) => (Ok(value), None, facts),
@@ -88,7 +90,7 @@ impl Journal {
             stage,
             error,
             facts,
-            ms: bar.end_ms - begin,
+            ms: u64::try_from(ms).unwrap_or(u64::MAX),
         };
         self.waterfall.push(bar);
         console::end(&line);

@@ -160,6 +160,8 @@ fn record(worker: &mut Worker, size: u64) -> Result<()> {
         number("/bytes")? >= size && number("/retries")? > 0,
         "{text}"
     );
+    // A bar for each stage, in order, and for the work beside them.
+    ensure!(number("/waterfall/7/end_ms")? > 0, "{text}");
     let mut before = 0;
     for (at, stage) in Stage::ALL.into_iter().enumerate() {
         let (ended, ms) = (
