@@ -49,20 +49,20 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         ];
         Ok((args, facts))
     })?;
-    let mut modules = journal.stage(Stage::Modules, |_| {
-        let mut modules = Modules::open()?;
-        modules.load_all();
-        let facts = vec![
-            fact("loaded", modules.loaded()),
-            fact("failed", modules.failed()),
-        ];
-        Ok((modules, facts))
-    })?;
-    // Not earlier: drivers keep the processors busy by themselves.
     let size = args.size;
     let room = Aside::begin("room", watch, move || {
         ram::image_file_ahead(&root::part("image"), size)
     });
+    let mut modules = journal.stage(Stage::Modules, |_| {
+        let mut modules = Modules::open()?;
+        modules.always();
+        modules.coldplug();
+        let facts = vec![
+            fact("loaded", modules.loaded),
+            fact("failed", modules.failed),
+        ];
+        Ok((modules, facts))
+    })?;
     let mut network = journal.stage(Stage::Net, |_| {
         let mut network = Network::open()?;
         let link = network.await_carrier(&mut modules, args.bootif);

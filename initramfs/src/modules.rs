@@ -11,7 +11,6 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use anyhow::Context as _;
 use ramboot_wire::ModuleTable;
@@ -28,8 +27,10 @@ pub struct Modules {
     /// Everything tried so far, with or without success.
     tried: BTreeSet<usize>,
     seen: BTreeSet<String>,
-    loaded: BTreeSet<usize>,
-    failed: BTreeSet<usize>,
+    /// How many were loaded.
+    pub loaded: usize,
+    /// How many failed.
+    pub failed: usize,
 }
 
 impl Modules {
@@ -50,44 +51,10 @@ impl Modules {
         })
     }
 
-    /// Loads what every machine needs, and beside that what the devices of this one want. A module of both is inserted twice:
-    /// the kernel lets the second wait for the first and says that it is there (`add_unformed_module`), so whatever needs it
-    /// comes after it.
-    pub fn load_all(&mut self) {
-        let all = self.table.closure(self.table.always.clone());
-        let files: Vec<(usize, PathBuf)> = all
-            .into_iter()
-            .filter_map(|number| {
-                Some((number, self.table.modules.get(number)?.path.as_str().into()))
-            })
-            .collect();
-        let always = || -> Vec<(usize, bool)> {
-            let each = files.iter();
-            each.map(|(number, path)| (*number, insert(path))).collect()
-        };
-        let done = thread::scope(|scope| {
-            let beside = thread::Builder::new()
-                .name("modules".to_owned())
-                .spawn_scoped(scope, always);
-            self.coldplug();
-            // Without a thread, one after the other.
-            beside.map_or_else(|_| always(), |thread| thread.join().unwrap_or_default())
-        });
-        for (number, is_loaded) in done {
-            self.count(number, is_loaded);
-        }
-    }
-
-    /// How many were loaded.
-    #[must_use]
-    pub fn loaded(&self) -> usize {
-        self.loaded.len()
-    }
-
-    /// How many failed.
-    #[must_use]
-    pub fn failed(&self) -> usize {
-        self.failed.len()
+    /// Loads what every machine needs.
+    pub fn always(&mut self) {
+        let always = self.table.always.clone();
+        self.load(always);
     }
 
     /// Loads what the devices that are there now want, until that reveals no more: a bus driver brings devices.
@@ -124,36 +91,21 @@ impl Modules {
             let Some(module) = self.table.modules.get(number) else {
                 continue;
             };
-            let is_loaded = insert(Path::new(&module.path));
-            self.count(number, is_loaded);
-        }
-    }
-
-    fn count(&mut self, number: usize, is_loaded: bool) {
-        self.tried.insert(number);
-        if is_loaded {
-            self.loaded.insert(number);
-        } else {
-            self.failed.insert(number);
-        }
-    }
-}
-
-/// Loads a file of the initramfs, and names it if that fails.
-fn insert(path: &Path) -> bool {
-    match try_insert(&Path::new("/").join(MODULES_DIR).join(path)) {
-        Ok(()) => {
-            console::debug(|| format!("loaded {}", path.display()));
-            true
-        }
-        Err(error) => {
-            console::say(&format!("ramboot: module {}: {error:#}", path.display()));
-            false
+            match insert(&Path::new("/").join(MODULES_DIR).join(&module.path)) {
+                Ok(()) => {
+                    self.loaded += 1;
+                    console::debug(|| format!("loaded {}", module.path));
+                }
+                Err(error) => {
+                    self.failed += 1;
+                    console::say(&format!("ramboot: module {}: {error:#}", module.path));
+                }
+            }
         }
     }
 }
 
-fn try_insert(path: &Path) -> anyhow::Result<()> {
+fn insert(path: &Path) -> anyhow::Result<()> {
     let file = File::open(path).context("opening")?;
     match finit_module(&file, c"", 0) {
         // Built in, or loaded by the kernel's own request meanwhile.

@@ -100,6 +100,32 @@ fn the_picture() {
 }
 
 #[test]
+fn a_place_in_a_queue() {
+    let start = clock::now();
+    let mut view = fetching(start);
+    let turn = Event::Wait(Wait {
+        what: What::Turn {
+            base: "http://10.9.0.1:8067".to_owned(),
+            place: "17/120".parse().ok(),
+        },
+        since: Duration::from_secs(6),
+        why: None,
+        next: Next::TryIn(Duration::from_secs(2)),
+        here: Some((0, 139_000_000)),
+    });
+    view.take(&turn, at(start, 14));
+    let picture = shown(&frame(&view, at(start, 14), Size::VGA));
+    let want = [
+        "   0 of 139 MB, nothing comes",
+        "",
+        "   Waiting for our turn: 17th of 120 at 10.9.0.1:8067 for 6 s. Next try in",
+        "   2 s.",
+        "   Nothing is wrong: the manager serves some machines at a time.",
+    ];
+    assert_eq!(picture[12..17], want, "{picture:#?}");
+}
+
+#[test]
 fn a_transfer_that_moves() {
     let start = clock::now();
     let mut view = fetching(start);
