@@ -123,6 +123,29 @@ fn waiting_is_visible_and_ends_when_the_server_is_back() {
 }
 
 #[test]
+fn busy_for_a_while_costs_time_and_nothing_else() {
+    let image = Image::new(SIZE);
+    let for_ever = "99999999999999999999";
+    let busy = [
+        "0",
+        "1",
+        for_ever,
+        "-1",
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+        "",
+    ]
+    .map(Fault::Busy);
+    let (base, left) = serve(&image, &busy.repeat(3));
+    let (counts, told) = run(&image, std::slice::from_ref(&base));
+    assert!(left.lock().expect("lock").is_empty(), "all were met");
+    let bytes = SIZE as u64;
+    assert_eq!((counts.bytes, counts.retries, counts.bad), (bytes, 0, 0));
+    let turn = format!("waiting for our turn: 3rd of 17 at {base}, asking ");
+    let says = |event: &Event| event.to_string().starts_with(&turn);
+    assert!(told.iter().any(says), "{told:?}");
+}
+
+#[test]
 fn a_chunk_list_that_does_not_prove_is_asked_of_another_base() {
     let (image, foreign) = (Image::new(SIZE), Image::new(SIZE + 9));
     for fault in FAULTS

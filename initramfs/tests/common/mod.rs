@@ -46,6 +46,8 @@ pub(crate) enum Fault {
     Close,
     /// Answers with this status.
     Status(u16),
+    /// Answers that others come first, with this `Retry-After`. No failure, and not one of [`FAULTS`].
+    Busy(&'static str),
     /// Uses a transfer coding.
     Chunked,
     /// Is not HTTP at all.
@@ -140,6 +142,12 @@ fn one(mut stream: &TcpStream, image: &Image, faults: &Faults) -> Option<()> {
     let mut extra = "";
     match fault {
         Some(Fault::Close) => return None,
+        Some(Fault::Busy(after)) => {
+            let head = format!(
+                "HTTP/1.1 503 x\r\nRetry-After: {after}\r\nramboot-queue: 3/17\r\nContent-Length: 0\r\n\r\n"
+            );
+            return stream.write_all(head.as_bytes()).ok();
+        }
         Some(Fault::Status(other)) => status = other,
         Some(Fault::WrongRange) => from += 1,
         Some(Fault::WrongLength) => len += 1,
