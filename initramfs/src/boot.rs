@@ -49,10 +49,6 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         ];
         Ok((args, facts))
     })?;
-    let size = args.size;
-    let room = Aside::begin("room", watch, move || {
-        ram::image_file_ahead(&root::part("image"), size)
-    });
     let mut modules = journal.stage(Stage::Modules, |_| {
         let mut modules = Modules::open()?;
         modules.always();
@@ -63,6 +59,11 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         ];
         Ok((modules, facts))
     })?;
+    // Not earlier: drivers keep the processors busy by themselves.
+    let size = args.size;
+    let room = Aside::begin("room", watch, move || {
+        ram::image_file_ahead(&root::part("image"), size)
+    });
     let mut network = journal.stage(Stage::Net, |_| {
         let mut network = Network::open()?;
         let link = network.await_carrier(&mut modules, args.bootif);

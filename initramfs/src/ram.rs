@@ -113,7 +113,7 @@ pub fn image_file(folder: &Path, size: u64) -> anyhow::Result<Mapped> {
     })
 }
 
-/// The same, taken before anything is known of drivers and network, if there is so much RAM that none of them can make the
+/// The same, taken before anything is known of the network, if there is so much RAM that none of them can make the
 /// difference. `None` leaves no trace: it is to be asked for again when everything is known, and the answer said then.
 #[must_use]
 pub fn image_file_ahead(folder: &Path, size: u64) -> Option<Mapped> {
