@@ -51,8 +51,9 @@ images: image ## the same, the worker for arm64, and one with four network manag
 	@ARCH=arm64 images/debian/build.sh $(ARM64_IMAGE)
 	WITH=images/network-managers images/debian/build.sh $(MANAGERS_IMAGE)
 
-bench: setup image ## numbers
-	@$(CARGO) bench --locked
+bench: setup ## one table beside nginx, dnsmasq, …; ROWS='http veth 64' for some rows, WRITE=1 for BENCHMARKS.md
+	@$(CARGO) bench --locked --bench table --no-run
+	$(ROOTLIKE) $(CARGO) bench --locked --bench table -- $(if $(WRITE),--write "$$PWD/BENCHMARKS.md") $(ROWS)
 
 verify: setup ## the systemd unit
 	@$(CARGO) build --locked

@@ -1,0 +1,120 @@
+//! Programs that end with the bench, and what they have cost so far.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
+
+/// Terminated and waited for when dropped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    name: String,
+}
+
+impl Process {
+    pub(crate) fn spawn(command: &mut Command) -> anyhow::Result<Self> {
+        let name = format!("{command:?}");
+        let child = command
+            .spawn()
+            .with_context(|| format!("starting {name}"))?;
+        Ok(Self { child, name })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until `fact` is true; the process must not end before.
+    pub(crate) fn wait_for(
+        &mut self,
+        what: &str,
+        mut fact: impl FnMut() -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        let begin = Instant::now();
+        while !fact()? {
+            if let Some(status) = self.child.try_wait()? {
+                anyhow::bail!("{} ended: {status}", self.name);
+            }
+            ensure!(
+                begin.elapsed() < Duration::from_secs(10),
+                "waited 10 s for {what}"
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// CPU seconds of the process and its children, those of threads and children that have ended among them.
+    ///
+    /// What ended children took is known in hundredths of a second (proc_pid_stat(5): cutime, cstime).
+    pub(crate) fn cpu_seconds(&self) -> anyhow::Result<f64> {
+        let mut seconds = 0.0;
+        for pid in self.family()? {
+            let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid.cast_signed()))?;
+            seconds += Duration::from(clock_gettime(clock)?).as_secs_f64();
+            seconds += ended_children(pid)?;
+        }
+        Ok(seconds)
+    }
+
+    /// Megabytes (10⁶) of RAM that are nobody else's: no mapping of a file.
+    pub(crate) fn rss(&self) -> anyhow::Result<f64> {
+        let mut kib = 0.0;
+        for pid in self.family()? {
+            let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+            let line = status.lines().find_map(|l| l.strip_prefix("RssAnon:"));
+            let line = line.context("no RssAnon in /proc/PID/status")?;
+            kib += line.trim().trim_end_matches(" kB").parse::<f64>()?;
+        }
+        Ok(kib * 1024.0 / 1e6)
+    }
+
+    /// The process and its children, as nginx has them.
+    fn family(&self) -> anyhow::Result<Vec<u32>> {
+        let pid = self.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        let mut pids = vec![pid];
+        for child in children.split_whitespace() {
+            pids.push(child.parse()?);
+        }
+        Ok(pids)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // SIGTERM, so that nginx's master takes its workers along. It may have ended by itself.
+        let _ = kill(Pid::from_raw(self.pid().cast_signed()), Signal::SIGTERM);
+        let _ = self.child.wait();
+    }
+}
+
+fn ended_children(pid: u32) -> anyhow::Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name may hold anything but ends with the last parenthesis; after it come fields 3, 4, …
+    let (_, fields) = stat.rsplit_once(") ").context("reading /proc/PID/stat")?;
+    let ticks = |field: usize| {
+        let text = fields.split(' ').nth(field - 3);
+        text.context("a short /proc/PID/stat")?
+            .parse::<f64>()
+            .context("reading /proc/PID/stat")
+    };
+    // USER_HZ is 100 on every architecture this runs on.
+    Ok((ticks(16)? + ticks(17)?) / 100.0)
+}
+
+/// A program of the system, wherever it is: `/usr/sbin` is not in every PATH.
+pub(crate) fn program(name: &str) -> anyhow::Result<String> {
+    ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin"]
+        .iter()
+        .map(|folder| format!("{folder}/{name}"))
+        .find(|path| Path::new(path).exists())
+        .with_context(|| format!("{name} is missing: run tests/setup.sh"))
+}
