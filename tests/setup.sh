@@ -4,7 +4,7 @@
 set -eu
 
 packages="qemu-system-x86 seabios ipxe-qemu ipxe ovmf qemu-system-arm qemu-efi-aarch64 systemd-boot-efi squashfs-tools
-    mmdebstrap debian-archive-keyring uidmap kmod dnsmasq-base nginx strace busybox-static iproute2 iputils-ping nftables
+    mmdebstrap debian-archive-keyring uidmap kmod dnsmasq-base nginx tftpd-hpa strace busybox-static iproute2 iputils-ping nftables
     zstd cpio curl systemd util-linux"
 missing=
 for package in $packages; do
@@ -17,7 +17,8 @@ done
 install_packages() {
     root=
     [ "$(id -u)" = 0 ] || root=sudo
-    # nginx is measured against, not served with: installing it must not open port 80, now or at the next boot.
+    # nginx and tftpd-hpa are measured against, not served with: installing them must not open ports 80 and 69, now or at
+    # the next boot.
     policy=/usr/sbin/policy-rc.d
     if [ ! -e $policy ]; then
         printf '#!/bin/sh\nexit 101\n' | $root tee $policy >/dev/null
@@ -27,9 +28,13 @@ install_packages() {
     $root apt-get update
     # shellcheck disable=SC2086 # words are wanted
     $root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $missing
-    case $missing in
-    *nginx*) $root rm -f /etc/systemd/system/multi-user.target.wants/nginx.service /etc/rc?.d/S??nginx ;;
-    esac
+    for daemon in nginx tftpd-hpa; do
+        case $missing in
+        *"$daemon"*)
+            $root rm -f /etc/systemd/system/multi-user.target.wants/$daemon.service /etc/rc?.d/S??$daemon
+            ;;
+        esac
+    done
 }
 
 if [ -n "$missing" ]; then

@@ -4,7 +4,7 @@
 
 use std::env;
 use std::path::{Path as Folder, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
@@ -86,8 +86,13 @@ fn run(
     let before = cpu_of_children()?;
     let seconds = lan.on_client(move || {
         let begin = Instant::now();
-        let status = command.stdout(Stdio::null()).status()?;
-        ensure!(status.success(), "{command:?}: {status}");
+        let output = command.output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "{command:?}: {}: {said}",
+            output.status
+        );
         Ok(begin.elapsed().as_secs_f64())
     })?;
     let cpu = cpu_of_children()? - before;

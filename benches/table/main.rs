@@ -7,6 +7,7 @@
 mod bars;
 mod client;
 mod cold;
+mod dhcp;
 mod fetch;
 mod http;
 mod images;
@@ -20,6 +21,7 @@ mod quick;
 mod report;
 mod servers;
 mod table;
+mod tftp;
 mod wanted;
 
 use std::path::Path;
@@ -89,6 +91,8 @@ fn compare(baseline: &str) -> anyhow::Result<()> {
 
 fn measure(plan: &mut Plan) -> anyhow::Result<()> {
     http::rows(plan)?;
+    tftp::rows(plan)?;
+    dhcp::rows(plan)?;
     fetch::rows(plan)?;
     anyhow::ensure!(!plan.rows.is_empty(), "no row has these words");
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, ChildStdin, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,17 @@ impl Process {
         self.child.id()
     }
 
+    /// Its standard input, if it was piped; once.
+    pub(crate) fn stdin(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
+    }
+
+    /// Waits until all its children have ended.
+    pub(crate) fn wait_for_children(&mut self) -> anyhow::Result<()> {
+        let pid = self.pid();
+        self.wait_for("its children to end", || Ok(children(pid)?.is_empty()))
+    }
+
     /// Waits until `fact` is true; the process must not end before.
     pub(crate) fn wait_for(
         &mut self,
@@ -51,15 +62,12 @@ impl Process {
         Ok(())
     }
 
-    /// CPU seconds of the process and its children, those of threads and children that have ended among them.
-    ///
-    /// What ended children took is known in hundredths of a second (proc_pid_stat(5): cutime, cstime).
+    /// CPU seconds of the process and of the children that it has now; threads that have ended count.
     pub(crate) fn cpu_seconds(&self) -> anyhow::Result<f64> {
         let mut seconds = 0.0;
         for pid in self.family()? {
             let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid.cast_signed()))?;
             seconds += Duration::from(clock_gettime(clock)?).as_secs_f64();
-            seconds += ended_children(pid)?;
         }
         Ok(seconds)
     }
@@ -78,14 +86,18 @@ impl Process {
 
     /// The process and its children, as nginx has them.
     fn family(&self) -> anyhow::Result<Vec<u32>> {
-        let pid = self.pid();
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-        let mut pids = vec![pid];
-        for child in children.split_whitespace() {
-            pids.push(child.parse()?);
-        }
+        let mut pids = children(self.pid())?;
+        pids.push(self.pid());
         Ok(pids)
     }
+}
+
+fn children(pid: u32) -> anyhow::Result<Vec<u32>> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    let pids = children
+        .split_whitespace()
+        .map(|pid| pid.parse().context("reading children"));
+    pids.collect()
 }
 
 impl Drop for Process {
@@ -94,20 +106,6 @@ impl Drop for Process {
         let _ = kill(Pid::from_raw(self.pid().cast_signed()), Signal::SIGTERM);
         let _ = self.child.wait();
     }
-}
-
-fn ended_children(pid: u32) -> anyhow::Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name may hold anything but ends with the last parenthesis; after it come fields 3, 4, …
-    let (_, fields) = stat.rsplit_once(") ").context("reading /proc/PID/stat")?;
-    let ticks = |field: usize| {
-        let text = fields.split(' ').nth(field - 3);
-        text.context("a short /proc/PID/stat")?
-            .parse::<f64>()
-            .context("reading /proc/PID/stat")
-    };
-    // USER_HZ is 100 on every architecture this runs on.
-    Ok((ticks(16)? + ticks(17)?) / 100.0)
 }
 
 /// A program of the system, wherever it is: `/usr/sbin` is not in every PATH.

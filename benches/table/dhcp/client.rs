@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use socket2::{Domain, Socket, Type};
 
-use crate::server::Server;
+use super::server::Server;
 
 const MACHINES: u32 = 1_000;
 /// Requests on the way at once: more than a server's round trip needs, fewer than a socket's queue takes.

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context as _, ensure};
+
+use crate::process::{Process, program};
 
 /// What the server does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub(crate) enum Mode {
 
 /// A server that runs; ended when dropped.
 pub(crate) struct Server {
-    child: Child,
+    pub(crate) process: Process,
     /// Our end of its cable.
     pub(crate) interface: String,
     _state: Option<tempfile::TempDir>,
@@ -47,8 +48,9 @@ impl Server {
             }
         };
         let command = format!(
-            "dnsmasq --no-daemon --conf-file=/dev/null --port=0 --interface=s --bind-interfaces --leasefile-ro \
-             --pid-file= --quiet-dhcp --log-facility=/dev/null {flags}"
+            "{} --keep-in-foreground --user=root --conf-file=/dev/null --port=0 --interface=s --bind-interfaces --leasefile-ro \
+             --pid-file= --quiet-dhcp --log-facility=/dev/null {flags}",
+            program("dnsmasq")?
         );
         Self::start("d", &command, None)
     }
@@ -58,71 +60,30 @@ impl Server {
         let script = format!(
             "read -r go; ip link set lo up; ip address add 10.98.0.1/16 dev s; ip link set s up; exec taskset -c 1 {command}"
         );
-        let child = Command::new("unshare")
-            .args(["--net", "sh", "-euc", &script])
-            .stdin(Stdio::piped())
-            .spawn()
-            .context("running unshare")?;
-        let interface = format!("{name}{}", child.id());
+        let mut command = Command::new("unshare");
+        command.args(["--net", "sh", "-euc", &script]);
+        let mut process = Process::spawn(command.stdin(Stdio::piped()))?;
+        let pid = process.pid();
         let ours = fs::read_link("/proc/thread-self/ns/net")?;
-        let mut server = Self {
-            interface,
-            _state: state,
-            child,
-        };
-        let pid = server.child.id();
-        server.wait_for("its namespace", || {
+        process.wait_for("its namespace", || {
             Ok(fs::read_link(format!("/proc/{pid}/ns/net"))? != ours)
         })?;
-        let interface = server.interface.clone();
+        let interface = format!("{name}{pid}");
         ip(&format!(
             "link add {interface} type veth peer name s netns {pid}"
         ))?;
         ip(&format!("link set {interface} up"))?;
-        let mut stdin = server.child.stdin.take().context("a pipe")?;
+        let mut stdin = process.stdin().context("a pipe")?;
         stdin.write_all(b"go\n")?;
-        server.wait_for("its DHCP port", || {
+        process.wait_for("its DHCP port", || {
             // 0043 is port 67.
             Ok(fs::read_to_string(format!("/proc/{pid}/net/udp"))?.contains(":0043 "))
         })?;
-        Ok(server)
-    }
-
-    fn wait_for(
-        &mut self,
-        what: &str,
-        fact: impl Fn() -> anyhow::Result<bool>,
-    ) -> anyhow::Result<()> {
-        let begin = Instant::now();
-        while !fact()? {
-            if let Some(status) = self.child.try_wait()? {
-                anyhow::bail!("the server on {} ended: {status}", self.interface);
-            }
-            ensure!(
-                begin.elapsed() < Duration::from_secs(10),
-                "waited 10 s for {what}"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
-    }
-
-    /// CPU time of the process and its threads, in seconds.
-    pub(crate) fn cpu_seconds(&self) -> anyhow::Result<f64> {
-        let mut nanoseconds = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let text = fs::read_to_string(task?.path().join("schedstat"))?;
-            nanoseconds += text.split(' ').next().unwrap_or_default().parse::<u64>()?;
-        }
-        Ok(nanoseconds as f64 / 1e9)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to kill.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        Ok(Self {
+            process,
+            interface,
+            _state: state,
+        })
     }
 }
 
