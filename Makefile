@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test check image images vm bench setup verify build install clean
+.PHONY: help demo test check image images vm bench bench-quick setup verify build install clean
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -16,7 +16,7 @@ MANAGERS_IMAGE := target/images/network-managers.sqfs
 ROOTLIKE := $(shell [ "$$(id -u)" = 0 ] || echo unshare --user --map-root-user --net --mount)
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 demo: setup image ## boot one machine in QEMU, step by step, and kill the manager
 	@$(CARGO) test --locked --release --no-run --test vm
@@ -54,6 +54,10 @@ images: image ## the same, the worker for arm64, and one with four network manag
 bench: setup ## one table beside nginx, dnsmasq, …; ROWS='http veth 64' for some rows, WRITE=1 for BENCHMARKS.md
 	@$(CARGO) bench --locked --bench table --no-run
 	$(ROOTLIKE) $(CARGO) bench --locked --bench table -- $(if $(WRITE),--write "$$PWD/BENCHMARKS.md") $(ROWS)
+
+bench-quick: setup ## whether serving became dearer than BENCHMARKS.md has it: CPU beside the peers', a few rows
+	@$(CARGO) bench --locked --bench table --no-run
+	$(ROOTLIKE) $(CARGO) bench --locked --bench table -- quick "$$PWD/BENCHMARKS.md"
 
 verify: setup ## the systemd unit
 	@$(CARGO) build --locked

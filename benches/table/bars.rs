@@ -29,7 +29,7 @@ pub(crate) fn bar(row: &str, what: &str, peer: &str) -> Option<Bar> {
         (["http", _, "4" | "64", "whole"], "CPU", "limit") => Some(AtMost(1.3)),
         // Beside the mapping, with a thousand workers.
         (["http", _, "1000", _], "RSS", "") => Some(AtMost(64.0)),
-        (["growth", "publish", _], "time", "") => Some(AtMost(2.0)),
+        (["growth", "publish", "1000MB" | "8000MB"], "per GB", "") => Some(AtMost(2.0)),
         (["growth", "start", _, "images"], "time", "") => Some(AtMost(50.0)),
         _ => None,
     }

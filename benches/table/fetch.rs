@@ -30,7 +30,7 @@ pub(crate) fn rows(plan: &mut Plan) -> anyhow::Result<()> {
     }
     let fetch = build()?;
     let folder = tempfile::tempdir()?;
-    let image = images::add(folder.path(), CHUNKS, Filling::Noise)?;
+    let image = images::add(folder.path(), CHUNKS, Filling::Noise(0))?;
     let lan = Lan::new(Path::Veth)?;
     let server = Server::start(Kind::Ramboot, &lan, folder.path())?;
     let curl = program("curl")?;

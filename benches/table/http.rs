@@ -37,7 +37,7 @@ pub(crate) struct Store {
 impl Store {
     fn new() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let add = |mib| images::add(folder.path(), mib * CHUNKS_PER_MIB, Filling::Noise);
+        let add = |mib| images::add(folder.path(), mib * CHUNKS_PER_MIB, Filling::Noise(0));
         let (large, middle, small) = (add(128)?, add(64)?, add(4)?);
         Ok(Self {
             folder,

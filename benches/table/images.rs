@@ -20,7 +20,11 @@ pub(crate) struct Image {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Filling {
     /// Bytes that nothing on the way can make less of.
-    Noise,
+    ///
+    /// Other numbers give other bytes.
+    Noise(u64),
+    /// A file without blocks.
+    Hole,
 }
 
 /// Adds an image of so many chunks.
@@ -34,9 +38,12 @@ pub(crate) fn add(state: &Path, chunks: u64, filling: Filling) -> anyhow::Result
     file.set_len(size)?;
     let mut chunk = vec![0; CHUNK_LEN];
     let mut word = 0x9e37_79b9_7f4a_7c15_u64 ^ chunks;
+    if let Filling::Noise(number) = filling {
+        word ^= number << 32;
+    }
     let mut values = Vec::new();
     for index in 0..chunks {
-        if filling == Filling::Noise {
+        if filling != Filling::Hole {
             for eight in chunk.chunks_exact_mut(8) {
                 word ^= word << 13;
                 word ^= word >> 7;

@@ -9,6 +9,7 @@ mod client;
 mod cold;
 mod dhcp;
 mod fetch;
+mod growth;
 mod http;
 mod images;
 mod lan;
@@ -94,6 +95,7 @@ fn measure(plan: &mut Plan) -> anyhow::Result<()> {
     tftp::rows(plan)?;
     dhcp::rows(plan)?;
     fetch::rows(plan)?;
+    growth::rows(plan)?;
     anyhow::ensure!(!plan.rows.is_empty(), "no row has these words");
     Ok(())
 }

@@ -13,6 +13,8 @@ pub(crate) struct Plan {
     rounds: usize,
     begin: Instant,
     pub(crate) rows: Vec<Row>,
+    /// Rows that were not measured, and why.
+    pub(crate) notes: Vec<String>,
 }
 
 impl Plan {
@@ -24,6 +26,7 @@ impl Plan {
             rounds,
             begin,
             rows,
+            notes: Vec::new(),
         }
     }
 
@@ -37,15 +40,28 @@ impl Plan {
         name: String,
         contenders: &mut [Contender<'_>],
     ) -> anyhow::Result<()> {
-        let figures =
-            pairs::measure(self.rounds, contenders).map_err(|error| error.context(name.clone()))?;
-        self.add(Row { name, figures });
+        self.measure_rounds(name, self.rounds, contenders)
+    }
+
+    /// The same with at most so many rounds, where one takes long.
+    pub(crate) fn measure_rounds(
+        &mut self,
+        name: String,
+        rounds: usize,
+        contenders: &mut [Contender<'_>],
+    ) -> anyhow::Result<()> {
+        let figures = pairs::measure(rounds.min(self.rounds), contenders)
+            .map_err(|error| error.context(name.clone()))?;
+        let row = Row { name, figures };
+        print!("{}", row.render(Style::Text));
+        self.rows.push(row);
         Ok(())
     }
 
-    pub(crate) fn add(&mut self, row: Row) {
-        print!("{}", row.render(Style::Text));
-        self.rows.push(row);
+    /// Says why a row that is wanted is not there.
+    pub(crate) fn note(&mut self, row: &str, why: &str) {
+        println!("{row}: not measured: {why}");
+        self.notes.push(format!("{row}: {why}"));
     }
 
     pub(crate) fn rounds(&self) -> usize {

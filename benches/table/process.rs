@@ -74,14 +74,16 @@ impl Process {
 
     /// Megabytes (10⁶) of RAM that are nobody else's: no mapping of a file.
     pub(crate) fn rss(&self) -> anyhow::Result<f64> {
-        let mut kib = 0.0;
+        let mut sum = 0.0;
         for pid in self.family()? {
-            let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-            let line = status.lines().find_map(|l| l.strip_prefix("RssAnon:"));
-            let line = line.context("no RssAnon in /proc/PID/status")?;
-            kib += line.trim().trim_end_matches(" kB").parse::<f64>()?;
+            sum += megabytes(pid, "RssAnon:")?.context("no RssAnon in /proc/PID/status")?;
         }
-        Ok(kib * 1024.0 / 1e6)
+        Ok(sum)
+    }
+
+    /// Megabytes (10⁶) that a process had in RAM at most, mapped files included; `None` when it is over.
+    pub(crate) fn peak(pid: u32) -> anyhow::Result<Option<f64>> {
+        megabytes(pid, "VmHWM:")
     }
 
     /// The process and its children, as nginx has them.
@@ -106,6 +108,14 @@ impl Drop for Process {
         let _ = kill(Pid::from_raw(self.pid().cast_signed()), Signal::SIGTERM);
         let _ = self.child.wait();
     }
+}
+
+/// A field of /proc/PID/status; a zombie has none.
+fn megabytes(pid: u32, field: &str) -> anyhow::Result<Option<f64>> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kib = line.map(|line| line.trim().trim_end_matches(" kB").parse::<f64>());
+    Ok(kib.transpose()?.map(|kib| kib * 1024.0 / 1e6))
 }
 
 /// A program of the system, wherever it is: `/usr/sbin` is not in every PATH.

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -14,11 +13,12 @@ use crate::table::{Row, Style};
 
 /// Writes all of it to `path`.
 pub(crate) fn write(path: &Path, plan: &Plan) -> anyhow::Result<()> {
-    let text = text(&plan.rows, plan.rounds(), plan.took(), &machine()?);
+    let text = text(plan, &machine()?);
     fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
-fn text(rows: &[Row], rounds: usize, took: Duration, machine: &[(&str, String)]) -> String {
+fn text(plan: &Plan, machine: &[(&str, String)]) -> String {
+    let (rows, rounds, took) = (&plan.rows, plan.rounds(), plan.took());
     let mut text = format!(
         "# Benchmarks\n\n\
          Written by `make bench WRITE=1`, {:.0} minutes, all of it in one session; nothing is from memory. Each line is a figure of \
@@ -36,6 +36,9 @@ fn text(rows: &[Row], rounds: usize, took: Duration, machine: &[(&str, String)])
         [] => writeln!(text, "\nAll bars are held.\n"),
         failed => writeln!(text, "\nNot held:\n\n- {}\n", failed.join("\n- ")),
     };
+    if !plan.notes.is_empty() {
+        let _ = writeln!(text, "Not measured:\n\n- {}\n", plan.notes.join("\n- "));
+    }
     let _ = writeln!(text, "{}", Style::Markdown.head());
     text.extend(rows.iter().map(|row| row.render(Style::Markdown)));
     text

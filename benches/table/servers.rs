@@ -9,6 +9,9 @@ use crate::images::Image;
 use crate::lan::Lan;
 use crate::process::{Process, program};
 
+/// Where ours listens.
+pub(crate) const RAMBOOT_PORT: u16 = 18067;
+
 /// A server that answers.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -42,7 +45,7 @@ impl Server {
     pub(crate) fn start(kind: Kind, lan: &Lan, state: &Path) -> anyhow::Result<Self> {
         match kind {
             Kind::Ramboot => {
-                let address = lan.address(18067);
+                let address = lan.address(RAMBOOT_PORT);
                 Self::answering(kind, lan, ramboot(lan, state), address)
             }
             Kind::Nginx => {
@@ -93,7 +96,8 @@ impl Server {
 pub(crate) fn ramboot(lan: &Lan, state: &Path) -> Command {
     let mut command = lan.command(env!("CARGO_BIN_EXE_ramboot"));
     command
-        .args(["--log=warn", "serve", "--dhcp=off", "--http-port=18067"])
+        .args(["--log=warn", "serve", "--dhcp=off"])
+        .arg(format!("--http-port={RAMBOOT_PORT}"))
         .args(["--interface", lan.interface()])
         .arg("--state")
         .arg(state);
