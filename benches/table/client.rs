@@ -167,13 +167,17 @@ impl Connection {
         };
         let mut length = read as u64;
         if self.body.is_none() {
-            self.head.extend(buffer.iter().take(read));
+            let had = self.head.len();
+            // No more than a head: the body is not to be copied once more.
+            let part = read.min(MAX_HEAD_BYTES - had);
+            self.head.extend_from_slice(&buffer[..part]);
             let Some(end) = self.head.windows(4).position(|four| four == b"\r\n\r\n") else {
                 ensure!(self.head.len() < MAX_HEAD_BYTES, "an endless head");
                 return Ok(false);
             };
+            self.head.truncate(end + 4);
             check(&self.head, load)?;
-            length = (self.head.len() - end - 4) as u64;
+            length -= (end + 4 - had) as u64;
             self.head.clear();
             self.body = Some(load.body());
         }

@@ -38,7 +38,7 @@ impl Store {
     fn new() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let add = |mib| images::add(folder.path(), mib * CHUNKS_PER_MIB, Filling::Noise(0));
-        let (large, middle, small) = (add(128)?, add(64)?, add(4)?);
+        let (large, middle, small) = (add(128)?, add(32)?, add(4)?);
         Ok(Self {
             folder,
             large,

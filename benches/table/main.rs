@@ -15,6 +15,7 @@ mod images;
 mod lan;
 mod latency;
 mod limit;
+mod noise;
 mod pairs;
 mod plan;
 mod process;
@@ -68,22 +69,29 @@ fn table(args: &[&str]) -> anyhow::Result<()> {
             _ => words.push(*arg),
         }
     }
-    let mut plan = Plan::new(Wanted::parse(&words.join(" ")), rounds);
+    let mut plan = Plan::new(Wanted::parse(&words.join(" ")), rounds)?;
     measure(&mut plan)?;
-    println!("\n{rounds} rounds, {:.0} s", plan.took().as_secs_f64());
+    println!("\n{rounds} rounds, {}", ended(&plan)?);
     for bar in plan.rows.iter().flat_map(table::Row::failed) {
         println!("not held: {bar}");
     }
     write.map_or(Ok(()), |path| report::write(path, &plan))
 }
 
+fn ended(plan: &Plan) -> anyhow::Result<String> {
+    let (seconds, others) = (plan.took().as_secs_f64(), plan.others()?);
+    Ok(format!(
+        "{seconds:.0} s; others had {others:.2} CPUs meanwhile"
+    ))
+}
+
 fn compare(baseline: &str) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(baseline)
         .with_context(|| format!("reading {baseline}, which `make bench WRITE=1` makes"))?;
-    let mut plan = Plan::new(Wanted::parse(quick::ROWS), quick::ROUNDS);
+    let mut plan = Plan::new(Wanted::parse(quick::ROWS), quick::ROUNDS)?;
     measure(&mut plan)?;
     let compared = quick::compare(&plan.rows, &text)?;
-    println!("\n{:.0} s", plan.took().as_secs_f64());
+    println!("\n{}", ended(&plan)?);
     for one in &compared {
         println!("{}", one.line());
     }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::noise::Noise;
 use crate::pairs::{self, Contender};
 use crate::table::{Row, Style};
 use crate::wanted::Wanted;
@@ -12,22 +13,24 @@ pub(crate) struct Plan {
     wanted: Wanted,
     rounds: usize,
     begin: Instant,
+    noise: Noise,
     pub(crate) rows: Vec<Row>,
     /// Rows that were not measured, and why.
     pub(crate) notes: Vec<String>,
 }
 
 impl Plan {
-    pub(crate) fn new(wanted: Wanted, rounds: usize) -> Self {
+    pub(crate) fn new(wanted: Wanted, rounds: usize) -> anyhow::Result<Self> {
         let (begin, rows) = (Instant::now(), Vec::new());
         println!("{}", Style::Text.head());
-        Self {
+        Ok(Self {
             wanted,
             rounds,
             begin,
+            noise: Noise::now()?,
             rows,
             notes: Vec::new(),
-        }
+        })
     }
 
     pub(crate) fn wants(&self, row: &str) -> bool {
@@ -66,6 +69,11 @@ impl Plan {
 
     pub(crate) fn rounds(&self) -> usize {
         self.rounds
+    }
+
+    /// CPUs that others had meanwhile, on average.
+    pub(crate) fn others(&self) -> anyhow::Result<f64> {
+        Noise::now()?.cpus_since(self.noise)
     }
 
     pub(crate) fn took(&self) -> Duration {

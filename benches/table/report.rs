@@ -13,7 +13,10 @@ use crate::table::{Row, Style};
 
 /// Writes all of it to `path`.
 pub(crate) fn write(path: &Path, plan: &Plan) -> anyhow::Result<()> {
-    let text = text(plan, &machine()?);
+    let mut machine = machine()?;
+    let others = plan.others()?;
+    machine.push(("others", format!("had {others:.2} CPUs meanwhile")));
+    let text = text(plan, &machine);
     fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
