@@ -118,6 +118,12 @@ fn megabytes(pid: u32, field: &str) -> anyhow::Result<Option<f64>> {
     Ok(kib.transpose()?.map(|kib| kib * 1024.0 / 1e6))
 }
 
+/// CPU seconds of this process, the clients' among them.
+pub(crate) fn own_cpu_seconds() -> anyhow::Result<f64> {
+    let time = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?;
+    Ok(Duration::from(time).as_secs_f64())
+}
+
 /// A program of the system, wherever it is: `/usr/sbin` is not in every PATH.
 pub(crate) fn program(name: &str) -> anyhow::Result<String> {
     ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin"]
