@@ -7,6 +7,8 @@
 mod bars;
 #[path = "../benches/table/pairs.rs"]
 mod pairs;
+#[path = "../benches/table/quick.rs"]
+mod quick;
 #[path = "../benches/table/table.rs"]
 mod table;
 #[path = "../benches/table/wanted.rs"]
@@ -260,6 +262,93 @@ mod the_table {
             (48_000.4, "48000"),
         ] {
             assert_eq!(digits(value), want);
+        }
+    }
+}
+
+mod the_quick {
+    use crate::pairs::{Figure, Peer, Ratio};
+    use crate::quick::*;
+    use crate::table::{Row, Style};
+    use crate::wanted::Wanted;
+
+    fn row(name: &str, ratio: f64) -> Row {
+        let ratio = Ratio {
+            median: ratio,
+            low: ratio,
+            high: ratio,
+        };
+        let figure = |what| Figure {
+            what,
+            unit: "s/GB",
+            ours: 0.2,
+            peers: vec![Peer {
+                name: "nginx",
+                value: 0.2,
+                ratio,
+            }],
+        };
+        Row {
+            name: name.to_owned(),
+            figures: vec![figure("rate"), figure("CPU"), figure("CPU both")],
+        }
+    }
+
+    #[test]
+    fn a_quarter_dearer_is_too_much() {
+        let baseline = row("http veth 4 whole", 0.8).render(Style::Markdown);
+        for (now, worse) in [(0.4, false), (0.8, false), (1.0, false), (1.01, true)] {
+            let compared =
+                compare(&[row("http veth 4 whole", now)], &baseline).expect("a baseline");
+            assert_eq!(compared.len(), 1, "CPU alone");
+            assert_eq!(compared[0].worse(), worse, "{now}");
+            assert_eq!(judge(&compared).is_err(), worse, "{now}");
+        }
+    }
+
+    #[test]
+    fn both_values_are_said_and_what_to_do() {
+        let baseline = row("http veth 4 whole", 0.8).render(Style::Markdown);
+        let compared = compare(&[row("http veth 4 whole", 1.2)], &baseline).expect("a baseline");
+        assert_eq!(
+            compared[0].line(),
+            "http veth 4 whole CPU: 1.20 × nginx, baseline 0.80: WORSE"
+        );
+        let said = judge(&compared).expect_err("worse").to_string();
+        for part in [
+            "1 of 1",
+            "25 %",
+            "make bench ROWS='http veth 4 whole'",
+            "WRITE=1",
+        ] {
+            assert!(said.contains(part), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_baseline_is_not_passed_over() {
+        let baseline = row("http veth 4 whole", 0.8).render(Style::Markdown);
+        let error = compare(&[row("http veth 64 whole", 0.8)], &baseline).expect_err("no baseline");
+        let error = error.to_string();
+        assert!(
+            error.contains("http veth 64 whole") && error.contains("WRITE=1"),
+            "{error}"
+        );
+        compare(&[], &baseline).expect_err("nothing was compared");
+    }
+
+    #[test]
+    fn each_alternative_of_the_quick_rows_is_a_row() {
+        for wanted in ROWS.split(',') {
+            let rows = [
+                "http veth 4 whole",
+                "http loopback 64 whole",
+                "http veth 64 1MiB",
+                "tftp 50 window 16",
+                "dhcp proxy discover",
+            ];
+            let held = rows.iter().any(|row| Wanted::parse(wanted).holds(row));
+            assert!(held, "{wanted}");
         }
     }
 }

@@ -4,6 +4,8 @@
     reason = "tests start programs and wait with deadlines"
 )]
 
+mod small_image;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -183,4 +185,50 @@ fn sigterm_ends_it_within_a_second_with_a_body_under_way() {
             .any(|line| line.contains("HTTP: 1 answered, 0 refused")),
         "{rest:?}"
     );
+}
+
+/// A start costs a small file an image, however large they are: an image is opened when it is first asked for.
+#[test]
+fn no_image_is_opened_before_it_is_asked_for() {
+    let state = tempfile::tempdir().expect("folder");
+    let image = state.path().join("small.sqfs");
+    let bytes = small_image::squashfs(&small_image::debian_like());
+    std::fs::write(&image, &bytes).expect("written");
+    let published = Command::new(env!("CARGO_BIN_EXE_ramboot"))
+        .args(["publish", "--name", "worker", "--state"])
+        .args([state.path(), &image])
+        .output()
+        .expect("runs");
+    assert!(published.status.success(), "{published:?}");
+    let id = blake3::hash(&bytes).to_hex();
+    // The manager is asked by its own namespace; what it has mapped is looked at before and after.
+    let script = format!(
+        "{UP}; exec \"$1\" serve --dhcp off --state \"$2\" --interface lan0 --http-port 8067"
+    );
+    let mut manager = Manager::script(state.path(), &script);
+    manager.expect(&format!("image worker: {}", &id[..12]));
+    let pid = manager.process.id();
+    let mapped = || {
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("maps");
+        maps.lines()
+            .filter(|line| line.contains("/images/"))
+            .count()
+    };
+    assert_eq!(mapped(), 0, "before it was asked for");
+    let asked = Command::new("nsenter")
+        .args([
+            "--user",
+            "--preserve-credentials",
+            "--net",
+            "--target",
+            &pid.to_string(),
+        ])
+        .args(["curl", "--silent", "--show-error", "--fail"])
+        .args(["--range", "0-3"])
+        .arg(format!("http://10.9.8.1:8067/images/{id}/image.sqfs"))
+        .output()
+        .expect("nsenter");
+    assert!(asked.status.success(), "{asked:?}");
+    assert_eq!(asked.stdout, b"hsqs");
+    assert!(mapped() > 0, "after it was asked for");
 }
