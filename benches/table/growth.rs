@@ -1,8 +1,8 @@
 //! What costs as there is more of it: a larger image to publish and to serve, more images at a start.
 //!
 //! A ratio here is to a smaller one of ours, measured in turn: 1.0 is flat. Images are a small squashfs and a hole behind
-//! it, which `publish` takes for padding; it reads and writes them as it does others. Stores are in a tmpfs, since it is
-//! not the disk that is measured.
+//! it, which `publish` takes for padding; it reads, hashes and writes it as it does others. All is in a tmpfs, since it is not
+//! the disk that is measured.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -52,13 +52,13 @@ fn publish_rows(plan: &mut Plan) -> anyhow::Result<()> {
         if !plan.wants(&name) {
             continue;
         }
-        // The image in the page cache, and the copy in a tmpfs.
-        let (there, needed) = (available()?, (2 * mb + 1000) * MEGA);
+        // The copy is in RAM; the hole it is made of is not.
+        let (there, needed) = (available()?, (mb + 2000) * MEGA);
         if there < needed {
             plan.note(&name, &format!("{there} bytes of RAM, {needed} are needed"));
             continue;
         }
-        let folder = tempfile::tempdir()?;
+        let folder = tempfile::tempdir_in(SHM)?;
         let image = grown(folder.path(), mb * MEGA)?;
         let (base_mb, base_name) = PUBLISHED_BASE;
         let base = grown(folder.path(), base_mb * MEGA)?;
@@ -117,13 +117,11 @@ fn serve_rows(plan: &mut Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A squashfs that `publish` takes, and zeros up to `size`; its bytes are in the page cache.
+/// A squashfs that `publish` takes, and a hole up to `size`.
 fn grown(folder: &Folder, size: u64) -> anyhow::Result<PathBuf> {
     let path = folder.join(format!("{size}.sqfs"));
     fs::write(&path, small_image::squashfs(&small_image::debian_like()))?;
-    let mut file = File::options().read(true).write(true).open(&path)?;
-    file.set_len(size)?;
-    std::io::copy(&mut file, &mut std::io::sink())?;
+    File::options().write(true).open(&path)?.set_len(size)?;
     Ok(path)
 }
 
