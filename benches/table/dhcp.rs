@@ -48,7 +48,7 @@ fn row(plan: &mut Plan, name: &str, mode: Mode, question: Question) -> anyhow::R
         |(server, client): &(Server, RefCell<Client>)| measure(server, &mut client.borrow_mut());
     plan.measure(
         name.to_owned(),
-        &mut [
+        vec![
             Contender::new("ramboot", || run(&ours)),
             Contender::new("dnsmasq", || run(&dnsmasq)),
         ],

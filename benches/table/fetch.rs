@@ -51,7 +51,7 @@ pub(crate) fn rows(plan: &mut Plan) -> anyhow::Result<()> {
     };
     plan.measure(
         NAME.to_owned(),
-        &mut [
+        vec![
             Contender::new("ramboot", || run(&lan, &image, ours)),
             Contender::new("curl", || run(&lan, &image, theirs)),
         ],

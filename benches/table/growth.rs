@@ -68,7 +68,7 @@ fn publish_rows(plan: &mut Plan) -> anyhow::Result<()> {
         ];
         // No row beside itself.
         contenders.truncate(if mb == base_mb { 1 } else { 2 });
-        plan.measure_rounds(name, PUBLISH_ROUNDS, &mut contenders)?;
+        plan.measure_rounds(name, PUBLISH_ROUNDS, contenders)?;
     }
     Ok(())
 }
@@ -91,7 +91,7 @@ fn start_rows(plan: &mut Plan) -> anyhow::Result<()> {
             Contender::new("1 image", || start(&lan, base.path())),
         ];
         contenders.truncate(if count == STORES[0] { 1 } else { 2 });
-        plan.measure(name(count), &mut contenders)?;
+        plan.measure(name(count), contenders)?;
     }
     Ok(())
 }
@@ -108,7 +108,7 @@ fn serve_rows(plan: &mut Plan) -> anyhow::Result<()> {
         let (image, base) = (image(mb)?, image(SERVED_BASE.0)?);
         plan.measure(
             name,
-            &mut [
+            vec![
                 Contender::new("ramboot", || first_request(&lan, store.path(), &image)),
                 Contender::new(SERVED_BASE.1, || first_request(&lan, store.path(), &base)),
             ],

@@ -110,21 +110,21 @@ pub(crate) fn rows(plan: &mut Plan) -> anyhow::Result<()> {
         let servers = Kind::ALL.into_iter().map(start);
         let servers = servers.collect::<anyhow::Result<Vec<_>>>()?;
         for row in warm {
-            let mut contenders = match row {
+            let contenders = match row {
                 Row::Warm(connections, _, shape) => {
                     contenders(&lan, &servers, store, connections, shape)
                 }
                 Row::Latency => latency::contenders(&lan, &servers, store),
                 Row::Cold(_) => continue,
             };
-            plan.measure(row.name(path), &mut contenders)?;
+            plan.measure(row.name(path), contenders)?;
         }
         // They start their own.
         drop(servers);
         for row in cold {
             if let Row::Cold(connections) = row {
-                let mut contenders = cold::contenders(&lan, store, connections);
-                plan.measure(row.name(path), &mut contenders)?;
+                let contenders = cold::contenders(&lan, store, connections);
+                plan.measure(row.name(path), contenders)?;
             }
         }
     }

@@ -88,7 +88,7 @@ fn ended(plan: &Plan) -> anyhow::Result<String> {
 fn compare(baseline: &str) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(baseline)
         .with_context(|| format!("reading {baseline}, which `make bench WRITE=1` makes"))?;
-    let mut plan = Plan::new(Wanted::parse(quick::ROWS), quick::ROUNDS)?;
+    let mut plan = Plan::new(Wanted::parse(quick::ROWS), quick::ROUNDS)?.beside(&quick::PEERS);
     measure(&mut plan)?;
     let compared = quick::compare(&plan.rows, &text)?;
     println!("\n{}", ended(&plan)?);

@@ -11,6 +11,8 @@ use crate::wanted::Wanted;
 #[derive(Debug)]
 pub(crate) struct Plan {
     wanted: Wanted,
+    /// All if not said.
+    peers: Option<&'static [&'static str]>,
     rounds: usize,
     begin: Instant,
     noise: Noise,
@@ -25,12 +27,19 @@ impl Plan {
         println!("{}", Style::Text.head());
         Ok(Self {
             wanted,
+            peers: None,
             rounds,
             begin,
             noise: Noise::now()?,
             rows,
             notes: Vec::new(),
         })
+    }
+
+    /// Beside these alone.
+    pub(crate) fn beside(self, peers: &'static [&'static str]) -> Self {
+        let peers = Some(peers);
+        Self { peers, ..self }
     }
 
     pub(crate) fn wants(&self, row: &str) -> bool {
@@ -41,7 +50,7 @@ impl Plan {
     pub(crate) fn measure(
         &mut self,
         name: String,
-        contenders: &mut [Contender<'_>],
+        contenders: Vec<Contender<'_>>,
     ) -> anyhow::Result<()> {
         self.measure_rounds(name, self.rounds, contenders)
     }
@@ -51,9 +60,12 @@ impl Plan {
         &mut self,
         name: String,
         rounds: usize,
-        contenders: &mut [Contender<'_>],
+        mut contenders: Vec<Contender<'_>>,
     ) -> anyhow::Result<()> {
-        let figures = pairs::measure(rounds.min(self.rounds), contenders)
+        let ours = contenders.first().map_or("", |first| first.name);
+        contenders
+            .retain(|one| one.name == ours || self.peers.is_none_or(|p| p.contains(&one.name)));
+        let figures = pairs::measure(rounds.min(self.rounds), &mut contenders)
             .map_err(|error| error.context(name.clone()))?;
         let row = Row { name, figures };
         print!("{}", row.render(Style::Text));

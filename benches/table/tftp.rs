@@ -58,14 +58,14 @@ pub(crate) fn rows(plan: &mut Plan) -> anyhow::Result<()> {
     });
     let servers = servers.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
     for row in wanted {
-        let mut contenders: Vec<_> = servers
+        let contenders: Vec<_> = servers
             .iter()
             .map(|(name, server)| {
                 let lan = &lan;
                 Contender::new(name, move || measure(lan, &mut server.borrow_mut(), row))
             })
             .collect();
-        plan.measure(name(row), &mut contenders)?;
+        plan.measure(name(row), contenders)?;
     }
     Ok(())
 }
