@@ -302,7 +302,7 @@ mod the_quick {
                 compare(&[row("http veth 4 whole", now)], &baseline).expect("a baseline");
             assert_eq!(compared.len(), 1, "CPU alone");
             assert_eq!(compared[0].worse(), worse, "{now}");
-            assert_eq!(judge(&compared).is_err(), worse, "{now}");
+            assert_eq!(judge(&compared, 0.0).is_err(), worse, "{now}");
         }
     }
 
@@ -314,10 +314,11 @@ mod the_quick {
             compared[0].line(),
             "http veth 4 whole CPU: 1.20 × nginx, baseline 0.80: WORSE"
         );
-        let said = judge(&compared).expect_err("worse").to_string();
+        let said = judge(&compared, 1.25).expect_err("worse").to_string();
         for part in [
             "1 of 1",
             "25 %",
+            "1.25 CPUs",
             "make bench ROWS='http veth 4 whole'",
             "WRITE=1",
         ] {

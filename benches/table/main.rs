@@ -95,7 +95,7 @@ fn compare(baseline: &str) -> anyhow::Result<()> {
     for one in &compared {
         println!("{}", one.line());
     }
-    quick::judge(&compared)
+    quick::judge(&compared, plan.others()?)
 }
 
 fn measure(plan: &mut Plan) -> anyhow::Result<()> {
