@@ -1,0 +1,247 @@
+//! Machines that do what they should, very many at once.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use ramboot_swarm::rig::{Lan, Manager, Peaks, Sizes, fill};
+use ramboot_swarm::stage::Stage;
+use ramboot_swarm::summary::Summary;
+use ramboot_swarm::{Plan, Storm, run, svg};
+
+use crate::Scale;
+use crate::checks::{Bar, Checks};
+
+const MB: usize = 1_000_000;
+/// What one answer may take to begin, in seconds.
+const FIRST_ANSWER: f64 = 2.0;
+
+/// One storm and what to try it on.
+#[derive(Debug, Clone)]
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) machines: u32,
+    pub(crate) image: usize,
+    pub(crate) megabits: Option<u32>,
+    pub(crate) prefer_wait: bool,
+}
+
+impl Case {
+    pub(crate) fn sizes(&self) -> Sizes {
+        // Debian's kernel and an initramfs with a few modules.
+        Sizes {
+            image: self.image,
+            kernel: 8 * MB,
+            initrd: 8 * MB,
+        }
+    }
+
+    fn plan(&self, lan: &Lan) -> Plan {
+        Plan {
+            machines: self.machines,
+            interface: lan.interface(),
+            prefer_wait: self.prefer_wait,
+            deadline: Duration::from_secs(1800),
+            ..Plan::default()
+        }
+    }
+
+    /// Prints it and draws it.
+    pub(crate) fn run(&self) -> anyhow::Result<Found> {
+        let state = tempfile::tempdir()?;
+        fill(state.path(), self.sizes())?;
+        let lan = Lan::new()?;
+        if let Some(megabits) = self.megabits {
+            lan.shape(megabits)?;
+        }
+        let program = Path::new(env!("CARGO_BIN_EXE_ramboot"));
+        let mut manager = Manager::start(&lan, program, state.path(), &[])?;
+        let found = self.again(&lan, &mut manager)?;
+        for line in manager.said().iter().take(10) {
+            println!("{line}");
+        }
+        Ok(found)
+    }
+
+    /// The same with what is there.
+    pub(crate) fn again(&self, lan: &Lan, manager: &mut Manager) -> anyhow::Result<Found> {
+        let plan = self.plan(lan);
+        manager.watch()?;
+        let storm = lan.client(move || run(plan)).join();
+        let storm = storm.map_err(|_| anyhow::anyhow!("the swarm panicked"))??;
+        let (peaks, cpu) = manager.seen()?;
+        let summary = storm.summary();
+        let megabytes = self.image / MB;
+        println!(
+            "\n== {}: {} machines × {megabytes} MB{}, Prefer: wait {}\n{summary}manager: {cpu:.2} s CPU",
+            self.name,
+            self.machines,
+            self.megabits
+                .map_or_else(String::new, |rate| format!(", {rate} Mbit/s")),
+            if self.prefer_wait { "on" } else { "off" },
+        );
+        self.draw(&storm)?;
+        Ok(Found {
+            storm,
+            summary,
+            peaks,
+            cpu,
+        })
+    }
+
+    fn draw(&self, storm: &Storm) -> anyhow::Result<()> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/storm");
+        fs::create_dir_all(&folder)?;
+        let path = folder.join(format!("{}.svg", self.name));
+        let title = format!(
+            "{}: {} machines, {} MB each",
+            self.name,
+            self.machines,
+            self.image / MB
+        );
+        fs::write(&path, svg::timeline(&title, &storm.logs))
+            .with_context(|| format!("writing {}", path.display()))
+    }
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Found {
+    storm: Storm,
+    pub(crate) summary: Summary,
+    peaks: Peaks,
+    cpu: f64,
+}
+
+impl Found {
+    /// What holds in every storm.
+    fn check(&self, name: &'static str, checks: &mut Checks) {
+        let failed = (self.summary.machines - self.summary.booted) as f64;
+        let most = |what| self.peaks.most(what) as f64;
+        let longest = self.summary.longest_wait();
+        let gb = (self.summary.image_bytes + self.summary.boot_bytes) as f64 / 1e9;
+        checks.bar(name, "machines that failed", failed, "", Bar::AtMost(0.0));
+        checks.bar(
+            name,
+            "longest wait for a first answer",
+            longest,
+            "s",
+            Bar::AtMost(FIRST_ANSWER),
+        );
+        let own = most(|sample| sample.own) / (1 << 20) as f64;
+        checks.bar(
+            name,
+            "manager's RSS beside the mapping",
+            own,
+            "MiB",
+            Bar::AtMost(64.0),
+        );
+        // Four connections of a machine, and what the manager has by itself or by TFTP transfers.
+        let bound = 4.0 * self.summary.machines as f64 + 256.0;
+        checks.bar(
+            name,
+            "manager's file descriptors",
+            most(|sample| sample.descriptors),
+            "",
+            Bar::AtMost(bound),
+        );
+        checks.figure(name, "manager's threads", most(|sample| sample.threads), "");
+        checks.figure(
+            name,
+            "manager's mapping in RAM",
+            most(|sample| sample.mapped) / (1 << 20) as f64,
+            "MiB",
+        );
+        checks.figure(name, "manager's CPU a GB", self.cpu / gb, "s");
+        checks.figure(name, "images", self.summary.image_rate() / 1e9, "GB/s");
+        checks.figure(name, "the swarm's own delay", self.summary.own_delay, "s");
+        let fair = self.summary.slowest_to_mean().unwrap_or(f64::NAN);
+        checks.figure(name, "slowest / mean", fair, "");
+    }
+
+    /// What left the manager's port while images were fetched, of what it carries.
+    fn link_used(&self, megabits: u32) -> f64 {
+        let spans = self.storm.logs.iter().flat_map(|log| &log.spans);
+        let fetching = spans.filter(|span| matches!(span.stage, Stage::Queue | Stage::Image));
+        let from = fetching
+            .clone()
+            .map(|span| span.from)
+            .min()
+            .unwrap_or_default();
+        let to = fetching.map(|span| span.to).max().unwrap_or_default();
+        let began = self.storm.began;
+        let rate = self.peaks.rate(began + from, began + to);
+        rate.unwrap_or(f64::NAN) * 8.0 / (f64::from(megabits) * 1e6)
+    }
+
+    fn mean_and_max(&self) -> (f64, f64) {
+        let boot = self.summary.boot;
+        boot.map_or((f64::NAN, f64::NAN), |boot| (boot.mean, boot.max))
+    }
+}
+
+/// All at once, as fast as the machine is.
+pub(crate) fn storm(scale: Scale, checks: &mut Checks) -> anyhow::Result<()> {
+    let case = Case {
+        name: "storm",
+        machines: scale.of(1000, 100),
+        image: scale.of(200, 20) * MB,
+        megabits: None,
+        prefer_wait: true,
+    };
+    case.run()?.check(case.name, checks);
+    Ok(())
+}
+
+/// A link that is the bottleneck: it is used, and shared fairly.
+pub(crate) fn gigabit(scale: Scale, checks: &mut Checks) -> anyhow::Result<()> {
+    let megabits = 1000;
+    let case = Case {
+        name: "gigabit",
+        machines: scale.of(100, 20),
+        image: scale.of(50, 20) * MB,
+        megabits: Some(megabits),
+        prefer_wait: false,
+    };
+    let found = case.run()?;
+    found.check(case.name, checks);
+    checks.bar(
+        case.name,
+        "of the link used",
+        found.link_used(megabits),
+        "",
+        Bar::AtLeast(0.95),
+    );
+    let fair = found.summary.slowest_to_mean().unwrap_or(f64::NAN);
+    checks.bar(
+        case.name,
+        "slowest / mean, all at once",
+        fair,
+        "",
+        Bar::AtMost(1.2),
+    );
+    Ok(())
+}
+
+/// One after the other, or all at once: what a machine waits until it has its image.
+pub(crate) fn order(scale: Scale, checks: &mut Checks) -> anyhow::Result<()> {
+    let case = |name, prefer_wait| Case {
+        name,
+        machines: scale.of(100, 20),
+        image: scale.of(50, 20) * MB,
+        megabits: Some(1000),
+        prefer_wait,
+    };
+    let at_once = case("order-at-once", false).run()?;
+    let in_turn = case("order-in-turn", true).run()?;
+    at_once.check("at-once", checks);
+    in_turn.check("in-turn", checks);
+    let ((mean, max), (turn_mean, turn_max)) = (at_once.mean_and_max(), in_turn.mean_and_max());
+    checks.figure("order", "mean time to boot, at once", mean, "s");
+    checks.figure("order", "mean time to boot, in turn", turn_mean, "s");
+    checks.figure("order", "longest time to boot, at once", max, "s");
+    checks.figure("order", "longest time to boot, in turn", turn_max, "s");
+    checks.figure("order", "mean, in turn / at once", turn_mean / mean, "");
+    Ok(())
+}

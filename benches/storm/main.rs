@@ -1,0 +1,72 @@
+//! Boot storms against the built manager, in network namespaces of their own: what is wanted of it, and whether it holds.
+//!
+//! `cargo bench --bench storm` runs all, `… -- gigabit order` some; `… -- small` a tenth of each, to see that they
+//! work. Needs root. Timelines go to `target/storm/`.
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
+mod boots;
+mod checks;
+mod rude;
+
+use std::process::ExitCode;
+
+use checks::Checks;
+
+/// How much of it.
+#[derive(Debug, Clone, Copy)]
+struct Scale {
+    small: bool,
+}
+
+impl Scale {
+    fn of<T>(self, full: T, small: T) -> T {
+        if self.small { small } else { full }
+    }
+}
+
+type Scenario = fn(Scale, &mut Checks) -> anyhow::Result<()>;
+
+const SCENARIOS: [(&str, Scenario); 5] = [
+    ("storm", boots::storm),
+    ("gigabit", boots::gigabit),
+    ("order", boots::order),
+    ("slow", rude::slow),
+    ("idle", rude::idle),
+];
+
+fn main() -> ExitCode {
+    // Cargo says --bench.
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with("--"))
+        .collect();
+    match run(&words) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all that is wanted holds.
+fn run(words: &[String]) -> anyhow::Result<bool> {
+    if !rustix::process::geteuid().is_root() {
+        println!("storms: not measured: network namespaces need root");
+        return Ok(true);
+    }
+    let scale = Scale {
+        small: words.iter().any(|word| word == "small"),
+    };
+    let wanted = |name: &str| words.iter().any(|word| word == name);
+    let all = words.iter().all(|word| word == "small");
+    let mut checks = Checks::default();
+    for (name, scenario) in SCENARIOS {
+        if all || wanted(name) {
+            scenario(scale, &mut checks)?;
+        }
+    }
+    print!("\n{checks}");
+    Ok(checks.all_hold())
+}

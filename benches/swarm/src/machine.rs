@@ -1,0 +1,233 @@
+//! One machine from its power switch to the last byte of its image.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ramboot_wire::queue;
+use tokio::time::{sleep, timeout};
+
+use crate::fault::Fault;
+use crate::head::Head;
+use crate::http::Connection;
+use crate::message::{self, Speaker};
+use crate::random::Random;
+use crate::script::{Script, Url};
+use crate::stage::{Log, Question, Stage};
+use crate::world::World;
+
+/// A machine.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) id: message::Machine,
+    pub(crate) world: Rc<World>,
+    pub(crate) log: RefCell<Log>,
+    random: RefCell<Random>,
+}
+
+/// Tries for one boot file; the script of a real one asks for ever.
+const TRIES: u32 = 5;
+/// The boot script's own pause after a failure.
+const PAUSE: Duration = Duration::from_secs(5);
+
+impl Machine {
+    /// Switches it on and gives what it noted.
+    pub(crate) async fn live(world: Rc<World>, number: u32) -> Log {
+        let random = RefCell::new(Random::new(world.plan.seed, number));
+        let machine = Self {
+            id: message::Machine { number },
+            world,
+            log: RefCell::default(),
+            random,
+        };
+        let within = machine.world.plan.within;
+        let after = machine.random.borrow_mut().up_to(within);
+        sleep(after).await;
+        machine.log.borrow_mut().on = machine.world.now();
+        let deadline = machine.world.plan.deadline;
+        let failed = match timeout(deadline, machine.boot()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(fault)) => Some(fault.to_string()),
+            Err(_) => Some(format!("not booted within {deadline:?}")),
+        };
+        let now = machine.world.now();
+        let mut log = machine.log.take();
+        if failed.is_some() {
+            log.leave(now);
+        }
+        log.off = now;
+        log.failed = failed;
+        log
+    }
+
+    async fn boot(&self) -> Result<(), Fault> {
+        self.think().await;
+        let lease = self.stage(Stage::Pxe, self.lease(Speaker::Rom)).await?;
+        if lease.file.is_empty() || lease.file.contains("://") {
+            return Err(Fault::NotBootable(lease.file, "a file for TFTP"));
+        }
+        let file = self.tftp(lease.next, &lease.file);
+        self.log.borrow_mut().boot_bytes += self.stage(Stage::Tftp, file).await?;
+        self.think().await;
+        let lease = self.stage(Stage::Ipxe, self.lease(Speaker::Ipxe)).await?;
+        let url = Url::parse(&lease.file)
+            .ok_or_else(|| Fault::NotBootable(lease.file.clone(), "a URL"))?;
+        let script = self.stage(Stage::Script, self.script(&url)).await?;
+        self.stage(Stage::Kernel, self.boot_file(&script.kernel, "the kernel"))
+            .await?;
+        self.stage(
+            Stage::Initrd,
+            self.boot_file(&script.initrd, "the initramfs"),
+        )
+        .await?;
+        self.think().await;
+        self.stage(Stage::Init, self.lease(Speaker::Init)).await?;
+        let list = self.stage(Stage::List, self.list(&script.args)).await?;
+        self.image(list, &script.args).await
+    }
+
+    async fn stage<T>(
+        &self,
+        stage: Stage,
+        work: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        self.log.borrow_mut().enter(stage, self.world.now());
+        let done = work.await;
+        self.log.borrow_mut().leave(self.world.now());
+        done
+    }
+
+    /// What iPXE runs.
+    async fn script(&self, url: &Url) -> Result<Script, Fault> {
+        let once = async || {
+            let mut text = Vec::new();
+            let keep = |bytes: &[u8]| text.extend_from_slice(bytes);
+            self.file(url, Some(keep)).await?;
+            Ok(text)
+        };
+        let text = self.tries(once).await?;
+        Script::parse(&String::from_utf8_lossy(&text))
+    }
+
+    /// A boot file's name ends with the first digits of its BLAKE3; some machines look whether that is true.
+    async fn boot_file(&self, url: &Url, what: &'static str) -> Result<(), Fault> {
+        let sample = self.world.plan.sample.max(1);
+        if !u64::from(self.id.number).is_multiple_of(sample) {
+            let nothing = None::<fn(&[u8])>;
+            return self.tries(async || self.file(url, nothing).await).await;
+        }
+        let once = async || {
+            let mut hasher = blake3::Hasher::new();
+            let hash = |bytes: &[u8]| {
+                hasher.update(bytes);
+            };
+            self.file(url, Some(hash)).await?;
+            Ok(hasher.finalize().to_hex())
+        };
+        let digest = self.tries(once).await?;
+        let named = url.path.rsplit('-').next().unwrap_or_default();
+        if named.len() >= 16 && digest.starts_with(named) {
+            Ok(())
+        } else {
+            Err(Fault::BootFile(what))
+        }
+    }
+
+    /// As the boot script has it: again after a pause.
+    async fn tries<T>(&self, mut once: impl AsyncFnMut() -> Result<T, Fault>) -> Result<T, Fault> {
+        for _ in 1..TRIES {
+            match once().await {
+                Ok(done) => return Ok(done),
+                Err(fault) => self.note(&fault),
+            }
+            sleep(PAUSE).await;
+        }
+        once().await
+    }
+
+    /// As iPXE gets one, over a connection of its own.
+    async fn file(&self, url: &Url, sink: Option<impl FnMut(&[u8])>) -> Result<(), Fault> {
+        let request = format!(
+            "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: iPXE/1.21.1\r\nConnection: keep-alive\r\n\r\n",
+            url.path, url.addr
+        );
+        loop {
+            let mut slot = None;
+            let (mut connection, head) = self
+                .ask(&mut slot, url.addr, &request, Question::Boot)
+                .await?;
+            match head.status {
+                200 => {
+                    match sink {
+                        Some(sink) => connection.read(&self.world, head.length, sink).await?,
+                        None => connection.skip(&self.world, head.length).await?,
+                    }
+                    self.log.borrow_mut().boot_bytes += head.length;
+                    return Ok(());
+                }
+                503 if head.retry_after.is_some() => sleep(self.told_to_wait(&head)).await,
+                status => return Err(Fault::Status(status, "a boot file")),
+            }
+        }
+    }
+
+    /// Asks over the connection that is there or a new one, and notes how long the answer took to come.
+    pub(crate) async fn ask(
+        &self,
+        slot: &mut Option<Connection>,
+        to: SocketAddrV4,
+        request: &str,
+        question: Question,
+    ) -> Result<(Connection, Head), Fault> {
+        let asked = self.world.now();
+        let mut connection = match slot.take().filter(Connection::is_reusable) {
+            Some(connection) => connection,
+            None => Connection::open(self.address(), to).await?,
+        };
+        let head = connection.ask(&self.world, request).await?;
+        self.waited(question, asked);
+        Ok((connection, head))
+    }
+
+    /// RFC 9110 §10.2.3; with jitter, as all were told the same.
+    pub(crate) fn told_to_wait(&self, head: &Head) -> Duration {
+        let mut log = self.log.borrow_mut();
+        log.told_to_wait += 1;
+        log.first_place = log.first_place.or(head.place);
+        drop(log);
+        let told = head.retry_after.unwrap_or(queue::WAIT);
+        told.min(LONGEST_WAIT) + self.random.borrow_mut().up_to(queue::WAIT / 4)
+    }
+
+    pub(crate) fn waited(&self, question: Question, asked: Duration) {
+        let took = self.world.now().saturating_sub(asked);
+        self.log.borrow_mut().waits.push((question, took));
+    }
+
+    pub(crate) fn note(&self, fault: &Fault) {
+        let mut log = self.log.borrow_mut();
+        *log.faults.entry(fault.to_string()).or_default() += 1;
+    }
+
+    pub(crate) fn address(&self) -> Ipv4Addr {
+        self.log.borrow().address.unwrap_or(Ipv4Addr::UNSPECIFIED)
+    }
+
+    pub(crate) fn chance(&self) -> u32 {
+        self.random.borrow_mut().word()
+    }
+
+    pub(crate) fn around(&self, time: Duration) -> Duration {
+        self.random.borrow_mut().around(time)
+    }
+
+    async fn think(&self) {
+        let time = self.around(self.world.plan.think);
+        sleep(time).await;
+    }
+}
+
+/// A server can not keep a machine away for longer than this.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);

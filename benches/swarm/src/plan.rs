@@ -1,0 +1,42 @@
+//! What kind of storm.
+
+use std::time::Duration;
+
+/// The machines, and how they behave.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// How many.
+    pub machines: u32,
+    /// The interface of this network namespace that leads to the manager. It needs no address, but a route to it.
+    pub interface: String,
+    /// Chance: the same number, the same storm.
+    pub seed: u64,
+    /// All are switched on within this time.
+    pub within: Duration,
+    /// A machine's own work between two stages: within a quarter of this.
+    pub think: Duration,
+    /// Connections of `/init`.
+    pub streams: u32,
+    /// One of so many chunks and boot files is read and verified, the others are thrown away in the kernel.
+    pub sample: u64,
+    /// Say `Prefer: wait`, as `/init` does.
+    pub prefer_wait: bool,
+    /// A machine that has not booted after this time has failed.
+    pub deadline: Duration,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            machines: 100,
+            interface: "eth0".to_owned(),
+            seed: 1,
+            within: Duration::from_secs(1),
+            think: Duration::from_millis(500),
+            streams: 4,
+            sample: 64,
+            prefer_wait: true,
+            deadline: Duration::from_secs(600),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! What a storm is tried on: two network namespaces with a cable between them, a store, and a manager under watch.
+
+mod lan;
+mod manager;
+mod process;
+mod store;
+mod watch;
+
+pub use lan::{Lan, MANAGER};
+pub use manager::Manager;
+pub use store::{Sizes, Stored, fill};
+pub use watch::{Peaks, Sample};

@@ -1,0 +1,116 @@
+//! Two network namespaces joined by a cable (veth): the manager's, with an address, and the machines', with a route.
+
+use std::fs::{self, File};
+use std::net::Ipv4Addr;
+use std::process::Command;
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context, bail};
+use nix::sched::{CloneFlags, setns};
+
+use super::process::{Process, run, tied, wait_for};
+
+/// The manager's address; it has the network /16.
+pub const MANAGER: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 1);
+/// The manager's end of the cable.
+pub(super) const SERVER_END: &str = "s0";
+/// The machines' end.
+const CLIENT_END: &str = "c0";
+/// An address for clients that ask no DHCP.
+const STRANGERS: &str = "10.98.0.2/16";
+
+/// The network; gone when it is dropped.
+#[derive(Debug)]
+pub struct Lan {
+    server: Process,
+    client: Process,
+}
+
+impl Lan {
+    /// Makes it.
+    ///
+    /// # Errors
+    /// Namespaces need root.
+    pub fn new() -> anyhow::Result<Self> {
+        let lan = Self {
+            server: namespace()?,
+            client: namespace()?,
+        };
+        let client = lan.client.id();
+        let (server_end, client_end) = (SERVER_END, CLIENT_END);
+        let cable =
+            format!("link add {server_end} type veth peer name {client_end} netns {client}");
+        for args in [
+            cable,
+            "link set lo up".to_owned(),
+            format!("address add {MANAGER}/16 dev {server_end}"),
+            format!("link set {server_end} up"),
+        ] {
+            run(enter(&lan.server, "ip").args(args.split(' ')))?;
+        }
+        for args in [
+            "link set lo up".to_owned(),
+            format!("address add {STRANGERS} dev {client_end}"),
+            format!("link set {client_end} up"),
+        ] {
+            run(enter(&lan.client, "ip").args(args.split(' ')))?;
+        }
+        Ok(lan)
+    }
+
+    /// The interface that machines are on.
+    #[must_use]
+    pub fn interface(&self) -> String {
+        CLIENT_END.to_owned()
+    }
+
+    /// The manager's port carries no more than so many megabits a second, with a switch's queue of 20 ms.
+    ///
+    /// # Errors
+    /// `tc` is missing, or the kernel has no token bucket.
+    pub fn shape(&self, megabits: u32) -> anyhow::Result<()> {
+        let args = format!(
+            "qdisc replace dev {SERVER_END} root tbf rate {megabits}mbit burst 128kb latency 20ms"
+        );
+        run(enter(&self.server, "tc").args(args.split(' ')))
+    }
+
+    /// A thread on the machines' side.
+    pub fn client<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+    ) -> JoinHandle<anyhow::Result<T>> {
+        let namespace = format!("/proc/{}/ns/net", self.client.id());
+        thread::spawn(move || {
+            setns(File::open(namespace)?, CloneFlags::CLONE_NEWNET)?;
+            work()
+        })
+    }
+
+    /// A program on the manager's side.
+    pub(super) fn server_command(&self, program: &str) -> Command {
+        enter(&self.server, program)
+    }
+}
+
+fn namespace() -> anyhow::Result<Process> {
+    let process = Process::spawn(tied("unshare").args(["--net", "sleep", "infinity"]))?;
+    let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net"));
+    let (ours, pid) = (of("self")?, process.id().to_string());
+    let mut process = process;
+    wait_for("a network namespace", || {
+        if let Some(status) = process.0.try_wait()? {
+            bail!("unshare --net: {status}: a network namespace needs root");
+        }
+        Ok(of(&pid).context("looking at its namespace")? != ours)
+    })?;
+    Ok(process)
+}
+
+fn enter(holder: &Process, program: &str) -> Command {
+    let mut command = tied("nsenter");
+    command
+        .arg(format!("--net=/proc/{}/ns/net", holder.id()))
+        .arg(program);
+    command
+}
