@@ -24,9 +24,10 @@ pub(crate) fn slow(scale: Scale, checks: &mut Checks) -> anyhow::Result<()> {
     let case = |name| Case {
         name,
         machines: 16,
-        image: scale.of(200_000_000, 50_000_000),
+        image: scale.image(200, 50),
         megabits: None,
         prefer_wait: false,
+        rush: true,
     };
     let state = tempfile::tempdir()?;
     let stored = fill(state.path(), case("").sizes())?;
@@ -85,6 +86,7 @@ pub(crate) fn idle(scale: Scale, checks: &mut Checks) -> anyhow::Result<()> {
         image: 1_000_000,
         megabits: None,
         prefer_wait: false,
+        rush: true,
     };
     let state = tempfile::tempdir()?;
     fill(state.path(), case.sizes())?;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dhcproto::v4::MessageType;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -12,8 +12,9 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::fault::{Fault, GIVE_UP};
-use crate::machine::Machine;
+use crate::firmware::Asker;
 use crate::message::{Answer, Speaker};
+use crate::route::Addresses;
 use crate::stage::Question;
 
 /// The socket, and who waits for what.
@@ -58,19 +59,22 @@ impl Air {
     }
 }
 
-impl Machine {
+impl Asker {
     /// DISCOVER, OFFER, REQUEST, ACK. The address is here from then on.
-    pub(crate) async fn lease(&self, speaker: Speaker) -> Result<Answer, Fault> {
+    pub(crate) async fn lease(
+        &self,
+        speaker: Speaker,
+        addresses: &Addresses,
+    ) -> Result<Answer, Fault> {
         // The number of the machine in it, so that no two exchanges of a storm have one id.
         let xid = self.id.number << 8 | self.chance() & 0xff;
         let (sender, mut receiver) = unbounded_channel();
-        self.world.air.waiting.borrow_mut().insert(xid, sender);
+        self.air.waiting.borrow_mut().insert(xid, sender);
         let exchange = self.exchange(speaker, xid, &mut receiver);
         let lease = tokio::time::timeout(GIVE_UP, exchange).await;
-        self.world.air.waiting.borrow_mut().remove(&xid);
+        self.air.waiting.borrow_mut().remove(&xid);
         let lease = lease.unwrap_or(Err(Fault::NoAnswer("lease")))?;
-        self.world.addresses.add(lease.address)?;
-        self.log.borrow_mut().address = Some(lease.address);
+        addresses.add(lease.address)?;
         Ok(lease)
     }
 
@@ -100,10 +104,10 @@ impl Machine {
             .id
             .says(speaker, xid, offer)
             .map_err(io::Error::other)?;
-        let asked = self.world.now();
+        let asked = Instant::now();
         for tries in 0.. {
-            self.log.borrow_mut().again += u64::from(tries > 0);
-            self.world.air.send(&packet).await?;
+            self.notes.borrow_mut().again += u64::from(tries > 0);
+            self.air.send(&packet).await?;
             let patience = self.around(speaker.patience(tries));
             if let Some(answer) = next(answers, wanted, patience).await? {
                 self.waited(Question::Dhcp, asked);

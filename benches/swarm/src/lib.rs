@@ -1,4 +1,4 @@
-//! A boot storm: many simulated machines in one thread, each with the real sequence of a boot, over real sockets.
+//! A boot storm: many simulated machines in two threads, each with the real sequence of a boot, over real sockets.
 //!
 //! A PC's ROM asks DHCP and loads iPXE by TFTP; iPXE asks DHCP and gets script, kernel and initramfs; `/init` asks DHCP and
 //! gets chunk list and chunks, as [`ramboot_init::pick`] chooses them, over four connections, waiting its turn where it is
@@ -19,6 +19,7 @@
 
 mod dhcp;
 mod fault;
+mod firmware;
 mod head;
 mod http;
 mod image;
@@ -82,12 +83,8 @@ pub fn run(plan: Plan) -> anyhow::Result<Storm> {
 }
 
 async fn storm(plan: Plan) -> anyhow::Result<Storm> {
-    let interface = plan.interface.clone();
-    let world = World::new(plan);
-    let world = Rc::new(world.with_context(|| format!("asking DHCP on {interface}"))?);
+    let world = Rc::new(World::new(plan)?);
     let late = Rc::new(Cell::new(Duration::ZERO));
-    let air = Rc::clone(&world);
-    let pump = tokio::task::spawn_local(async move { air.air.pump().await });
     let watch = tokio::task::spawn_local(watch(Rc::clone(&late)));
     let mut machines = JoinSet::new();
     for number in 1..=world.plan.machines {
@@ -98,11 +95,6 @@ async fn storm(plan: Plan) -> anyhow::Result<Storm> {
         logs.push(log.context("a machine panicked")?);
     }
     watch.abort();
-    if pump.is_finished() {
-        pump.await?.context("receiving DHCP answers")?;
-    } else {
-        pump.abort();
-    }
     Ok(Storm {
         logs,
         began: world.began,

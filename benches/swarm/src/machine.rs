@@ -10,9 +10,10 @@ use ramboot_wire::queue;
 use tokio::time::{sleep, timeout};
 
 use crate::fault::Fault;
+use crate::firmware::{Notes, Wanted};
 use crate::head::Head;
 use crate::http::Connection;
-use crate::message::{self, Speaker};
+use crate::message::{self, Answer, Speaker};
 use crate::random::Random;
 use crate::script::{Script, Url};
 use crate::stage::{Log, Question, Stage};
@@ -68,7 +69,7 @@ impl Machine {
         if lease.file.is_empty() || lease.file.contains("://") {
             return Err(Fault::NotBootable(lease.file, "a file for TFTP"));
         }
-        let file = self.tftp(lease.next, &lease.file);
+        let file = self.tftp(lease.next, lease.file);
         self.log.borrow_mut().boot_bytes += self.stage(Stage::Tftp, file).await?;
         self.think().await;
         let lease = self.stage(Stage::Ipxe, self.lease(Speaker::Ipxe)).await?;
@@ -86,6 +87,35 @@ impl Machine {
         self.stage(Stage::Init, self.lease(Speaker::Init)).await?;
         let list = self.stage(Stage::List, self.list(&script.args)).await?;
         self.image(list, &script.args).await
+    }
+
+    async fn lease(&self, speaker: Speaker) -> Result<Answer, Fault> {
+        let random = self.fork();
+        let (lease, notes) = self.world.firmware.lease(self.id, speaker, random).await;
+        self.keep(notes);
+        let lease = lease?;
+        self.log.borrow_mut().address = Some(lease.address);
+        Ok(lease)
+    }
+
+    async fn tftp(&self, server: Ipv4Addr, name: String) -> Result<u64, Fault> {
+        let own = self.address();
+        let wanted = Wanted { own, server, name };
+        let file = self.world.firmware.file(self.id, self.fork(), wanted);
+        let (length, notes) = file.await;
+        self.keep(notes);
+        length
+    }
+
+    fn keep(&self, notes: Notes) {
+        let mut log = self.log.borrow_mut();
+        log.waits.extend(notes.waits);
+        log.again += notes.again;
+    }
+
+    /// Chance for somebody else.
+    fn fork(&self) -> Random {
+        Random::new(self.random.borrow_mut().next(), self.id.number)
     }
 
     async fn stage<T>(

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use dhcproto::Encodable;
 use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, Opcode, OptionCode, UnknownOption};
-use dhcproto::{Decodable, Decoder, Encodable};
 use ramboot_wire::Mac;
 
 /// Who asks.
@@ -109,24 +109,45 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// `None` for what no DHCP server sends.
+    /// `None` for what no DHCP server sends. Read by hand: dhcproto 0.15's decoder panics on some packets.
     pub(crate) fn parse(packet: &[u8]) -> Option<Self> {
-        let message = Message::decode(&mut Decoder::new(packet)).ok()?;
-        let DhcpOption::ServerIdentifier(server) =
-            message.opts().get(OptionCode::ServerIdentifier)?
-        else {
-            return None;
+        let address = |at: usize, packet: &[u8]| {
+            let octets: [u8; 4] = packet.get(at..at + 4)?.try_into().ok()?;
+            Some(Ipv4Addr::from(octets))
         };
-        let file = message.fname().unwrap_or_default();
-        let file = file.split(|byte| *byte == 0).next().unwrap_or_default();
-        (message.opcode() == Opcode::BootReply).then_some(Self {
-            xid: message.xid(),
-            kind: message.opts().msg_type()?,
-            address: message.yiaddr(),
-            server: *server,
-            next: message.siaddr(),
+        let options = packet.get(236..)?.strip_prefix(&COOKIE)?;
+        let file = packet.get(108..236)?.split(|byte| *byte == 0).next()?;
+        let server = option(options, 54)?;
+        let kind = MessageType::from(*option(options, 53)?.first()?);
+        (packet.first() == Some(&BOOT_REPLY)).then_some(Self {
+            xid: address(4, packet)?.to_bits(),
+            kind,
+            address: address(16, packet)?,
+            server: address(0, server)?,
+            next: address(20, packet)?,
             file: String::from_utf8_lossy(file).into_owned(),
         })
+    }
+}
+
+const BOOT_REPLY: u8 = 2;
+/// RFC 2131 §3.
+const COOKIE: [u8; 4] = [0x63, 0x82, 0x53, 0x63];
+
+/// RFC 2132 §2.
+fn option(mut options: &[u8], wanted: u8) -> Option<&[u8]> {
+    loop {
+        match options {
+            [0, rest @ ..] => options = rest,
+            [code, len, rest @ ..] if *code != 255 => {
+                let (value, rest) = rest.split_at_checked(usize::from(*len))?;
+                if *code == wanted {
+                    return Some(value);
+                }
+                options = rest;
+            }
+            _ => return None,
+        }
     }
 }
 
@@ -166,6 +187,8 @@ mod tests {
         #[test]
         fn never_panics(garbage in prop::collection::vec(any::<u8>(), 0..600)) {
             let _ = Answer::parse(&garbage);
+            let fixed = [&[BOOT_REPLY][..], &[0; 235], &COOKIE, &garbage].concat();
+            let _ = Answer::parse(&fixed);
         }
     }
 }

@@ -5,6 +5,7 @@ mod manager;
 mod process;
 mod store;
 mod watch;
+mod wire;
 
 pub use lan::{Lan, MANAGER};
 pub use manager::Manager;

@@ -2,12 +2,12 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
 
 use crate::fault::Fault;
-use crate::machine::Machine;
+use crate::firmware::{Asker, Wanted};
 use crate::stage::Question;
 
 const RRQ: u16 = 1;
@@ -20,13 +20,14 @@ const OACK: u16 = 6;
 const AGAIN: Duration = Duration::from_secs(2);
 const TRIES: u32 = 8;
 
-impl Machine {
+impl Asker {
     /// Gets the file and throws it away; gives its length.
-    pub(crate) async fn tftp(&self, server: Ipv4Addr, name: &str) -> Result<u64, Fault> {
-        let server = SocketAddrV4::new(server, 69);
-        let mut look = Transfer::open(self, server).await?;
+    pub(crate) async fn tftp(&self, wanted: &Wanted) -> Result<u64, Fault> {
+        let Wanted { own, server, name } = wanted;
+        let server = SocketAddrV4::new(*server, 69);
+        let mut look = Transfer::open(self, *own, server).await?;
         let promised = look.size(name).await?;
-        let mut file = Transfer::open(self, server).await?;
+        let mut file = Transfer::open(self, *own, server).await?;
         let length = file.read(name).await?;
         if length == promised {
             Ok(length)
@@ -37,18 +38,17 @@ impl Machine {
 }
 
 struct Transfer<'a> {
-    machine: &'a Machine,
+    machine: &'a Asker,
     socket: UdpSocket,
     peer: SocketAddrV4,
     packet: Vec<u8>,
 }
 
 impl<'a> Transfer<'a> {
-    async fn open(machine: &'a Machine, server: SocketAddrV4) -> io::Result<Self> {
-        let address = machine.address();
+    async fn open(machine: &'a Asker, own: Ipv4Addr, server: SocketAddrV4) -> io::Result<Self> {
         Ok(Self {
             machine,
-            socket: UdpSocket::bind((address, 0)).await?,
+            socket: UdpSocket::bind((own, 0)).await?,
             peer: server,
             packet: vec![0; 1500],
         })
@@ -93,7 +93,7 @@ impl<'a> Transfer<'a> {
     async fn first(&mut self, name: &str, options: &str) -> Result<&[u8], Fault> {
         let mut request = vec![0, 1];
         request.extend(format!("{name}\0octet\0{options}").bytes());
-        let asked = self.machine.world.now();
+        let asked = Instant::now();
         self.exchange(&request, |packet| word(packet, 0) == Some(OACK))
             .await?;
         self.machine.waited(Question::Tftp, asked);
@@ -108,7 +108,7 @@ impl<'a> Transfer<'a> {
     ) -> Result<&[u8], Fault> {
         debug_assert!(matches!(word(out, 0), Some(RRQ | ACK)));
         for tries in 0..TRIES {
-            self.machine.log.borrow_mut().again += u64::from(tries > 0);
+            self.machine.notes.borrow_mut().again += u64::from(tries > 0);
             self.socket.send_to(out, self.peer).await?;
             let heard = tokio::time::timeout(AGAIN, self.hear(&wanted)).await;
             if let Ok(heard) = heard {

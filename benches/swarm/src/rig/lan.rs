@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use nix::sched::{CloneFlags, setns};
 
 use super::process::{Process, run, tied, wait_for};
+use super::wire::{counters, risen};
 
 /// The manager's address; it has the network /16.
 pub const MANAGER: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 1);
@@ -64,15 +65,29 @@ impl Lan {
         CLIENT_END.to_owned()
     }
 
-    /// The manager's port carries no more than so many megabits a second, with a switch's queue of 20 ms.
+    /// The manager's NIC sends no more than so many megabits a second, behind the queue of a thousand packets that a NIC
+    /// has under Linux: TCP waits for it (TSQ) and loses nothing there, as on a real one.
     ///
     /// # Errors
     /// `tc` is missing, or the kernel has no token bucket.
     pub fn shape(&self, megabits: u32) -> anyhow::Result<()> {
-        let args = format!(
-            "qdisc replace dev {SERVER_END} root tbf rate {megabits}mbit burst 128kb latency 20ms"
-        );
-        run(enter(&self.server, "tc").args(args.split(' ')))
+        let bucket = format!("root handle 1: tbf rate {megabits}mbit burst 128kb latency 20ms");
+        for qdisc in [bucket.as_str(), "parent 1: pfifo limit 1000"] {
+            let args = format!("qdisc replace dev {SERVER_END} {qdisc}");
+            run(enter(&self.server, "tc").args(args.split(' ')))?;
+        }
+        Ok(())
+    }
+
+    /// Does something, and says what the kernel lost or sent again meanwhile, on either end.
+    ///
+    /// # Errors
+    /// There is no /proc.
+    pub fn watched<T>(&self, work: impl FnOnce() -> T) -> anyhow::Result<(T, String)> {
+        let ends = [self.server.id(), self.client.id()];
+        let before = counters(&ends)?;
+        let done = work();
+        Ok((done, risen(&before, &counters(&ends)?)))
     }
 
     /// A thread on the machines' side.
