@@ -21,7 +21,7 @@ use crate::route::Addresses;
 use crate::stage::Question;
 
 /// The thread; it ends when this is dropped.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Firmware {
     /// `None` when it is to end.
     jobs: Option<mpsc::UnboundedSender<Job>>,

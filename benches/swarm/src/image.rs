@@ -294,3 +294,6 @@ impl Job<'_> {
         machine.log.borrow_mut().change(stage, machine.world.now());
     }
 }
+
+#[cfg(test)]
+mod tests;

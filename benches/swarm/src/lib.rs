@@ -88,7 +88,7 @@ async fn storm(plan: Plan) -> anyhow::Result<Storm> {
     let watch = tokio::task::spawn_local(watch(Rc::clone(&late)));
     let mut machines = JoinSet::new();
     for number in 1..=world.plan.machines {
-        machines.spawn_local(Machine::live(Rc::clone(&world), number));
+        machines.spawn_local(Machine::new(Rc::clone(&world), number).live());
     }
     let mut logs = Vec::new();
     while let Some(log) = machines.join_next().await {

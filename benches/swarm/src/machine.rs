@@ -34,27 +34,31 @@ const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(5);
 
 impl Machine {
-    /// Switches it on and gives what it noted.
-    pub(crate) async fn live(world: Rc<World>, number: u32) -> Log {
+    /// One that is off.
+    pub(crate) fn new(world: Rc<World>, number: u32) -> Self {
         let random = RefCell::new(Random::new(world.plan.seed, number));
-        let machine = Self {
+        Self {
             id: message::Machine { number },
             world,
             log: RefCell::default(),
             random,
-        };
-        let within = machine.world.plan.within;
-        let after = machine.random.borrow_mut().up_to(within);
+        }
+    }
+
+    /// Switches it on and gives what it noted.
+    pub(crate) async fn live(self) -> Log {
+        let within = self.world.plan.within;
+        let after = self.random.borrow_mut().up_to(within);
         sleep(after).await;
-        machine.log.borrow_mut().on = machine.world.now();
-        let deadline = machine.world.plan.deadline;
-        let failed = match timeout(deadline, machine.boot()).await {
+        self.log.borrow_mut().on = self.world.now();
+        let deadline = self.world.plan.deadline;
+        let failed = match timeout(deadline, self.boot()).await {
             Ok(Ok(())) => None,
             Ok(Err(fault)) => Some(fault.to_string()),
             Err(_) => Some(format!("not booted within {deadline:?}")),
         };
-        let now = machine.world.now();
-        let mut log = machine.log.take();
+        let now = self.world.now();
+        let mut log = self.log.take();
         if failed.is_some() {
             log.leave(now);
         }

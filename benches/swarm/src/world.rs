@@ -18,12 +18,23 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(plan: Plan) -> anyhow::Result<Self> {
-        Ok(Self {
-            firmware: Firmware::start(plan.interface.clone())?,
+        let firmware = Firmware::start(plan.interface.clone())?;
+        Ok(Self::of(plan, firmware))
+    }
+
+    /// Without ports below 1 024, for who is not root.
+    #[cfg(test)]
+    pub(crate) fn without_firmware(plan: Plan) -> Self {
+        Self::of(plan, Firmware::default())
+    }
+
+    fn of(plan: Plan, firmware: Firmware) -> Self {
+        Self {
+            firmware,
             bin: RefCell::new(vec![0; BIN_BYTES]),
             began: Instant::now(),
             plan,
-        })
+        }
     }
 
     pub(crate) fn now(&self) -> Duration {

@@ -1,0 +1,212 @@
+//! One machine's fetch against a server on loopback that keeps it waiting, hangs up, lies.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use ramboot_wire::image::{CHUNK_LEN, chaining_value, fold};
+use ramboot_wire::{Base, BootArgs, ChunkList};
+
+use crate::Plan;
+use crate::machine::Machine;
+use crate::stage::{Log, Stage};
+use crate::world::World;
+
+const CHUNKS: usize = 9;
+const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 0\r\nramboot-queue: 3/17\r\ncontent-length: 5\r\n";
+
+/// What the server does to the requests that come first, one each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Wait,
+    /// Before any request, as at a connection cap.
+    Refuse,
+    HangUp,
+    Lie,
+}
+
+struct Server {
+    addr: SocketAddrV4,
+    image: Arc<Vec<u8>>,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    fn start(turns: &[Turn]) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
+        let SocketAddr::V4(addr) = listener.local_addr().expect("address") else {
+            panic!("bound to IPv4");
+        };
+        let image: Vec<u8> = (0..CHUNKS * CHUNK_LEN - 77)
+            .map(|i| (i * i).to_le_bytes()[1])
+            .collect();
+        let (image, heads) = (Arc::new(image), Arc::new(Mutex::new(Vec::new())));
+        let turns = Arc::new(Mutex::new(turns.to_vec()));
+        let server = Self {
+            addr,
+            image: Arc::clone(&image),
+            heads: Arc::clone(&heads),
+        };
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (image, heads, turns) =
+                    (Arc::clone(&image), Arc::clone(&heads), Arc::clone(&turns));
+                // A client that hung up is no fault here.
+                thread::spawn(move || serve(stream?, &image, &heads, &turns));
+            }
+        });
+        server
+    }
+
+    /// What a machine noted that fetched from it.
+    fn fetched(&self, prefer_wait: bool) -> Log {
+        let plan = Plan {
+            prefer_wait,
+            sample: 1,
+            ..Plan::default()
+        };
+        let values: Vec<_> = self
+            .image
+            .chunks(CHUNK_LEN)
+            .zip(0..)
+            .map(|(chunk, i)| chaining_value(i, chunk))
+            .collect();
+        let (id, size) = (fold(&values).expect("few"), self.image.len() as u64);
+        let list = ChunkList::prove(id, size, &values.concat()).expect("proves");
+        let args = BootArgs {
+            image: id,
+            size,
+            bases: vec![Base {
+                addr: self.addr,
+                prefix: String::new(),
+            }],
+            overlay: None,
+            hostname: None,
+            debug: false,
+            deadline: None,
+            bootif: None,
+        };
+        let machine = Machine::new(Rc::new(World::without_firmware(plan)), 1);
+        machine.log.borrow_mut().address = Some(Ipv4Addr::LOCALHOST);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime
+            .block_on(machine.image(list, &args))
+            .expect("fetched");
+        let log = machine.log.take();
+        assert_eq!(log.verified, CHUNKS as u64);
+        assert_eq!(log.image_bytes, size);
+        log
+    }
+}
+
+fn serve(
+    mut stream: TcpStream,
+    image: &[u8],
+    heads: &Mutex<Vec<String>>,
+    turns: &Mutex<Vec<Turn>>,
+) -> std::io::Result<()> {
+    let next = |wanted: fn(&Turn) -> bool| {
+        let mut turns = turns.lock().expect("no panic");
+        let first = turns.first().copied().filter(wanted);
+        if first.is_some() {
+            turns.remove(0);
+        }
+        first
+    };
+    if next(|turn| *turn == Turn::Refuse).is_some() {
+        write!(stream, "{BUSY}connection: close\r\n\r\nbusy\n")?;
+        stream.shutdown(std::net::Shutdown::Write)?;
+        return stream.read_to_end(&mut Vec::new()).map(drop);
+    }
+    loop {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte)?;
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8_lossy(&head).into_owned();
+        let range = head
+            .split("bytes=")
+            .nth(1)
+            .and_then(|text| text.split_once('-'));
+        let (first, last) = range.expect("a range");
+        let last = last.split('\r').next().expect("digits");
+        let (first, last): (usize, usize) =
+            (first.parse().expect("first"), last.parse().expect("last"));
+        heads.lock().expect("no panic").push(head);
+        let mut body = image[first..=last].to_vec();
+        match next(|turn| *turn != Turn::Refuse) {
+            Some(Turn::Wait) => {
+                write!(stream, "{BUSY}\r\nbusy\n")?;
+                continue;
+            }
+            Some(Turn::HangUp) => return Ok(()),
+            Some(Turn::Lie) => body[CHUNK_LEN / 2] ^= 1,
+            _ => {}
+        }
+        let len = body.len();
+        write!(
+            stream,
+            "HTTP/1.1 206 Partial Content\r\ncontent-length: {len}\r\ncontent-range: bytes {first}-{last}/{}\r\n\r\n",
+            image.len()
+        )?;
+        stream.write_all(&body)?;
+    }
+}
+
+#[test]
+fn who_is_told_to_wait_waits_and_has_not_failed() {
+    let server = Server::start(&[Turn::Wait; 6]);
+    let log = server.fetched(true);
+    assert_eq!((log.told_to_wait, log.faults.len()), (6, 0));
+    assert_eq!(log.first_place.expect("a place").to_string(), "3/17");
+    let stages: Vec<_> = log.spans.iter().map(|span| span.stage).collect();
+    assert_eq!(stages, [Stage::Queue, Stage::Image]);
+    let heads = server.heads.lock().expect("no panic");
+    assert!(
+        heads
+            .iter()
+            .all(|head| head.contains("\r\nPrefer: wait=1\r\n")),
+        "{heads:?}"
+    );
+    // Four streams ask at first; then one finds out for all. Runs are of one chunk towards the end.
+    assert_eq!(heads.len(), 6 + CHUNKS);
+}
+
+#[test]
+fn a_full_server_turns_away_before_it_is_asked() {
+    let server = Server::start(&[Turn::Refuse; 3]);
+    let log = server.fetched(false);
+    assert_eq!(
+        (log.told_to_wait, log.faults.len()),
+        (3, 0),
+        "{:?}",
+        log.faults
+    );
+    let heads = server.heads.lock().expect("no panic");
+    assert!(
+        !heads.iter().any(|head| head.contains("Prefer")),
+        "{heads:?}"
+    );
+}
+
+#[test]
+fn what_fails_is_noted_and_asked_again() {
+    let log = Server::start(&[Turn::HangUp, Turn::Lie]).fetched(true);
+    let faults: Vec<_> = log.faults.iter().collect();
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert!(
+        faults[0].0.contains("connection ended in a head"),
+        "{faults:?}"
+    );
+    assert!(
+        faults[1].0.contains("the bytes are not the image's"),
+        "{faults:?}"
+    );
+}
