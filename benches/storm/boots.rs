@@ -166,6 +166,8 @@ impl Found {
             most(|sample| sample.mapped) / (1 << 20) as f64,
             "MiB",
         );
+        let tcp = most(|sample| sample.tcp) / (1 << 20) as f64;
+        checks.figure(name, "TCP's memory, both ends", tcp, "MiB");
         checks.figure(name, "manager's CPU a GB", self.cpu / gb, "s");
         checks.figure(name, "images", self.summary.image_rate() / 1e9, "GB/s");
         checks.figure(name, "the swarm's own delay", self.summary.own_delay, "s");

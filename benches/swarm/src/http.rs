@@ -26,11 +26,18 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) async fn open(from: Ipv4Addr, to: SocketAddrV4) -> Result<Self, Fault> {
+    pub(crate) async fn open(
+        world: &World,
+        from: Ipv4Addr,
+        to: SocketAddrV4,
+    ) -> Result<Self, Fault> {
         let open = || {
             let socket = TcpSocket::new_v4()?;
             socket.bind(SocketAddr::from((from, 0)))?;
             socket.set_nodelay(true)?;
+            if let Some(bytes) = world.plan.receive_buffer {
+                socket.set_recv_buffer_size(bytes)?;
+            }
             Ok(socket)
         };
         let socket: io::Result<TcpSocket> = open();
@@ -106,6 +113,9 @@ impl Connection {
                 0 => return Err(Fault::Closed("body")),
                 length => left = left.saturating_sub(length as u64),
             }
+            // `readable` takes nothing off a task's budget: a stream that is filled as fast as it is read would have the
+            // thread for itself, and all others would seem to wait for the manager.
+            tokio::task::yield_now().await;
         }
         Ok(())
     }

@@ -218,7 +218,7 @@ impl Machine {
         let asked = self.world.now();
         let mut connection = match slot.take().filter(Connection::is_reusable) {
             Some(connection) => connection,
-            None => Connection::open(self.address(), to).await?,
+            None => Connection::open(&self.world, self.address(), to).await?,
         };
         let head = connection.ask(&self.world, request).await?;
         self.waited(question, asked);

@@ -33,6 +33,9 @@ struct Args {
     /// One chunk of so many is verified, the others are thrown away.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..))]
     sample: u64,
+    /// Bytes of a connection's receive buffer; 0 leaves it to the kernel.
+    #[arg(long, default_value_t = 262_144, value_name = "BYTES")]
+    receive_buffer: u32,
     /// Say "Prefer: wait", as /init does: on or off.
     #[arg(long, default_value = "on", action = ArgAction::Set, value_parser = on_or_off)]
     prefer_wait: bool,
@@ -76,6 +79,7 @@ fn storm(args: Args) -> anyhow::Result<bool> {
         think: Duration::from_millis(args.think),
         streams: args.streams,
         sample: args.sample,
+        receive_buffer: Some(args.receive_buffer).filter(|bytes| *bytes > 0),
         prefer_wait: args.prefer_wait,
         deadline: Duration::from_secs(args.deadline),
     })?;

@@ -21,6 +21,9 @@ pub struct Plan {
     pub sample: u64,
     /// Say `Prefer: wait`, as `/init` does.
     pub prefer_wait: bool,
+    /// SO_RCVBUF of connections for boot files and image; `None` leaves it to the kernel. All machines share one kernel's TCP
+    /// memory (`net.ipv4.tcp_mem`, a tenth of RAM) with the manager here: past it nothing moves, and it is nobody's fault.
+    pub receive_buffer: Option<u32>,
     /// A machine that has not booted after this time has failed.
     pub deadline: Duration,
 }
@@ -36,6 +39,7 @@ impl Default for Plan {
             streams: 4,
             sample: 64,
             prefer_wait: true,
+            receive_buffer: Some(256 << 10),
             deadline: Duration::from_secs(600),
         }
     }

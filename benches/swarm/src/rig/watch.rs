@@ -22,6 +22,8 @@ pub struct Sample {
     pub descriptors: u64,
     /// Bytes that left its interface, with Ethernet's headers.
     pub sent: u64,
+    /// Bytes that TCP holds, in all namespaces: what is sent and not acknowledged, and what is received and not read.
+    pub tcp: u64,
 }
 
 /// The highest values of some time.
@@ -100,6 +102,11 @@ fn sample(pid: u32, interface: &str) -> anyhow::Result<Sample> {
         .lines()
         .find_map(|line| line.trim_start().strip_prefix(interface)?.strip_prefix(':'))
         .and_then(|line| line.split_ascii_whitespace().nth(8)?.parse().ok());
+    let sockets = read("net/sockstat")?;
+    // TCP: inuse 2 orphan 0 tw 0 alloc 4 mem 1
+    let pages = sockets.lines().find_map(|line| line.strip_prefix("TCP:"));
+    let pages = pages.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+    let tcp = pages.map(|pages| pages * rustix::param::page_size() as u64);
     Ok(Sample {
         at: Instant::now(),
         own: 1024 * (of("RssAnon:")? + of("RssShmem:")?),
@@ -107,6 +114,7 @@ fn sample(pid: u32, interface: &str) -> anyhow::Result<Sample> {
         threads: of("Threads:")?,
         descriptors: fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64,
         sent: sent.with_context(|| format!("no {interface} in {network}"))?,
+        tcp: tcp.with_context(|| format!("no TCP memory in {sockets}"))?,
     })
 }
 
@@ -148,6 +156,7 @@ mod tests {
             threads: 0,
             descriptors: sent / 10,
             sent,
+            tcp: 0,
         };
         let samples = vec![at(0, 0), at(100, 50), at(300, 150), at(400, 150)];
         let peaks = Peaks { samples };

@@ -6,12 +6,13 @@ use std::fs;
 use anyhow::Context;
 
 /// Counters that stay at zero on a good day. `Softnet` is `net.core.netdev_max_backlog` reached, of the whole machine.
-const COUNTERS: [&str; 9] = [
+const COUNTERS: [&str; 10] = [
     "ListenDrops",
     "ListenOverflows",
     "PruneCalled",
     "RcvPruned",
     "TCPBacklogDrop",
+    "TCPMemoryPressures",
     "TCPRcvQDrop",
     "TCPSynRetrans",
     "TCPTimeouts",
