@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test check image images vm bench bench-quick setup verify build install clean
+.PHONY: help demo test check image images vm bench bench-boot bench-quick setup storm verify build install clean
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -25,12 +25,10 @@ demo: setup image ## boot one machine in QEMU, step by step, and kill the manage
 	@$(CARGO) test --locked --release --no-run --test vm
 	$(ROOTLIKE) $(CARGO) test --quiet --locked --release --test vm -- demo
 
-test: setup check verify images ## all of it: style, docs, what serving costs, unit tests, boots in QEMU
+test: setup check verify images ## all of it: style, docs, unit tests, boots in QEMU
 	@mkdir -p target
 	status=0
 	{
-	    # Alone: what it measures are CPU seconds beside a peer's.
-	    $(MAKE) --no-print-directory bench-quick || status=1
 	    $(CARGO) test --locked --workspace --no-fail-fast || status=1
 	    RAMBOOT_VM=1 $(ROOTLIKE) $(CARGO) test --locked --test vm || status=1
 	    exit $$status
@@ -63,6 +61,13 @@ bench: setup ## one table beside nginx, dnsmasq, …; ROWS='http veth 64' for so
 bench-quick: setup ## whether serving became dearer than BENCHMARKS.md has it: CPU beside the peers', a few rows
 	@$(CARGO) bench --locked --bench table --no-run
 	$(ROOTLIKE_GROUPS) $(CARGO) bench --quiet --locked --bench table -- quick "$$PWD/BENCHMARKS.md"
+
+storm: setup ## a thousand simulated machines at once, a gigabit of them, slow readers; SCENES='gigabit order' for some
+	@$(CARGO) bench --locked --bench storm --no-run
+	$(ROOTLIKE_GROUPS) $(CARGO) bench --locked --bench storm -- $(SCENES)
+
+bench-boot: build image ## from Run /init to the image's init: ours, dracut livenet and a bare busybox in QEMU
+	@$(ROOTLIKE_GROUPS) benches/boot/run.sh
 
 verify: setup ## the systemd unit
 	@$(CARGO) build --locked
