@@ -5,5 +5,8 @@
 
 pub mod answer;
 pub mod body;
+mod gate;
+mod meter;
 pub mod range;
 pub mod serve;
+mod turn;

@@ -220,6 +220,7 @@ fn site(desk: &Desk, counters: &Counters) -> Site {
             })
         }),
         counters: Arc::clone(&counters.http),
+        connections: http::serve::MAX_CONNECTIONS,
     }
 }
 

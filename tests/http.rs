@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ramboot::http::answer::Content;
-use ramboot::http::serve::{Counters, Site, run};
+use ramboot::http::serve::{Counters, MAX_CONNECTIONS, Site, run};
 use ramboot::store::{BootFile, Store};
 use ramboot_wire::ImageId;
 use ramboot_wire::image::{CHUNK_BYTES, CHUNK_LEN, chaining_value};
@@ -28,6 +28,10 @@ struct Manager {
 
 impl Manager {
     fn start() -> Self {
+        Self::start_with(MAX_CONNECTIONS)
+    }
+
+    fn start_with(connections: usize) -> Self {
         let state = tempfile::tempdir().expect("temporary folder");
         let image: Vec<u8> = (0..3 * CHUNK_BYTES + 1234)
             .map(|i| (i * i).to_le_bytes()[1])
@@ -47,6 +51,7 @@ impl Manager {
                 }))
             }),
             counters: Arc::clone(&counters),
+            connections,
         });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
         listener.set_nonblocking(true).expect("non-blocking");
@@ -375,4 +380,107 @@ fn stopping_does_not_wait_for_a_slow_client() {
         "{:?}",
         begin.elapsed()
     );
+}
+
+/// One of several workers: each has an address of its own.
+fn worker(manager: &Manager, number: u8) -> TcpStream {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("socket");
+    let own = SocketAddr::from(([127, 0, 1, number], 0));
+    socket.bind(&own.into()).expect("bind");
+    socket.connect(&manager.address.into()).expect("connect");
+    let stream: TcpStream = socket.into();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("timeout");
+    stream
+}
+
+/// Asks for ten bytes of the image on a connection that stays; the head of the answer, its body read.
+fn ten_bytes(manager: &Manager, stream: &mut TcpStream, headers: &str) -> String {
+    let path = manager.image_path();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nrange: bytes=0-9\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).expect("send");
+    head_and_body(stream)
+}
+
+fn head_and_body(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("head");
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).expect("ascii").to_lowercase();
+    let length = head.split("content-length: ").nth(1).expect("a length");
+    let length = length.split('\r').next().and_then(|n| n.parse().ok());
+    let mut body = vec![0; length.expect("a number")];
+    stream.read_exact(&mut body).expect("body");
+    head
+}
+
+#[test]
+fn a_worker_that_would_wait_is_told_its_place_and_gets_its_turn() {
+    let manager = Manager::start();
+    let mut first: Vec<TcpStream> = (1..=4).map(|number| worker(&manager, number)).collect();
+    let would_wait = "prefer: wait=0\r\n";
+    for stream in &mut first {
+        assert_eq!(status(&ten_bytes(&manager, stream, would_wait)), "206");
+    }
+    let (mut fifth, mut sixth) = (worker(&manager, 5), worker(&manager, 6));
+    for (stream, place) in [(&mut fifth, "1/1"), (&mut sixth, "2/2")] {
+        let told = ten_bytes(&manager, stream, would_wait);
+        assert_eq!(status(&told), "503", "{told}");
+        assert!(told.contains("retry-after: 1\r\n"), "{told}");
+        assert!(
+            told.contains(&format!("ramboot-queue: {place}\r\n")),
+            "{told}"
+        );
+        assert!(!told.contains("connection: close"), "{told}");
+    }
+    let impatient = ten_bytes(&manager, &mut worker(&manager, 7), "");
+    assert_eq!(
+        status(&impatient),
+        "206",
+        "who does not say that it would wait does not"
+    );
+    drop(first);
+    assert_eq!(
+        status(&ten_bytes(&manager, &mut sixth, "prefer: wait=2\r\n")),
+        "206"
+    );
+    assert_eq!(
+        status(&ten_bytes(&manager, &mut fifth, "prefer: wait=2\r\n")),
+        "206"
+    );
+}
+
+#[test]
+fn one_connection_too_many_is_told_to_come_back() {
+    let manager = Manager::start_with(2);
+    let mut open: Vec<TcpStream> = (1..=2).map(|number| worker(&manager, number)).collect();
+    for stream in &mut open {
+        assert_eq!(status(&ten_bytes(&manager, stream, "")), "206");
+    }
+    for _ in 0..3 {
+        let (head, body) = manager.raw(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+        assert_eq!(status(&head), "503", "{head}");
+        assert!(
+            head.contains("retry-after: 5\r\n") && head.contains("connection: close"),
+            "{head}"
+        );
+        assert_eq!(body, b"too many connections, come back in 5 s\n");
+    }
+    assert_eq!(
+        status(&ten_bytes(&manager, &mut open[0], "")),
+        "206",
+        "who is in stays in"
+    );
+    drop(open);
+    let (mut answer, begin) = ("none yet".to_owned(), std::time::Instant::now());
+    while status(&answer) != "206" {
+        assert!(begin.elapsed() < Duration::from_secs(10), "{answer}");
+        let mut stream = worker(&manager, 9);
+        answer = ten_bytes(&manager, &mut stream, "");
+    }
 }

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 
+use ramboot_wire::queue::{self, Place};
+
 use super::range::{self, Wanted};
 use crate::parts::Parts;
 use crate::store::Mapping;
@@ -114,6 +116,18 @@ impl Answer {
     #[must_use]
     pub fn not_found() -> Self {
         Self::text(StatusCode::NOT_FOUND, "no such file here\n")
+    }
+
+    /// 503: others fetch, and it is this one's turn after them (RFC 9110 §10.2.3).
+    #[must_use]
+    pub fn later(place: Place) -> Self {
+        let text = format!("others are served first, place {place}\n");
+        Self::text(StatusCode::SERVICE_UNAVAILABLE, text)
+            .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
+            .with(
+                HeaderName::from_static(queue::FIELD),
+                value(place.to_string()),
+            )
     }
 
     /// 405, naming the methods that there are.

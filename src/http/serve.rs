@@ -18,15 +18,19 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ramboot_wire::ImageId;
 use ramboot_wire::paths::Resource;
+use ramboot_wire::queue::Place;
 use ramboot_wire::stage::{MAX_REPORT_BYTES, Report, Waterfall};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tracing::{debug, info, warn};
 
 use super::answer::{self, Answer, Content};
 use super::body::Slices;
+use super::gate::{self, Gate, Pass};
+use super::meter::Metered;
 use crate::store::Store;
 
 /// What HTTP was asked for.
@@ -66,6 +70,8 @@ pub struct Site {
     pub made: Box<Made>,
     /// Shared with whoever wants to know.
     pub counters: Arc<Counters>,
+    /// Connections of one listener; more are told to come back.
+    pub connections: usize,
 }
 
 impl fmt::Debug for Site {
@@ -78,20 +84,32 @@ impl fmt::Debug for Site {
 
 /// Serves until `stop` becomes true; connections that are open then are closed, and workers resume where they were.
 pub async fn run(listener: TcpListener, site: Arc<Site>, mut stop: watch::Receiver<bool>) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let gate = Arc::new(Gate::new());
+    let mut clock = tokio::time::interval(gate::TICK);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut connections = JoinSet::new();
     loop {
+        // Those who are told to come back are few at a time: the others wait for that in the backlog.
+        let room = connections.len() < site.connections + BEYOND;
         let accepted = tokio::select! {
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = listener.accept(), if room => accepted,
             _ = stop.wait_for(|stop| *stop) => return,
             Some(_) = connections.join_next() => continue,
+            _ = clock.tick() => {
+                gate.tick();
+                continue;
+            }
         };
         match accepted {
-            Ok((stream, peer, slot)) => {
-                let site = Arc::clone(&site);
+            Ok((stream, peer)) => {
+                let full = connections.len() >= site.connections;
+                let (site, pass) = (Arc::clone(&site), gate.enter(peer.ip()));
                 connections.spawn(async move {
-                    connection(stream, peer, site).await;
-                    drop(slot);
+                    if full {
+                        turn_away(stream, peer, &site).await;
+                    } else {
+                        connection(stream, peer, site, pass).await;
+                    }
                 });
             }
             Err(error) => {
@@ -103,24 +121,39 @@ pub async fn run(listener: TcpListener, site: Arc<Site>, mut stop: watch::Receiv
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots)
-        .acquire_owned()
-        .await
-        .map_err(std::io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, slot))
-}
-
-async fn connection(stream: TcpStream, peer: SocketAddr, site: Arc<Site>) {
+async fn connection(stream: TcpStream, peer: SocketAddr, site: Arc<Site>, pass: Pass) {
     let local = match prepare(&stream) {
         Ok(local) => local,
         Err(error) => return debug!(%peer, %error, "HTTP: connection was gone before it began"),
     };
-    converse(stream, peer, local, site).await;
+    let stream = Metered::new(stream, Arc::clone(&pass.meter));
+    let pass = Some(pass);
+    talk(stream, Guest { peer, local, pass }, site).await;
+}
+
+/// One connection too many: it is answered before it has asked, and closed.
+async fn turn_away(mut stream: TcpStream, peer: SocketAddr, site: &Site) {
+    site.counters.refused.fetch_add(1, Ordering::Relaxed);
+    debug!(%peer, "HTTP: turned away, {} connections are open", site.connections);
+    let talk = async {
+        stream.write_all(TURNED_AWAY).await?;
+        stream.shutdown().await?;
+        // Closing with something unread would reset the connection, and the answer be lost (RFC 9112 §9.6).
+        let mut unread = [0; 1024];
+        while stream.read(&mut unread).await? > 0 {}
+        Ok::<(), std::io::Error>(())
+    };
+    // Whoever does not close by then, or has closed already, has lost nothing.
+    let _ = tokio::time::timeout(TURN_AWAY_TIMEOUT, talk).await;
+}
+
+/// Who is at the other side.
+struct Guest {
+    peer: SocketAddr,
+    /// The address of ours that it reached.
+    local: SocketAddr,
+    /// `None`: nobody is waited for.
+    pass: Option<Pass>,
 }
 
 /// Answers one connection's requests, until its other side or a fault ends it.
@@ -128,9 +161,22 @@ pub async fn converse<S>(stream: S, peer: SocketAddr, local: SocketAddr, site: A
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let guest = Guest {
+        peer,
+        local,
+        pass: None,
+    };
+    talk(stream, guest, site).await;
+}
+
+async fn talk<S>(stream: S, guest: Guest, site: Arc<Site>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (peer, guest) = (guest.peer, Arc::new(guest));
     let service = service_fn(move |request| {
-        let site = Arc::clone(&site);
-        async move { Ok::<_, Infallible>(respond(request, peer, local, &site).await) }
+        let (site, guest) = (Arc::clone(&site), Arc::clone(&guest));
+        async move { Ok::<_, Infallible>(respond(request, &guest, &site).await) }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -154,14 +200,10 @@ fn prepare(stream: &TcpStream) -> std::io::Result<SocketAddr> {
     stream.local_addr()
 }
 
-async fn respond(
-    request: Request<Incoming>,
-    peer: SocketAddr,
-    local: SocketAddr,
-    site: &Site,
-) -> Response<Slices> {
+async fn respond(request: Request<Incoming>, guest: &Guest, site: &Site) -> Response<Slices> {
+    let peer = guest.peer;
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let answer = route(request, peer, local, site).await;
+    let answer = route(request, guest, site).await;
     let counter = if answer.status.as_u16() < 400 {
         &site.counters.answered
     } else {
@@ -178,12 +220,8 @@ async fn respond(
     response
 }
 
-async fn route(
-    request: Request<Incoming>,
-    peer: SocketAddr,
-    local: SocketAddr,
-    site: &Site,
-) -> Answer {
+async fn route(request: Request<Incoming>, guest: &Guest, site: &Site) -> Answer {
+    let (peer, local) = (guest.peer, guest.local);
     let (method, path) = (request.method(), request.uri().path());
     let Some(resource) = Resource::parse(path) else {
         return Answer::not_found();
@@ -192,6 +230,9 @@ async fn route(
         (&Method::POST, Resource::Report) => report(request, peer).await,
         (_, Resource::Report) => Answer::method_not_allowed("POST"),
         (&Method::GET | &Method::HEAD, _) => {
+            if let Err(place) = turn(&request, &resource, guest).await {
+                return Answer::later(place);
+            }
             let answer = match look_up(&resource, local, site) {
                 Ok(Some(content)) => answer::content(method, request.headers(), &content),
                 Ok(None) => Answer::not_found(),
@@ -215,6 +256,20 @@ async fn route(
             }
         }
         _ => Answer::method_not_allowed("GET, HEAD"),
+    }
+}
+
+/// Waits for the worker's turn, if it asks for an image and would wait.
+async fn turn(
+    request: &Request<Incoming>,
+    resource: &Resource,
+    guest: &Guest,
+) -> Result<(), Place> {
+    let image = matches!(resource, Resource::Image(_)) && request.method() == Method::GET;
+    let pass = guest.pass.as_ref().filter(|_| image);
+    match pass.zip(gate::patience(request.headers())) {
+        Some((pass, patience)) => pass.turn(patience).await,
+        None => Ok(()),
     }
 }
 
@@ -287,7 +342,14 @@ async fn report(request: Request<Incoming>, peer: SocketAddr) -> Answer {
 }
 
 /// A thousand workers with four streams each, and as many strangers.
-const MAX_CONNECTIONS: usize = 8192;
+pub const MAX_CONNECTIONS: usize = 8192;
+/// Connections that are told to come back, at a time.
+const BEYOND: usize = 64;
+/// An answer, read by the other side and closed.
+const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(2);
+/// A worker's fetch takes seconds; then there is room.
+const TURNED_AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n\
+    Content-Type: text/plain; charset=utf-8\r\nContent-Length: 39\r\n\r\ntoo many connections, come back in 5 s\n";
 /// From accepting, or the end of the last answer, to the whole request head. /init keeps connections for less.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_HEADERS: usize = 64;

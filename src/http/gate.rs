@@ -1,0 +1,236 @@
+//! The shell around [`super::turn`]: requests that wait for their workers' turn, and the clock.
+//!
+//! One gate a listener, that is a network: what a link carries is shared by those who are behind it. Only images pass it,
+//! and only requests that say that they would wait (`Prefer: wait`, RFC 7240 §4.3): everything else is served at once.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::header::HeaderMap;
+use ramboot_wire::queue::Place;
+use tokio::sync::Notify;
+
+use super::meter::Meter;
+use super::turn::{Answer, Turns};
+
+/// Between two looks at the meters.
+pub(super) const TICK: Duration = Duration::from_millis(100);
+
+/// The longest that a request is held, whatever it says it would wait.
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// All workers of one listener.
+#[derive(Debug)]
+pub(super) struct Gate {
+    inner: Mutex<Inner>,
+    /// Bytes sent to anybody.
+    sent: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    turns: Turns,
+    workers: HashMap<IpAddr, Worker>,
+}
+
+/// One address with a connection.
+#[derive(Debug)]
+struct Worker {
+    connections: usize,
+    meter: Arc<Meter>,
+    turn: Arc<Notify>,
+}
+
+/// A connection that was counted in; counted out when dropped.
+#[derive(Debug)]
+pub(super) struct Pass {
+    gate: Arc<Gate>,
+    worker: IpAddr,
+    pub(super) meter: Arc<Meter>,
+    turn: Arc<Notify>,
+}
+
+impl Gate {
+    pub(super) fn new() -> Self {
+        Self {
+            inner: Mutex::new(Inner {
+                turns: Turns::new(now()),
+                workers: HashMap::new(),
+            }),
+            sent: Arc::default(),
+        }
+    }
+
+    /// A worker connects.
+    pub(super) fn enter(self: &Arc<Self>, worker: IpAddr) -> Pass {
+        let mut inner = self.lock();
+        let one = inner.workers.entry(worker).or_insert_with(|| Worker {
+            connections: 0,
+            meter: Arc::new(Meter::new(Arc::clone(&self.sent))),
+            turn: Arc::default(),
+        });
+        one.connections += 1;
+        Pass {
+            gate: Arc::clone(self),
+            worker,
+            meter: Arc::clone(&one.meter),
+            turn: Arc::clone(&one.turn),
+        }
+    }
+
+    /// Time goes by.
+    pub(super) fn tick(&self) {
+        let now = now();
+        let mut inner = self.lock();
+        let Inner { turns, workers } = &mut *inner;
+        for (worker, one) in workers.iter() {
+            turns.sent(*worker, one.meter.own(), now);
+        }
+        turns.tick(self.sent.load(Ordering::Relaxed), now);
+        inner.admit(now);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn admit(&mut self, now: Instant) {
+        for worker in self.turns.admit(now) {
+            if let Some(one) = self.workers.get(&worker) {
+                one.turn.notify_waiters();
+            }
+        }
+    }
+}
+
+impl Pass {
+    /// Waits for the worker's turn, `patience` at most; its place if that was too short.
+    pub(super) async fn turn(&self, patience: Duration) -> Result<(), Place> {
+        let deadline = tokio::time::Instant::now() + patience.min(LONGEST);
+        // Counts as waiting from here on, so that a turn that comes before it is awaited is not missed.
+        let mut turn = Box::pin(self.turn.notified());
+        let held = {
+            let now = now();
+            let mut inner = self.gate.lock();
+            match inner.turns.ask(self.worker, now) {
+                Answer::Go => return Ok(()),
+                Answer::Wait => inner.admit(now),
+            }
+            Held(self)
+        };
+        // The request may be given up at any moment; then it no longer waits, either.
+        let come = tokio::time::timeout_at(deadline, &mut turn).await;
+        let place = held.give_up();
+        match (come, place) {
+            (Err(_), Some(place)) => Err(place),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A request that waits; no longer when dropped.
+struct Held<'a>(&'a Pass);
+
+impl Held<'_> {
+    fn give_up(self) -> Option<Place> {
+        let place = self.0.gate.lock().turns.leave(self.0.worker, now());
+        std::mem::forget(self);
+        place
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.gate.lock().turns.leave(self.0.worker, now());
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let mut inner = self.gate.lock();
+        let last = match inner.workers.get_mut(&self.worker) {
+            None => false,
+            Some(one) => {
+                one.connections -= 1;
+                one.connections == 0
+            }
+        };
+        if last {
+            inner.workers.remove(&self.worker);
+            inner.turns.gone(self.worker);
+            inner.admit(now());
+        }
+    }
+}
+
+/// How long whoever asks would wait: `Prefer: wait=<seconds>` among other preferences.
+pub(super) fn patience(request: &HeaderMap) -> Option<Duration> {
+    let fields = request.get_all("prefer").into_iter();
+    let texts = fields.filter_map(|field| field.to_str().ok());
+    let mut wishes = texts.flat_map(|text| text.split(','));
+    wishes.find_map(|wish| {
+        // RFC 7240 §2: parameters follow a semicolon, and a value may be quoted.
+        let (name, value) = wish.split(';').next()?.split_once('=')?;
+        let seconds = value.trim().trim_matches('"').parse().ok()?;
+        let is_wait = name.trim().eq_ignore_ascii_case("wait");
+        is_wait.then(|| Duration::from_secs(seconds))
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "shell: owns the clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::HeaderValue;
+
+    #[test]
+    fn who_would_wait_says_so() {
+        for (text, want) in [
+            ("wait=1", Some(1)),
+            ("respond-async, Wait=\"10\"; a=b", Some(10)),
+            ("wait = 3", Some(3)),
+            ("wait", None),
+            ("wait=-1", None),
+            ("wait=x", None),
+            ("await=3", None),
+            ("", None),
+        ] {
+            let mut map = HeaderMap::new();
+            map.insert("prefer", HeaderValue::from_static(text));
+            assert_eq!(patience(&map), want.map(Duration::from_secs), "{text:?}");
+        }
+        assert_eq!(patience(&HeaderMap::new()), None);
+    }
+
+    #[tokio::test]
+    async fn a_worker_waits_until_another_is_gone() {
+        let gate = Arc::new(Gate::new());
+        let enter = |number: u8| gate.enter(IpAddr::from([10, 0, 0, number]));
+        let mut first: Vec<Pass> = (1..=4).map(enter).collect();
+        for pass in &first {
+            pass.turn(Duration::from_secs(1)).await.expect("its turn");
+        }
+        let fifth = enter(5);
+        let place = Place {
+            place: 1,
+            waiting: 1,
+        };
+        assert_eq!(fifth.turn(Duration::from_millis(1)).await, Err(place));
+        let waits = fifth.turn(Duration::from_secs(1));
+        let leaves = async { drop(first.pop()) };
+        let (turn, ()) = tokio::join!(waits, leaves);
+        turn.expect("its turn");
+        drop((first, fifth));
+        let inner = gate.lock();
+        assert!(inner.turns.is_idle() && inner.workers.is_empty());
+    }
+}
