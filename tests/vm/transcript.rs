@@ -141,6 +141,12 @@ impl Transcript {
         self.heard().lines.iter().any(|l| l.text.contains(text))
     }
 
+    /// All lines said so far.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        let heard = self.heard();
+        heard.lines.iter().map(|line| line.text.clone()).collect()
+    }
+
     fn last_lines(&self, heard: &Heard) -> String {
         let mut text = format!("--- last lines of {}:\n", self.name);
         for line in &heard.lines[heard.lines.len().saturating_sub(SHOWN)..] {
