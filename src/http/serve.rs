@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -174,10 +176,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (peer, guest) = (guest.peer, Arc::new(guest));
-    let service = service_fn(move |request| {
-        let (site, guest) = (Arc::clone(&site), Arc::clone(&guest));
-        async move { Ok::<_, Infallible>(respond(request, &guest, &site).await) }
-    });
+    let service =
+        service_fn(move |request| respond(request, Arc::clone(&guest), Arc::clone(&site)));
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
@@ -200,77 +200,85 @@ fn prepare(stream: &TcpStream) -> std::io::Result<SocketAddr> {
     stream.local_addr()
 }
 
-async fn respond(request: Request<Incoming>, guest: &Guest, site: &Site) -> Response<Slices> {
-    let peer = guest.peer;
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let answer = route(request, guest, site).await;
+/// Each connection keeps room for this future, and a thousand workers have four connections each: it holds the request
+/// once, and what is rare in boxes.
+async fn respond(
+    request: Request<Incoming>,
+    guest: Arc<Guest>,
+    site: Arc<Site>,
+) -> Result<Response<Slices>, Infallible> {
+    let (head, body) = request.into_parts();
+    let answer = route(&head, body, &guest, &site).await;
     let counter = if answer.status.as_u16() < 400 {
         &site.counters.answered
     } else {
         &site.counters.refused
     };
     counter.fetch_add(1, Ordering::Relaxed);
-    site.counters
-        .bytes
-        .fetch_add(answer.body_len(), Ordering::Relaxed);
-    debug!(%peer, %method, path, status = answer.status.as_u16(), bytes = answer.body_len(), "HTTP");
+    let (peer, method, path) = (guest.peer, &head.method, head.uri.path());
+    let (status, bytes) = (answer.status, answer.body_len());
+    site.counters.bytes.fetch_add(bytes, Ordering::Relaxed);
+    debug!(%peer, %method, path, status = status.as_u16(), bytes, "HTTP");
     let mut response = Response::new(Slices::new(answer.body, answer.mapping));
-    *response.status_mut() = answer.status;
+    *response.status_mut() = status;
     response.headers_mut().extend(answer.headers);
-    response
+    Ok(response)
 }
 
-async fn route(request: Request<Incoming>, guest: &Guest, site: &Site) -> Answer {
-    let (peer, local) = (guest.peer, guest.local);
-    let (method, path) = (request.method(), request.uri().path());
-    let Some(resource) = Resource::parse(path) else {
+async fn route(head: &Parts, body: Incoming, guest: &Guest, site: &Site) -> Answer {
+    let Some(resource) = Resource::parse(head.uri.path()) else {
         return Answer::not_found();
     };
-    match (method, &resource) {
-        (&Method::POST, Resource::Report) => report(request, peer).await,
+    match (&head.method, &resource) {
+        (&Method::POST, Resource::Report) => Box::pin(report(body, guest.peer)).await,
         (_, Resource::Report) => Answer::method_not_allowed("POST"),
-        (&Method::GET | &Method::HEAD, _) => {
-            if let Err(place) = turn(&request, &resource, guest).await {
-                return Answer::later(place);
-            }
-            let answer = match look_up(&resource, local, site) {
-                Ok(Some(content)) => answer::content(method, request.headers(), &content),
-                Ok(None) => Answer::not_found(),
-                Err(error) => {
-                    warn!(%peer, path, error = %format_args!("{error:#}"), "HTTP: the store cannot be read");
-                    Answer::text(
-                        StatusCode::INTERNAL_SERVER_ERROR,
-                        "the manager cannot read its store, its log says why\n",
-                    )
-                }
-            };
-            if matches!(resource, Resource::Image(_)) {
-                site.counters
-                    .image_bytes
-                    .fetch_add(answer.body_len(), Ordering::Relaxed);
-            }
-            if *method == Method::HEAD {
-                answer.without_body()
-            } else {
-                answer
-            }
-        }
+        (&Method::GET | &Method::HEAD, _) => match turn(head, &resource, guest) {
+            Some(turn) => match turn.await {
+                Ok(()) => found(head, &resource, guest, site),
+                Err(place) => Answer::later(place),
+            },
+            None => found(head, &resource, guest, site),
+        },
         _ => Answer::method_not_allowed("GET, HEAD"),
     }
 }
 
-/// Waits for the worker's turn, if it asks for an image and would wait.
-async fn turn(
-    request: &Request<Incoming>,
-    resource: &Resource,
-    guest: &Guest,
-) -> Result<(), Place> {
-    let image = matches!(resource, Resource::Image(_)) && request.method() == Method::GET;
-    let pass = guest.pass.as_ref().filter(|_| image);
-    match pass.zip(gate::patience(request.headers())) {
-        Some((pass, patience)) => pass.turn(patience).await,
-        None => Ok(()),
+/// Answers GET or HEAD.
+fn found(head: &Parts, resource: &Resource, guest: &Guest, site: &Site) -> Answer {
+    let answer = match look_up(resource, guest.local, site) {
+        Ok(Some(content)) => answer::content(&head.method, &head.headers, &content),
+        Ok(None) => Answer::not_found(),
+        Err(error) => {
+            let (peer, path) = (guest.peer, head.uri.path());
+            warn!(%peer, path, error = %format_args!("{error:#}"), "HTTP: the store cannot be read");
+            Answer::text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the manager cannot read its store, its log says why\n",
+            )
+        }
+    };
+    if matches!(resource, Resource::Image(_)) {
+        site.counters
+            .image_bytes
+            .fetch_add(answer.body_len(), Ordering::Relaxed);
     }
+    if head.method == Method::HEAD {
+        answer.without_body()
+    } else {
+        answer
+    }
+}
+
+/// What waits for the worker's turn, if it asks for an image and would wait.
+fn turn<'a>(
+    head: &Parts,
+    resource: &Resource,
+    guest: &'a Guest,
+) -> Option<Pin<Box<impl Future<Output = Result<(), Place>> + use<'a>>>> {
+    let image = matches!(resource, Resource::Image(_)) && head.method == Method::GET;
+    let pass = guest.pass.as_ref().filter(|_| image)?;
+    let patience = gate::patience(&head.headers)?;
+    Some(Box::pin(pass.turn(patience)))
 }
 
 /// Reads a few small files at most (images and boot files are mapped once and kept).
@@ -300,15 +308,15 @@ fn look_up(resource: &Resource, local: SocketAddr, site: &Site) -> anyhow::Resul
 }
 
 /// Logs what a worker says of itself. Nothing is decided by it: anybody on the LAN can send one.
-async fn report(request: Request<Incoming>, peer: SocketAddr) -> Answer {
+async fn report(body: Incoming, peer: SocketAddr) -> Answer {
     let too_large = || {
         let text = format!("a report has at most {MAX_REPORT_BYTES} bytes\n");
         Answer::text(StatusCode::PAYLOAD_TOO_LARGE, text)
     };
-    if request.body().size_hint().lower() > MAX_REPORT_BYTES as u64 {
+    if body.size_hint().lower() > MAX_REPORT_BYTES as u64 {
         return too_large();
     }
-    let body = Limited::new(request.into_body(), MAX_REPORT_BYTES).collect();
+    let body = Limited::new(body, MAX_REPORT_BYTES).collect();
     let bytes = match tokio::time::timeout(REPORT_TIMEOUT, body).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(_)) => return too_large(),
