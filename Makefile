@@ -25,10 +25,12 @@ demo: setup image ## boot one machine in QEMU, step by step, and kill the manage
 	@$(CARGO) test --locked --release --no-run --test vm
 	$(ROOTLIKE) $(CARGO) test --quiet --locked --release --test vm -- demo
 
-test: setup check verify images ## all of it: style, docs, unit tests, boots in QEMU
+test: setup check verify images ## all of it: style, docs, cost of serving, unit tests, boots in QEMU
 	@mkdir -p target
 	status=0
 	{
+	    # Before the tests, while nothing else runs.
+	    $(MAKE) --no-print-directory bench-quick || status=1
 	    $(CARGO) test --locked --workspace --no-fail-fast || status=1
 	    RAMBOOT_VM=1 $(ROOTLIKE) $(CARGO) test --locked --test vm || status=1
 	    exit $$status

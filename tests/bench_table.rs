@@ -307,6 +307,38 @@ mod the_quick {
     }
 
     #[test]
+    fn a_busy_machine_judges_nothing() {
+        let baseline = row("http veth 4 whole", 0.8).render(Style::Markdown);
+        let compared = compare(&[row("http veth 4 whole", 1.2)], &baseline).expect("a baseline");
+        let said = judge(&compared, 0.6).expect("not judged");
+        assert!(
+            said.contains("NOT JUDGED") && said.contains("0.60"),
+            "{said}"
+        );
+        let compared = compare(&[row("http veth 4 whole", 0.8)], &baseline).expect("a baseline");
+        let said = judge(&compared, 0.6).expect("ok");
+        assert!(said.contains("ok, none of 1"), "{said}");
+    }
+
+    #[test]
+    fn what_looks_worse_is_measured_again() {
+        let rows = [
+            "http veth 4 whole",
+            "http veth 64 whole",
+            "tftp 50 window 16",
+        ];
+        let baseline: String = rows
+            .iter()
+            .map(|name| row(name, 0.8).render(Style::Markdown))
+            .collect();
+        let now = [1.2, 0.8, 1.1].iter().zip(rows);
+        let now: Vec<_> = now.map(|(ratio, name)| row(name, *ratio)).collect();
+        let words = worse_rows(&compare(&now, &baseline).expect("a baseline"));
+        let wanted = Wanted::parse(&words);
+        assert_eq!(rows.map(|name| wanted.holds(name)), [true, false, true]);
+    }
+
+    #[test]
     fn both_values_are_said_and_what_to_do() {
         let baseline = row("http veth 4 whole", 0.8).render(Style::Markdown);
         let compared = compare(&[row("http veth 4 whole", 1.2)], &baseline).expect("a baseline");
@@ -314,11 +346,11 @@ mod the_quick {
             compared[0].line(),
             "http veth 4 whole CPU: 1.20 × nginx, baseline 0.80: WORSE"
         );
-        let said = judge(&compared, 1.25).expect_err("worse").to_string();
+        let said = judge(&compared, 0.25).expect_err("worse").to_string();
         for part in [
             "1 of 1",
             "25 %",
-            "1.25 CPUs",
+            "0.25 CPUs",
             "make bench ROWS='http veth 4 whole'",
             "WRITE=1",
         ] {

@@ -4,7 +4,7 @@
 //! those whose own time scatters least. nginx is not one: at 64 connections the kernel sends what it queued in the time
 //! of the client, or does not, and its time is one or two.
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 
 use crate::table::{Row, ratio_in};
 
@@ -13,8 +13,13 @@ pub(crate) const ROWS: &str = "http 4 whole, http 64 whole, http 64 1MiB, tftp 5
 pub(crate) const PEERS: [&str; 2] = ["limit", "dnsmasq"];
 /// Each measured this often, beside the round that warms.
 pub(crate) const ROUNDS: usize = 5;
-/// What a ratio may be of its baseline. Where others have more than half of the machine, ratios scatter by more.
+/// So often again, and that counts, if a ratio looks worse. Of one build on one idle machine the median of five rounds
+/// was 0.72 to 0.98 in the same row, within a quarter of its middle and hardly.
+pub(crate) const MORE_ROUNDS: usize = 15;
+/// What a ratio may be of its baseline.
 pub(crate) const TOLERANCE: f64 = 1.25;
+/// CPUs that others have (the hypervisor's other guests, too) where ratios scatter by more than that.
+const TOO_BUSY: f64 = 0.5;
 const FIGURE: &str = "CPU";
 
 /// A ratio beside the one it had.
@@ -71,21 +76,35 @@ pub(crate) fn compare(rows: &[Row], markdown: &str) -> anyhow::Result<Vec<Compar
     Ok(compared)
 }
 
-/// What to do when `compared` has worse ones; `others` is how many CPUs somebody else had meanwhile.
+/// The rows of `compared` that have become worse, in words that choose them.
+pub(crate) fn worse_rows(compared: &[Compared]) -> String {
+    let rows = compared.iter().filter(|one| one.worse());
+    rows.map(|one| one.row.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// The last line.
 ///
 /// # Errors
-/// It has.
-pub(crate) fn judge(compared: &[Compared], others: f64) -> anyhow::Result<()> {
+/// Some ratios are worse; what to do about it.
+pub(crate) fn judge(compared: &[Compared], others: f64) -> anyhow::Result<String> {
     let worse: Vec<_> = compared.iter().filter(|one| one.worse()).collect();
-    ensure!(
-        worse.is_empty(),
-        "{} of {} ratios are more than {:.0} % worse than in BENCHMARKS.md, while others had {others:.2} CPUs: if that is not about zero, \
-         measure again on an idle machine. Measure one alone (`make bench ROWS='{}'`) and find \
-         the commit; if it is meant, renew the baseline on an idle machine by `make bench WRITE=1` and say why in the commit",
-        worse.len(),
-        compared.len(),
+    let (few, all) = (worse.len(), compared.len());
+    let Some(first) = worse.first() else {
+        return Ok(format!("bench-quick: ok, none of {all} ratios is worse"));
+    };
+    if others > TOO_BUSY {
+        return Ok(format!(
+            "bench-quick: NOT JUDGED: {few} of {all} ratios are worse, while others had {others:.2} of the machine's CPUs: \
+             measure again when it is idle"
+        ));
+    }
+    bail!(
+        "{few} of {all} ratios are more than {:.0} % worse than in BENCHMARKS.md, while others had {others:.2} CPUs. \
+         Measure one alone (`make bench ROWS='{}'`) and find the commit; if it is meant, renew the baseline on an idle \
+         machine by `make bench WRITE=1` and say why in the commit",
         (TOLERANCE - 1.0) * 100.0,
-        worse.first().map_or("", |one| one.row.as_str())
-    );
-    Ok(())
+        first.row
+    )
 }
