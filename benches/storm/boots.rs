@@ -27,7 +27,12 @@ pub(crate) struct Case {
     pub(crate) prefer_wait: bool,
     /// All are switched on at once and do nothing but fetch.
     pub(crate) rush: bool,
+    /// Connections of each machine for its image.
+    pub(crate) streams: u32,
 }
+
+/// As many as `/init` has.
+pub(crate) const STREAMS: u32 = 4;
 
 impl Case {
     pub(crate) fn sizes(&self) -> Sizes {
@@ -45,6 +50,7 @@ impl Case {
             machines: self.machines,
             interface: lan.interface(),
             prefer_wait: self.prefer_wait,
+            streams: self.streams,
             deadline: Duration::from_secs(1800),
             within: if self.rush {
                 Duration::ZERO
@@ -206,35 +212,35 @@ pub(crate) fn storm(scale: Scale, checks: &mut Checks) -> anyhow::Result<()> {
         megabits: None,
         prefer_wait: true,
         rush: false,
+        streams: STREAMS,
     };
     case.run()?.check(case.name, checks);
     Ok(())
 }
 
-/// A link that is the bottleneck: it is used, and shared fairly.
+/// A link that is the bottleneck: it is used, and shared fairly. All fetch at once, as clients do that do not wait for
+/// their turn. TCP shares a link by connection: while some machines have four for their image and others still one for
+/// their kernel, the first get more. So what the manager does is seen with one connection each, as curl and dracut have.
 pub(crate) fn gigabit(scale: Scale, checks: &mut Checks) -> anyhow::Result<()> {
     let megabits = 1000;
-    let case = Case {
-        name: "gigabit",
+    let case = |name, streams| Case {
+        name,
         machines: scale.machines(100, 20),
         image: scale.image(50, 20),
         megabits: Some(megabits),
         prefer_wait: false,
         rush: false,
+        streams,
     };
-    let found = case.run()?;
-    found.check(case.name, checks);
+    let four = case("gigabit", STREAMS).run()?;
+    four.check("gigabit", checks);
+    let used = four.link_used(megabits);
+    checks.bar("gigabit", "of the link used", used, "", Bar::AtLeast(0.95));
+    let one = case("gigabit-single", 1).run()?;
+    let fair = one.summary.slowest_to_mean().unwrap_or(f64::NAN);
     checks.bar(
-        case.name,
-        "of the link used",
-        found.link_used(megabits),
-        "",
-        Bar::AtLeast(0.95),
-    );
-    let fair = found.summary.slowest_to_mean().unwrap_or(f64::NAN);
-    checks.bar(
-        case.name,
-        "slowest / mean, all at once",
+        "gigabit",
+        "slowest / mean, one connection each",
         fair,
         "",
         Bar::AtMost(1.2),
@@ -251,6 +257,7 @@ pub(crate) fn order(scale: Scale, checks: &mut Checks) -> anyhow::Result<()> {
         megabits: Some(1000),
         prefer_wait,
         rush: false,
+        streams: STREAMS,
     };
     let at_once = case("order-at-once", false).run()?;
     let in_turn = case("order-in-turn", true).run()?;

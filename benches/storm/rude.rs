@@ -9,7 +9,7 @@ use ramboot_swarm::strangers::{self, Target};
 use tokio::sync::watch;
 
 use crate::Scale;
-use crate::boots::Case;
+use crate::boots::{Case, STREAMS};
 use crate::checks::{Bar, Checks};
 
 const PAIRS: usize = 3;
@@ -28,6 +28,7 @@ pub(crate) fn slow(scale: Scale, checks: &mut Checks) -> anyhow::Result<()> {
         megabits: None,
         prefer_wait: false,
         rush: true,
+        streams: STREAMS,
     };
     let state = tempfile::tempdir()?;
     let stored = fill(state.path(), case("").sizes())?;
@@ -76,8 +77,8 @@ pub(crate) fn slow(scale: Scale, checks: &mut Checks) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Connections that send nothing, or half a head. (Once `serve` has --http-connections: beyond that many, a 503 with
-/// Retry-After before any request.)
+/// Connections that send nothing, or half a head. (That one connection too many is told to come back, and what `/init`
+/// makes of that, are tests: `tests/http.rs`, `initramfs/tests`.)
 pub(crate) fn idle(scale: Scale, checks: &mut Checks) -> anyhow::Result<()> {
     let count = scale.of(250, 50);
     let case = Case {
@@ -87,6 +88,7 @@ pub(crate) fn idle(scale: Scale, checks: &mut Checks) -> anyhow::Result<()> {
         megabits: None,
         prefer_wait: false,
         rush: true,
+        streams: STREAMS,
     };
     let state = tempfile::tempdir()?;
     fill(state.path(), case.sizes())?;
