@@ -1,4 +1,5 @@
-//! BENCHMARKS.md: the table, what is not held, and what it was measured on.
+//! BENCHMARKS.md: the table, what is not held, and what it was measured on. What stands below the first `##` is written by
+//! hand, and stays.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -16,7 +17,9 @@ pub(crate) fn write(path: &Path, plan: &Plan) -> anyhow::Result<()> {
     let mut machine = machine()?;
     let others = plan.others()?;
     machine.push(("others", format!("had {others:.2} CPUs meanwhile")));
-    let text = text(plan, &machine);
+    let before = fs::read_to_string(path).unwrap_or_default();
+    let by_hand = before.find("\n## ").map_or("", |at| &before[at..]);
+    let text = text(plan, &machine) + by_hand;
     fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
