@@ -22,11 +22,13 @@ pub(crate) fn bar(row: &str, what: &str, peer: &str) -> Option<Bar> {
     let words: Vec<_> = row.split(' ').collect();
     match (words.as_slice(), what, peer) {
         // Serving is one copy by the kernel, and hardly more.
-        (["http", "loopback", "4" | "64", "whole"], "CPU", "nginx") => Some(AtMost(0.6)),
-        (["http", "loopback", "4" | "64", "whole"], "rate", "nginx") => Some(AtLeast(1.2)),
-        (["http", "veth", "4" | "64", "whole"], "CPU", "nginx") => Some(AtMost(0.8)),
-        (["http", "veth", "4" | "64", "whole"], "rate", "nginx") => Some(AtLeast(1.0)),
-        (["http", _, "4" | "64", "whole"], "CPU", "limit") => Some(AtMost(1.3)),
+        (["http", "loopback", "4" | "64", "whole" | "apart"], "CPU", "nginx") => Some(AtMost(0.6)),
+        (["http", "loopback", "4" | "64", "whole" | "apart"], "rate", "nginx") => {
+            Some(AtLeast(1.2))
+        }
+        (["http", "veth", "4" | "64", "whole" | "apart"], "CPU", "nginx") => Some(AtMost(0.8)),
+        (["http", "veth", "4" | "64", "whole" | "apart"], "rate", "nginx") => Some(AtLeast(1.0)),
+        (["http", _, "4" | "64", "whole" | "apart"], "CPU", "limit") => Some(AtMost(1.3)),
         // Beside the mapping, with a thousand workers.
         (["http", _, "1000", _], "RSS", "") => Some(AtMost(64.0)),
         (["growth", "publish", "1000MB" | "8000MB"], "per GB", "") => Some(AtMost(2.0)),

@@ -1,7 +1,8 @@
 //! The HTTP client of all rows: the same for every server, and cheap, since it has the same two cores.
 //!
 //! Two threads (one for a single connection), each with an epoll of its connections and one buffer of 256 KiB that all
-//! of them read into: a copy, as a worker makes one, into memory that stays warm. A connection is kept alive and asks
+//! of them read into: a copy, as a worker makes one, into memory that stays warm. Or a thread for each connection, which
+//! the kernel wakes one by one as it would wake machines. A connection is kept alive and asks
 //! for one thing after the other. Status and length of every answer are checked, its bytes are not.
 
 use std::io::{self, Read as _, Write as _};
@@ -15,7 +16,8 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 
 use crate::lan::Lan;
 
-const THREADS: usize = 2;
+/// As many as this machine is thought to have processors.
+pub(crate) const THREADS: usize = 2;
 const BUFFER_BYTES: usize = 256 << 10;
 const MAX_HEAD_BYTES: usize = 8 << 10;
 const SILENCE: Duration = Duration::from_secs(20);
@@ -39,6 +41,8 @@ pub(crate) struct Load {
     pub(crate) connections: usize,
     /// Of each connection.
     pub(crate) requests: usize,
+    /// Of the client, at most one for each connection.
+    pub(crate) threads: usize,
 }
 
 impl Load {
@@ -56,7 +60,7 @@ impl Load {
 
     /// Fetches all of it, or until `stop`; the connections are open until the answer is dropped.
     pub(crate) fn run(&self, lan: &Lan, stop: &Arc<AtomicBool>) -> anyhow::Result<Vec<TcpStream>> {
-        let threads = THREADS.min(self.connections);
+        let threads = self.threads.min(self.connections);
         let clients: Vec<_> = (0..threads)
             .map(|thread| {
                 let (load, stop) = (self.clone(), Arc::clone(stop));

@@ -1,7 +1,8 @@
 //! HTTP beside nginx and the limit: throughput, CPU time of the serving processes, and their RAM.
 //!
 //! *CPU both* is the time of server and client together: on one machine much of a server's sending is done in the time of
-//! the client, so a server's own time alone flatters who keeps its queues full.
+//! the client, so a server's own time alone flatters who keeps its queues full. *apart* is *whole* with a client that
+//! has a thread for each connection: it is asleep more often when an ACK comes, and the server sends by itself.
 //!
 //! One image on a disk, its pages warm. 128 MiB are four times a third-level cache; 64 and 1 000 connections fetch smaller
 //! images whole, so that a run takes about a second.
@@ -13,7 +14,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 
-use crate::client::{Load, Shape};
+use crate::client::{Load, Shape, THREADS};
 use crate::images::{self, Filling, Image};
 use crate::lan::{Lan, Path};
 use crate::pairs::{Contender, Reading};
@@ -68,6 +69,8 @@ impl Store {
 #[derive(Debug, Clone, Copy)]
 enum Row {
     Warm(usize, &'static str, Shape),
+    /// Whole bodies, each connection with a thread of its own.
+    Apart(usize),
     Cold(usize),
     Latency,
 }
@@ -76,6 +79,7 @@ impl Row {
     fn all() -> Vec<Self> {
         let warm = CONNECTIONS.map(|n| SHAPES.map(|(name, shape)| Self::Warm(n, name, shape)));
         let mut rows = warm.concat();
+        rows.extend([Self::Apart(4), Self::Apart(64)]);
         rows.extend([Self::Cold(1), Self::Cold(64), Self::Latency]);
         rows
     }
@@ -83,6 +87,7 @@ impl Row {
     fn name(self, path: Path) -> String {
         match self {
             Self::Warm(connections, shape, _) => format!("http {path} {connections} {shape}"),
+            Self::Apart(connections) => format!("http {path} {connections} apart"),
             Self::Cold(connections) => format!("http {path} {connections} cold"),
             Self::Latency => format!("http {path} 64 latency"),
         }
@@ -112,7 +117,11 @@ pub(crate) fn rows(plan: &mut Plan) -> anyhow::Result<()> {
         for row in warm {
             let contenders = match row {
                 Row::Warm(connections, _, shape) => {
-                    contenders(&lan, &servers, store, connections, shape)
+                    contenders(&lan, &servers, store, (connections, THREADS), shape)
+                }
+                Row::Apart(connections) => {
+                    let apart = (connections, connections);
+                    contenders(&lan, &servers, store, apart, Shape::Whole)
                 }
                 Row::Latency => latency::contenders(&lan, &servers, store),
                 Row::Cold(_) => continue,
@@ -135,11 +144,14 @@ fn contenders<'a>(
     lan: &'a Lan,
     servers: &'a [Server],
     store: &'a Store,
-    connections: usize,
+    (connections, threads): (usize, usize),
     shape: Shape,
 ) -> Vec<Contender<'a>> {
     let contender = |server: &'a Server| {
-        let load = load(server, store, connections, shape);
+        let load = Load {
+            threads,
+            ..load(server, store, connections, shape)
+        };
         Contender::new(server.name(), move || serve(lan, server, &load))
     };
     servers.iter().map(contender).collect()
@@ -162,6 +174,7 @@ pub(crate) fn load(server: &Server, store: &Store, connections: usize, shape: Sh
         shape,
         connections,
         requests,
+        threads: THREADS,
     }
 }
 

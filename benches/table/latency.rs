@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
-use crate::client::{Load, Shape};
+use crate::client::{Load, Shape, THREADS};
 use crate::http::Store;
 use crate::lan::Lan;
 use crate::pairs::{Contender, Reading, percentile};
@@ -34,6 +34,7 @@ pub(crate) fn contenders<'a>(
             shape: Shape::Whole,
             connections: STREAMS,
             requests: usize::MAX,
+            threads: THREADS,
         };
         Contender::new(server.name(), move || probed(lan, load.clone()))
     };
