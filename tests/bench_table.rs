@@ -374,7 +374,7 @@ mod the_quick {
     fn each_alternative_of_the_quick_rows_is_a_row() {
         for wanted in ROWS.split(',') {
             let rows = [
-                "http veth 4 whole",
+                "http veth 64 4KiB",
                 "http loopback 64 whole",
                 "http veth 64 1MiB",
                 "tftp 50 window 16",
