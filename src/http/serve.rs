@@ -372,3 +372,19 @@ const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// LAN has on the way (10 Gbit/s for 0.2 ms are 250 KB), and a thousand workers' four thousand take 2 GB at most.
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes_of_answer<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// A thousand workers have four connections each, and the manager 64 MiB beside the mapping.
+    #[test]
+    fn a_connection_keeps_little_room() {
+        let bytes = bytes_of_answer(respond);
+        assert!(bytes <= 1024, "{bytes}");
+    }
+}
