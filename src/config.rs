@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::Context as _;
-use ramboot_wire::cmdline::MAX_BASES;
+use ramboot_wire::cmdline::{CmdlineError, MAX_BASES};
 use ramboot_wire::{Base, Mac, Overlay};
 use toml::Spanned;
 
@@ -322,7 +322,7 @@ impl Door<'_> {
         Ok(Boot {
             image: self.check(form.image, image_name)?,
             cmdline: self.check(form.cmdline, cmdline)?.unwrap_or_default(),
-            overlay: self.check(form.overlay, |text| text.parse::<Overlay>())?,
+            overlay: self.check(form.overlay, |text| text.parse::<Overlay>().map_err(value))?,
             deadline: form.deadline,
             debug: form.debug,
             pi_prefix: self.check(form.pi_prefix, pi_prefix)?.unwrap_or_default(),
@@ -342,7 +342,7 @@ impl Door<'_> {
         }
         forms
             .into_iter()
-            .map(|base| self.one(base, |text| text.parse::<Base>()))
+            .map(|base| self.one(base, |text| text.parse::<Base>().map_err(value)))
             .collect()
     }
 
@@ -363,6 +363,14 @@ impl Door<'_> {
                 ..here
             }),
         }
+    }
+}
+
+/// What is wrong with a value that will stand on a kernel command line; its key is another one there.
+fn value(error: CmdlineError) -> String {
+    match error {
+        CmdlineError::Value { value, want, .. } => format!("{value:?}: {want}"),
+        error => error.to_string(),
     }
 }
 

@@ -233,7 +233,7 @@ fn what_is_wrong_is_shown_with_its_place_and_a_remedy() {
         ),
         (
             "[boot]\nbases = [\"http://10.0.0.2\", \"manager:8067\"]",
-            "line 2, column 29: ramboot.url=manager:8067: http://ADDRESS[:PORT] is wanted",
+            "line 2, column 29: \"manager:8067\": http://ADDRESS[:PORT] is wanted",
         ),
         (
             "[boot]\npi_prefix = \"../x/\"",
@@ -241,7 +241,7 @@ fn what_is_wrong_is_shown_with_its_place_and_a_remedy() {
         ),
         (
             "[boot]\noverlay = \"much\"",
-            "line 2, column 11: ramboot.overlay=much: a size such as 512M or 2G, or a percentage such as 50%, is wanted",
+            "line 2, column 11: \"much\": a size such as 512M or 2G, or a percentage such as 50%, is wanted",
         ),
         (
             "[boot]\ncmdline = \"quiet ramboot.image=1\"",
