@@ -16,6 +16,7 @@
 //! `cli` also holds the types of single words ([`cli::Pool`], [`cli::DhcpMode`]) that the config file shares.
 
 pub mod boot;
+pub mod build;
 pub mod cli;
 pub mod config;
 pub mod dhcp;

@@ -1,0 +1,5 @@
+//! `ramboot build`: any root file system becomes a squashfs that workers can boot.
+//!
+//! Whatever the source is, it becomes one series of [`entry::Entry`], and that one tar stream.
+
+pub mod entry;
