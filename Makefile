@@ -8,9 +8,8 @@ SHELL := /bin/bash
 PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
-IMAGE := target/images/debian.sqfs
-ARM64_IMAGE := target/images/debian-arm64.sqfs
-MANAGERS_IMAGE := target/images/network-managers.sqfs
+# What `make images` builds.
+RECIPES ?= debian raspberry-pi network-managers
 
 # VM tests make namespaces. Who is not root gets the right in a user namespace of his own.
 ROOTLIKE := $(shell [ "$$(id -u)" = 0 ] || echo unshare --user --map-root-user --net --mount)
@@ -50,11 +49,10 @@ vm: setup images ## only the boots in QEMU; CASE=name for some of them
 	@RAMBOOT_VM=1 $(ROOTLIKE) $(CARGO) test --locked --test vm -- $(CASE)
 
 image: setup ## the Debian worker of demo and tests: target/images/debian.sqfs
-	@images/debian/build.sh $(IMAGE)
+	@images/build.sh debian
 
-images: image ## the same, the worker for arm64, and one with four network managers
-	@ARCH=arm64 images/debian/build.sh $(ARM64_IMAGE)
-	WITH=images/network-managers images/debian/build.sh $(MANAGERS_IMAGE)
+images: setup ## worker images into target/images/; RECIPES='debian raspberry-pi' for some of images/
+	@for recipe in $(RECIPES); do images/build.sh $$recipe; done
 
 bench: setup ## one table beside nginx, dnsmasq, …; ROWS='http veth 64' for some rows, WRITE=1 for BENCHMARKS.md
 	@$(CARGO) bench --locked --bench table --no-run

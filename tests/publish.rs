@@ -776,7 +776,7 @@ fn lines_of_config_txt_that_firmware_would_not_read_are_named() {
 #[test]
 fn a_real_arm64_image_is_small_enough_for_a_pi() {
     let image = std::env::var_os("RAMBOOT_TEST_IMAGE_ARM64").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/images/debian-arm64.sqfs"),
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/images/raspberry-pi.sqfs"),
         PathBuf::from,
     );
     if !image.exists() {

@@ -19,7 +19,7 @@ folder=target/boot
 deadline=300
 
 if [ "${1:-}" != inside ]; then
-    images/debian/build.sh "$image"
+    images/build.sh debian "$image"
     benches/boot/peers.sh "$image" "$folder"
     # A network of our own: nothing of this is seen outside.
     rootlike=()

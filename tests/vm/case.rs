@@ -49,7 +49,7 @@ impl Case {
     /// The same with the image for arm64. Asked for before the case has its own network: the image may have to be built.
     pub(crate) fn arm64_store(&self) -> Result<PathBuf> {
         static STORE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        published(&STORE, "store-arm64", Image::debian_arm64)
+        published(&STORE, "store-arm64", Image::raspberry_pi)
     }
 
     /// A store without images in target/vm/`name`.store. What an earlier run compressed is still there, as it is on any

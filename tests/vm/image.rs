@@ -23,32 +23,31 @@ pub(crate) type Digests = BTreeMap<String, String>;
 impl Image {
     /// images/debian, built now if its recipe changed since it was built.
     pub(crate) fn debian() -> Result<Self> {
-        Self::built("amd64", "debian.sqfs", "")
+        Self::built("debian")
     }
 
-    /// The same for arm64.
-    pub(crate) fn debian_arm64() -> Result<Self> {
-        Self::built("arm64", "debian-arm64.sqfs", "")
+    /// The same for arm64, with what Raspberry Pis boot from.
+    pub(crate) fn raspberry_pi() -> Result<Self> {
+        Self::built("raspberry-pi")
     }
 
     /// The first one with four network managers, of which none starts unless the kernel command line says so.
     pub(crate) fn network_managers() -> Result<Self> {
-        Self::built("amd64", "network-managers.sqfs", "images/network-managers")
+        Self::built("network-managers")
     }
 
-    fn built(arch: &str, name: &str, with: &str) -> Result<Self> {
+    fn built(recipe: &str) -> Result<Self> {
         let project = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let path = project.join("target/images").join(name);
-        let status = command("images/debian/build.sh")
+        let path = project.join(format!("target/images/{recipe}.sqfs"));
+        let status = command("images/build.sh")
+            .arg(recipe)
             .arg(&path)
-            .env("ARCH", arch)
-            .env("WITH", with)
             .current_dir(project)
             .stdout(Stdio::null())
             .status()?;
         ensure!(
             status.success(),
-            "images/debian/build.sh for {arch}: {status} (tests/setup.sh installs what it needs)"
+            "images/build.sh {recipe}: {status} (tests/setup.sh installs what it needs)"
         );
         Ok(Self { path })
     }

@@ -170,7 +170,7 @@ fn loaded_what_is_stored(booted: &Booted, store: &Path) -> Result<()> {
 
 /// The kernel of the Debian image, and a system of a shell and nothing else: what a Pi's USB port carries in a minute.
 fn publish_small_debian(case: &Case, store: &Path) -> Result<()> {
-    let image = Image::debian_arm64()?;
+    let image = Image::raspberry_pi()?;
     let whole = case.dir().join("debian");
     image.unpack(
         &whole,
