@@ -3,16 +3,22 @@
 //! ```text
 //! <state>/images/<id>/{image.sqfs, chunks, image.json, boot/…}
 //! <state>/names/<name>/<generation>.json     the greatest number wins; a rollback is a new generation
-//! <state>/tmp/…                              being published; <state>/cache/… can be made anew
+//! <state>/tmp/…                              being published or removed; <state>/cache/… can be made anew
 //! ```
 //!
 //! Reading takes nothing for granted: a symbolic link, a file of another length, a name that does not belong, a boot file
-//! whose bytes are not those of its name are errors that name the file. Nothing is ever modified: see [`commit`].
+//! whose bytes are not those of its name are errors that name the file. Nothing is ever modified (see [`commit`]); what is
+//! removed is gone at once, and what is being served is not (see [`retire`]).
 
 pub mod cache;
 pub mod commit;
 mod files;
+pub mod history;
+mod image;
 mod map;
+pub mod marks;
+pub mod retire;
+mod scratch;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,17 +26,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use anyhow::{Context, bail, ensure};
-use bytes::Bytes;
-use ramboot_wire::paths::is_boot_name;
-use ramboot_wire::{ChunkList, ImageId};
+use anyhow::{Context, bail};
+use ramboot_wire::ImageId;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use crate::inits::Arch;
 
+pub use image::Image;
 pub(crate) use map::map;
 pub use map::{Mapping, WINDOW_BYTES};
+use marks::Mark;
 
 const IMAGE: &str = "image.sqfs";
 const CHUNKS: &str = "chunks";
@@ -150,6 +158,27 @@ pub struct Generation {
     pub pi: Option<PiBoot>,
 }
 
+impl Generation {
+    /// All files of the image's `boot` folder that it names.
+    pub fn boot_files(&self) -> impl Iterator<Item = &BootFile> {
+        let pi = self.pi.iter();
+        let pi = pi.flat_map(|pi| [&pi.files, &pi.kernel, &pi.initrd]);
+        pi.chain([&self.kernel, &self.initrd]).chain(&self.stub)
+    }
+
+    /// Whether machines boot the same by both: number, time and note may differ.
+    #[must_use]
+    pub fn boots_as(&self, other: &Self) -> bool {
+        let like_other = Self {
+            number: other.number,
+            published: other.published,
+            note: other.note.clone(),
+            ..self.clone()
+        };
+        like_other == *other
+    }
+}
+
 /// What is true of an image whoever publishes it. Unknown fields are passed over, as in a [`Generation`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageFacts {
@@ -171,7 +200,18 @@ pub struct ImageFacts {
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
-    opened: Mutex<HashMap<ImageId, (files::Identity, Arc<Image>)>>,
+    opened: Mutex<HashMap<ImageId, Opened>>,
+    /// Images that are asked for are marked.
+    serving: bool,
+}
+
+/// An image that somebody asked for.
+#[derive(Debug)]
+struct Opened {
+    /// Of its folder.
+    identity: files::Identity,
+    image: Arc<Image>,
+    mark: Mark,
 }
 
 impl Store {
@@ -191,6 +231,7 @@ impl Store {
             _ => Ok(Self {
                 root,
                 opened: Mutex::default(),
+                serving: false,
             }),
         }
     }
@@ -235,27 +276,13 @@ impl Store {
     /// # Errors
     /// The generation's file is damaged.
     pub fn before(&self, name: &Name, back: usize) -> anyhow::Result<Option<Generation>> {
-        let folder = self.root.join("names").join(&name.0);
+        let folder = self.folder_of(name);
         let mut numbers = generations(&folder)?;
         numbers.sort_unstable();
-        let Some(&number) = numbers.iter().rev().nth(back) else {
-            return Ok(None);
-        };
-        let path = folder.join(format!("{number}.json"));
-        let mut generation: Generation = files::read_json(&path, MAX_JSON_BYTES)?;
-        generation.number = number;
-        let pi = generation.pi.iter();
-        let files = pi.flat_map(|pi| [&pi.files, &pi.kernel, &pi.initrd]);
-        let files = files.chain([&generation.kernel, &generation.initrd]);
-        for file in files.chain(&generation.stub) {
-            ensure!(
-                is_boot_name(&file.name),
-                "{}: {:?} is not the name of a boot file",
-                path.display(),
-                file.name
-            );
-        }
-        Ok(Some(generation))
+        let number = numbers.iter().rev().nth(back);
+        number
+            .map(|&number| history::read(&folder, number))
+            .transpose()
     }
 
     /// An image, opened once and kept while its folder is there; `None` if there is no such image.
@@ -263,21 +290,67 @@ impl Store {
     /// # Errors
     /// The image's files contradict each other.
     pub fn image(&self, id: ImageId) -> anyhow::Result<Option<Arc<Image>>> {
-        let folder = self.root.join("images").join(id.to_string());
+        let folder = self.folder_of_image(id);
         let there = files::identity(&folder)?;
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(there) = there else {
             opened.remove(&id);
             return Ok(None);
         };
-        if let Some((identity, image)) = opened.get(&id)
-            && *identity == there
+        if let Some(known) = opened.get_mut(&id)
+            && known.identity == there
         {
-            return Ok(Some(Arc::clone(image)));
+            self.mark(&mut known.mark, &folder);
+            return Ok(Some(Arc::clone(&known.image)));
         }
-        let image = Arc::new(Image::open(folder, id)?);
-        opened.insert(id, (there, Arc::clone(&image)));
+        // The mark comes first: what is marked stays while it is opened.
+        let mut mark = Mark::default();
+        self.mark(&mut mark, &folder);
+        let image = match Image::open(folder.clone(), id) {
+            Err(_) if files::identity(&folder)?.is_none() => return Ok(None),
+            image => Arc::new(image?),
+        };
+        let known = Opened {
+            identity: there,
+            image: Arc::clone(&image),
+            mark,
+        };
+        opened.insert(id, known);
         Ok(Some(image))
+    }
+
+    /// From now on images that are asked for are marked as being served: see [`marks`].
+    #[must_use]
+    pub fn serving(mut self) -> Self {
+        self.serving = true;
+        self
+    }
+
+    fn mark(&self, mark: &mut Mark, folder: &Path) {
+        if self.serving
+            && let Err(error) = mark.asked(&folder.join(IMAGE))
+        {
+            warn!("ramboot gc cannot see that an image is being served: {error:#}");
+        }
+    }
+
+    /// To be called every [`marks::TICK`] by who serves: forgets images that are gone, whose room on the disk comes free
+    /// only then, and takes marks from those that nobody wants any more.
+    pub fn tick(&self, now: Instant) {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.retain(|id, known| {
+            known.mark.tick(known.image.sqfs.is_lent(), now);
+            let there = files::identity(&self.folder_of_image(*id));
+            there.is_ok_and(|there| there == Some(known.identity))
+        });
+    }
+
+    fn folder_of(&self, name: &Name) -> PathBuf {
+        self.root.join("names").join(&name.0)
+    }
+
+    fn folder_of_image(&self, id: ImageId) -> PathBuf {
+        self.root.join("images").join(id.to_string())
     }
 }
 
@@ -299,96 +372,6 @@ fn generations(folder: &Path) -> anyhow::Result<Vec<u64>> {
         (format!("{number}.json") == *file).then_some(number)
     };
     Ok(files.iter().filter_map(number).collect())
-}
-
-/// One image and its boot files.
-#[derive(Debug)]
-pub struct Image {
-    /// What `image.json` says.
-    pub facts: ImageFacts,
-    /// The image.
-    pub sqfs: Mapping,
-    /// The chunk list, proven to belong to the image's id.
-    pub chunks: Bytes,
-    folder: PathBuf,
-    boot: Mutex<HashMap<String, Bytes>>,
-}
-
-impl Image {
-    fn open(folder: PathBuf, id: ImageId) -> anyhow::Result<Self> {
-        let path = folder.join(FACTS);
-        let facts: ImageFacts = files::read_json(&path, MAX_JSON_BYTES)?;
-        ensure!(
-            facts.id == id,
-            "{} is of image {}, not of the one its folder is named after",
-            path.display(),
-            facts.id
-        );
-        let open = |name: &str| {
-            let path = folder.join(name);
-            let file =
-                files::open(&path)?.with_context(|| format!("{} is missing", path.display()))?;
-            Ok::<_, anyhow::Error>((file, path))
-        };
-        let (file, path) = open(IMAGE)?;
-        let len = file
-            .metadata()
-            .with_context(|| format!("looking at {}", path.display()))?
-            .len();
-        ensure!(
-            len == facts.size,
-            "{} has {len} bytes, {FACTS} says {}; remove the folder and publish the image again",
-            path.display(),
-            facts.size
-        );
-        let sqfs = Mapping::of(&file).with_context(|| format!("mapping {}", path.display()))?;
-        let (file, path) = open(CHUNKS)?;
-        let chunks = map(&file).with_context(|| format!("mapping {}", path.display()))?;
-        ChunkList::prove(id, facts.size, &chunks)
-            .with_context(|| format!("reading {}", folder.join(CHUNKS).display()))?;
-        Ok(Self {
-            facts,
-            sqfs,
-            chunks,
-            folder,
-            boot: Mutex::default(),
-        })
-    }
-
-    /// A file of the `boot` folder; `None` if there is none of this name.
-    ///
-    /// # Errors
-    /// Its bytes are not those it was named after.
-    pub fn boot(&self, name: &str) -> anyhow::Result<Option<Bytes>> {
-        if !is_boot_name(name) {
-            return Ok(None);
-        }
-        let mut boot = self.boot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bytes) = boot.get(name) {
-            return Ok(Some(bytes.clone()));
-        }
-        let path = self.folder.join(BOOT).join(name);
-        let Some(file) = files::open(&path)? else {
-            return Ok(None);
-        };
-        let bytes = map(&file).with_context(|| format!("mapping {}", path.display()))?;
-        check_boot_file(&path, name, &bytes)?;
-        boot.insert(name.to_owned(), bytes.clone());
-        Ok(Some(bytes))
-    }
-}
-
-/// Verify, then serve: a boot file is small enough to be read whole when it is first asked for.
-fn check_boot_file(path: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
-    let found = blake3::hash(bytes).to_hex();
-    let named = name.rsplit_once('-').map_or(name, |(_, digits)| digits);
-    ensure!(
-        named == &found[..DIGEST_DIGITS],
-        "{} is damaged: its digest begins with {}; remove it and publish the image again",
-        path.display(),
-        &found[..DIGEST_DIGITS]
-    );
-    Ok(())
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use anyhow::Context as _;
+
 const DIGEST_BYTES: usize = 32;
 /// Kernels that are in use at a time, with some to spare; a kernel for Raspberry Pis has three.
 const KEPT: usize = 16;
@@ -69,6 +71,27 @@ impl Entry {
     }
 }
 
+/// Removes what is no entry (of an older `ramboot`, of somebody else); how many bytes that were.
+pub(super) fn sweep(root: &Path) -> anyhow::Result<u64> {
+    let folder = root.join("cache");
+    let mut removed = 0;
+    for name in super::files::list(&folder)? {
+        let path = folder.join(&name);
+        let metadata = fs::symlink_metadata(&path);
+        let Some(metadata) = metadata.ok().filter(|m| !is_entry(&name) && !m.is_dir()) else {
+            continue;
+        };
+        fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+        removed += metadata.len();
+    }
+    Ok(removed)
+}
+
+fn is_entry(name: &str) -> bool {
+    let digest = name.rsplit_once('-').map(|(_, digest)| digest);
+    digest.is_some_and(|digest| blake3::Hash::from_hex(digest).is_ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +114,21 @@ mod tests {
             fs::write(&path, &whole[..cut]).expect("cut");
             assert_eq!(entry.get(), None, "{cut}");
         }
+    }
+
+    #[test]
+    fn what_is_no_entry_is_swept() {
+        let root = tempfile::tempdir().expect("temp folder");
+        let path = root.path();
+        assert_eq!(sweep(path).expect("nothing"), 0);
+        let entry = Entry::new(path, path, "modules", &blake3::hash(b"inputs"));
+        entry.put(b"content").expect("stored");
+        for (name, content) in [(".tmpA1", "half"), ("modules-abc", "x"), ("notes", "")] {
+            fs::write(path.join("cache").join(name), content).expect("written");
+        }
+        assert_eq!(sweep(path).expect("swept"), 5);
+        assert_eq!(sweep(path).expect("swept"), 0);
+        assert_eq!(entry.get().as_deref(), Some(&b"content"[..]));
     }
 
     #[test]

@@ -62,6 +62,11 @@ impl Mapping {
         Bytes::from_owner(self.clone())
     }
 
+    /// Whether somebody beside one owner has it or bytes of it: an answer is under way.
+    pub(super) fn is_lent(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// How much of the beginning of `slice`, which is not empty and of this mapping, lies in its first window, and that
     /// window's number if it was not read in yet. What is of another place is as it is.
     #[must_use]

@@ -9,12 +9,16 @@ use tempfile::TempDir;
 use super::commit::Staging;
 use super::*;
 
-fn state() -> TempDir {
+pub(super) fn state() -> TempDir {
     tempfile::tempdir().expect("temp folder")
 }
 
-fn name() -> Name {
+pub(super) fn name() -> Name {
     "worker".parse().expect("a name")
+}
+
+fn image_file(state: &TempDir, id: ImageId) -> PathBuf {
+    state.path().join("images").join(id.to_string()).join(IMAGE)
 }
 
 fn chunks_of(image: &[u8]) -> Vec<u8> {
@@ -29,7 +33,7 @@ fn chunks_of(image: &[u8]) -> Vec<u8> {
 }
 
 /// Publishes `image` with an initramfs of these bytes.
-fn publish(root: &Path, image: &[u8], initrd: &[u8]) -> anyhow::Result<Generation> {
+pub(super) fn publish(root: &Path, image: &[u8], initrd: &[u8]) -> anyhow::Result<Generation> {
     use std::io::Write;
 
     let staging = Staging::begin(root)?;
@@ -95,7 +99,7 @@ fn what_is_published_is_found_at_once() {
     for nothing in ["", ".", "../image.json", "vmlinuz-0000000000000000"] {
         assert_eq!(opened.boot(nothing).expect("no error"), None, "{nothing}");
     }
-    let mode = fs::metadata(opened.folder.join(IMAGE)).expect("there");
+    let mode = fs::metadata(image_file(&state, first.image)).expect("there");
     assert_eq!(mode.permissions().mode() & 0o777, 0o444);
     assert_eq!(
         fs::read_dir(state.path().join("tmp"))
@@ -103,6 +107,36 @@ fn what_is_published_is_found_at_once() {
             .count(),
         0
     );
+}
+
+#[test]
+fn an_image_is_verified_to_its_last_byte() {
+    for len in [5, CHUNK_BYTES as usize, 3 * WINDOW_BYTES + 5] {
+        let state = state();
+        let image: Vec<u8> = (0..len).map(|i| (i / 1000) as u8).collect();
+        let id = publish(state.path(), &image, b"initrd")
+            .expect("published")
+            .image;
+        let path = image_file(&state, id);
+        let verify = || {
+            let store = Store::open(state.path()).expect("opens");
+            let image = store.image(id).expect("sound").expect("there");
+            let mut read = 0;
+            image.verify(|bytes| read += bytes).map(|()| read)
+        };
+        assert_eq!(verify().expect("sound"), len as u64);
+        for at in [0, len / 2, len - 1] {
+            let mut flipped = image.clone();
+            flipped[at] ^= 1;
+            fs::remove_file(&path).expect("removed");
+            fs::write(&path, &flipped).expect("written");
+            let error = format!("{:#}", verify().expect_err("flipped"));
+            assert!(
+                error.contains("image.sqfs is damaged") && error.contains("does not match"),
+                "{error}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,142 @@
+//! One image of the store: opened once, its chunk list proven, its boot files compared with their names.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, ensure};
+use bytes::Bytes;
+use ramboot_wire::image::CHUNK_LEN;
+use ramboot_wire::paths::is_boot_name;
+use ramboot_wire::{ChunkList, ImageId};
+use rayon::prelude::*;
+
+use super::{
+    BOOT, CHUNKS, DIGEST_DIGITS, FACTS, IMAGE, ImageFacts, MAX_JSON_BYTES, Mapping, WINDOW_BYTES,
+    files, map,
+};
+
+/// One image and its boot files.
+#[derive(Debug)]
+pub struct Image {
+    /// What `image.json` says.
+    pub facts: ImageFacts,
+    /// The image.
+    pub sqfs: Mapping,
+    /// The chunk list, proven to belong to the image's id.
+    pub chunks: Bytes,
+    folder: PathBuf,
+    boot: Mutex<HashMap<String, Bytes>>,
+}
+
+impl Image {
+    pub(super) fn open(folder: PathBuf, id: ImageId) -> anyhow::Result<Self> {
+        let facts = read_facts(&folder, id)?;
+        let open = |name: &str| {
+            let path = folder.join(name);
+            let file =
+                files::open(&path)?.with_context(|| format!("{} is missing", path.display()))?;
+            Ok::<_, anyhow::Error>((file, path))
+        };
+        let (file, path) = open(IMAGE)?;
+        let len = file
+            .metadata()
+            .with_context(|| format!("looking at {}", path.display()))?
+            .len();
+        ensure!(
+            len == facts.size,
+            "{} has {len} bytes, {FACTS} says {}; remove the folder and publish the image again",
+            path.display(),
+            facts.size
+        );
+        let sqfs = Mapping::of(&file).with_context(|| format!("mapping {}", path.display()))?;
+        let (file, path) = open(CHUNKS)?;
+        let chunks = map(&file).with_context(|| format!("mapping {}", path.display()))?;
+        ChunkList::prove(id, facts.size, &chunks)
+            .with_context(|| format!("reading {}", folder.join(CHUNKS).display()))?;
+        Ok(Self {
+            facts,
+            sqfs,
+            chunks,
+            folder,
+            boot: Mutex::default(),
+        })
+    }
+
+    /// Reads all of it and compares it with its digest; tells `progress` how many bytes are done.
+    ///
+    /// # Errors
+    /// The first chunk that is another one than was published, or the disk's.
+    pub fn verify(&self, mut progress: impl FnMut(u64)) -> anyhow::Result<()> {
+        let path = self.folder.join(IMAGE);
+        let damaged = || {
+            let path = path.display();
+            format!("{path} is damaged; remove its folder and publish the image again")
+        };
+        let list = ChunkList::prove(self.facts.id, self.facts.size, &self.chunks)?;
+        let bytes = self.sqfs.as_ref();
+        let chunks_a_window = WINDOW_BYTES / CHUNK_LEN;
+        for (window, run) in bytes.chunks(WINDOW_BYTES).enumerate() {
+            // A disk that fails is an error here, and a signal that kills where its pages are touched.
+            self.sqfs
+                .read_in(window)
+                .with_context(|| format!("reading {}", path.display()))?;
+            run.par_chunks(CHUNK_LEN)
+                .enumerate()
+                .try_for_each(|(i, chunk)| {
+                    list.verify((window * chunks_a_window + i) as u64, chunk)
+                })
+                .with_context(damaged)?;
+            progress(run.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// A file of the `boot` folder; `None` if there is none of this name.
+    ///
+    /// # Errors
+    /// Its bytes are not those it was named after.
+    pub fn boot(&self, name: &str) -> anyhow::Result<Option<Bytes>> {
+        if !is_boot_name(name) {
+            return Ok(None);
+        }
+        let mut boot = self.boot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = boot.get(name) {
+            return Ok(Some(bytes.clone()));
+        }
+        let path = self.folder.join(BOOT).join(name);
+        let Some(file) = files::open(&path)? else {
+            return Ok(None);
+        };
+        let bytes = map(&file).with_context(|| format!("mapping {}", path.display()))?;
+        check_boot_file(&path, name, &bytes)?;
+        boot.insert(name.to_owned(), bytes.clone());
+        Ok(Some(bytes))
+    }
+}
+
+/// What the `image.json` in the folder of image `id` says.
+pub(super) fn read_facts(folder: &Path, id: ImageId) -> anyhow::Result<ImageFacts> {
+    let path = folder.join(FACTS);
+    let facts: ImageFacts = files::read_json(&path, MAX_JSON_BYTES)?;
+    ensure!(
+        facts.id == id,
+        "{} is of image {}, not of the one its folder is named after",
+        path.display(),
+        facts.id
+    );
+    Ok(facts)
+}
+
+/// Verify, then serve: a boot file is small enough to be read whole when it is first asked for.
+fn check_boot_file(path: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+    let found = blake3::hash(bytes).to_hex();
+    let named = name.rsplit_once('-').map_or(name, |(_, digits)| digits);
+    ensure!(
+        named == &found[..DIGEST_DIGITS],
+        "{} is damaged: its digest begins with {}; remove it and publish the image again",
+        path.display(),
+        &found[..DIGEST_DIGITS]
+    );
+    Ok(())
+}
