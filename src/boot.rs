@@ -92,6 +92,8 @@ impl Desk {
             back => self.store.before(&name, back)?,
         };
         let generation = generation.with_context(|| format!("image {name} is not in the store"))?;
+        // It will ask for the image, which is marked as being served from here on. What is wrong with it is said then.
+        let _ = self.store.image(generation.image);
         let boot = &self.config.boot;
         let args = BootArgs {
             image: generation.image,

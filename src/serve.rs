@@ -27,7 +27,7 @@ use crate::http::answer::Content;
 use crate::http::serve::Site;
 use crate::interface::{self, Interface};
 use crate::roms::Roms;
-use crate::store::Store;
+use crate::store::{Store, marks};
 use crate::{dhcp, http, roms, tftp};
 use sockets::{Sockets, TFTP_PORT};
 
@@ -41,7 +41,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
         &interface::all().context("listing network interfaces")?,
         &args.interface,
     )?;
-    let store = Store::open(&args.state)?;
+    let store = Store::open(&args.state)?.serving();
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -92,6 +92,7 @@ async fn serve(
         config: Arc::new(config),
         roms: Arc::new(roms),
     };
+    let store = Arc::clone(&desk.store);
     let site = Arc::new(site(&desk, &counters));
     let files = Arc::new(Shelf::new(desk));
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
@@ -119,6 +120,12 @@ async fn serve(
             Ok(())
         });
     }
+    let mut marks = tokio::time::interval(marks::TICK);
+    tasks.spawn(async move {
+        loop {
+            store.tick(marks.tick().await.into_std());
+        }
+    });
     // Fails where systemd did not start us: then there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let result = tokio::select! {
