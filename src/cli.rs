@@ -1,11 +1,14 @@
 //! The command line's types: what a user can say, checked as far as one word can be.
 
 use std::net::Ipv4Addr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
+
+use crate::images::pick::Prefix;
 
 /// Boots machines without a disk from one verified squashfs in RAM.
 ///
@@ -39,6 +42,14 @@ pub enum Command {
     Publish(PublishArgs),
     /// Answer machines that boot from the network.
     Serve(ServeArgs),
+    /// Show what is published: names, images, kernels, and what machines boot now.
+    Images(ImagesArgs),
+    /// Let machines boot what a name stood for before.
+    Rollback(RollbackArgs),
+    /// Take a name away, so that no machine finds it any more.
+    Unpublish(UnpublishArgs),
+    /// Remove old generations, and the images that nothing needs then.
+    Gc(GcArgs),
 }
 
 /// `ramboot publish`
@@ -109,6 +120,90 @@ pub struct ServeArgs {
     /// Where undionly.kpxe and snponly.efi are [default: /usr/lib/ipxe].
     #[arg(long, value_name = "DIR")]
     pub ipxe_dir: Option<PathBuf>,
+}
+
+/// Where the store is.
+#[derive(Debug, Args)]
+pub struct StateArg {
+    /// Where images are kept.
+    #[arg(
+        long = "state",
+        env = "RAMBOOT_STATE",
+        default_value = "/var/lib/ramboot",
+        value_name = "DIR"
+    )]
+    pub path: PathBuf,
+}
+
+/// `ramboot images`
+#[derive(Debug, Args)]
+pub struct ImagesArgs {
+    /// Only this name, with all its generations.
+    pub name: Option<String>,
+    /// All generations of all names; the one that machines boot now has a star.
+    #[arg(long, conflicts_with = "name")]
+    pub all: bool,
+    /// Where the store is.
+    #[command(flatten)]
+    pub state: StateArg,
+    /// Print all of it as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ramboot rollback`
+///
+/// Writes a new generation that is an old one again: nothing is lost, and machines boot it at their next start. Image,
+/// kernel and initramfs are read and compared with their digests before.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// The name to roll back.
+    pub name: String,
+    /// The image to go to: the first digits of its digest, at least four, as "ramboot images NAME" shows them. Without it:
+    /// what machines booted before the current generation, so that a second rollback undoes the first.
+    pub digest: Option<Prefix>,
+    /// Where the store is.
+    #[command(flatten)]
+    pub state: StateArg,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ramboot unpublish`
+///
+/// The name's generations are gone for good, all at once; its images stay until "ramboot gc". Machines that run it, or are
+/// fetching it, are not disturbed.
+#[derive(Debug, Args)]
+pub struct UnpublishArgs {
+    /// The name to take away.
+    pub name: String,
+    /// Where the store is.
+    #[command(flatten)]
+    pub state: StateArg,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ramboot gc`
+///
+/// Never removed: what a name stands for, what a generation that is kept names, what is being published, and what a
+/// manager serves (a machine asked for it in the last ten minutes).
+#[derive(Debug, Args)]
+pub struct GcArgs {
+    /// Generations of each name to keep, the current one among them.
+    #[arg(long, default_value = "3", value_name = "N")]
+    pub keep: NonZeroUsize,
+    /// Only say what would be removed.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Where the store is.
+    #[command(flatten)]
+    pub state: StateArg,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Who gives out addresses.

@@ -6,7 +6,7 @@
 //! 5  main, cli                       may use anything below
 //! 4  serve                           opens sockets, spawns, stops
 //! 3  dhcp::{serve,ask,socket}  tftp::serve  http::serve  shells: I/O, clock, logging; no decisions
-//!    publish  boot
+//!    publish  images  boot
 //! 2  dhcp::{request,firmware,decide,…}  tftp::{packet,transfer,sessions}  http::{answer,range}
 //!    ipxe  pxelinux  uki  pi  initrd  kmod  squashfs    deciders: values in, values out
 //! 1  config  machine  store  interface  link  neighbour  parts  roms  port  inits
@@ -21,6 +21,7 @@ pub mod cli;
 pub mod config;
 pub mod dhcp;
 pub mod http;
+pub mod images;
 pub mod initrd;
 pub mod inits;
 pub mod interface;

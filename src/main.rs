@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ramboot::cli::{Cli, Command};
-use ramboot::{publish, serve};
+use ramboot::{images, publish, serve};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -14,6 +14,10 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Publish(args) => publish::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::Images(args) => images::list::run(args),
+        Command::Rollback(args) => images::rollback::run(args),
+        Command::Unpublish(args) => images::unpublish::run(args),
+        Command::Gc(args) => images::gc::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

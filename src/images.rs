@@ -1,0 +1,53 @@
+//! What becomes of images once they are published: `ramboot images`, `rollback`, `unpublish` and `gc`.
+//!
+//! [`pick`], [`plan`], [`table`] and [`when`] decide and word, values in and values out; the others read the store, call
+//! them, and change it through [`crate::store::commit`] and [`crate::store::retire`].
+
+pub mod gc;
+pub mod list;
+pub mod pick;
+pub mod plan;
+pub mod rollback;
+pub mod table;
+pub mod unpublish;
+pub mod when;
+
+use std::io::{Write, stdout};
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+
+use crate::store::history::Past;
+use crate::store::{Name, Store};
+
+/// All generations of a name, newest first.
+///
+/// # Errors
+/// Nothing is published under it; the sentence says what is.
+fn history(store: &Store, name: &Name) -> anyhow::Result<Vec<Past>> {
+    let history = store.history(name)?;
+    if !history.is_empty() {
+        return Ok(history);
+    }
+    let names: Vec<String> = store.names()?.iter().map(Name::to_string).collect();
+    let root = store.root().display();
+    if names.is_empty() {
+        bail!("nothing is published in {root}, not as {name} and not as anything else");
+    }
+    bail!(
+        "nothing is published as {name} in {root}, only: {}",
+        names.join(", ")
+    )
+}
+
+/// Prints a result for a program, or for a person.
+fn say(result: &impl Serialize, json: bool, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+    let text = if json {
+        serde_json::to_string(result).context("writing JSON")? + "\n"
+    } else {
+        text()
+    };
+    stdout()
+        .write_all(text.as_bytes())
+        .context("writing to stdout")
+}
