@@ -24,7 +24,8 @@ mod transcript;
 mod wait;
 
 use std::process::{Command, ExitCode};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -94,14 +95,36 @@ fn main() -> ExitCode {
             }
         })
         .collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    times();
+    conclusion.exit_code()
+}
+
+/// What each case took, for who looks for time in a run that becomes too long.
+static TOOK: Mutex<Vec<(Duration, String)>> = Mutex::new(Vec::new());
+
+fn times() {
+    let mut took = TOOK.lock().unwrap_or_else(PoisonError::into_inner);
+    took.sort_unstable_by(|a, b| b.cmp(a));
+    let cases: Vec<_> = took
+        .iter()
+        .map(|(took, name)| format!("{name} {}", took.as_secs()))
+        .collect();
+    if !cases.is_empty() {
+        println!("seconds: {}", cases.join(", "));
+    }
 }
 
 /// Runs one case on a thread of its own, for the thread joins the case's network and cannot leave it.
 fn run(name: &str, case: cases::Story) -> Result<()> {
     tools()?;
     let context = Case::new(name)?;
+    let started = Instant::now();
     let done = thread::scope(|scope| scope.spawn(|| case(&context)).join());
+    let took = (started.elapsed(), name.to_owned());
+    TOOK.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(took);
     let done = done.unwrap_or_else(|_| Err(anyhow!("the case panicked")));
     done.with_context(|| format!("logs are in {}", context.dir().display()))
 }
