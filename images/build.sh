@@ -1,6 +1,7 @@
 #!/bin/bash
 # Builds a worker's image: build.sh RECIPE [OUT.sqfs]. RECIPE is a folder here; without OUT it goes to target/images/.
-# Each recipe but `debian` is that one and what lies in its folder: `arch`, `packages`, `rootfs/`, `customize.sh`, all optional.
+# Each recipe but `debian` is that one and what lies in its folder: `arch`, `packages`, `rootfs/`, `customize.sh`, and
+# `check.sh`, which says first whether all is there; all optional.
 # ARCH=arm64 builds `debian` for UEFI machines of that kind. Root is not needed: mmdebstrap takes the best way this user
 # has. MIRROR names another source (URI or sources file).
 set -euo pipefail
@@ -32,6 +33,10 @@ recipe=$arch-$(sha256sum <"$here/build.sh" | cut -d' ' -f1)-$(digest "$base")
 if [ -n "$with" ]; then
     recipe+=-$(digest "$with")
     [ ! -e "$with/packages" ] || packages+=,$(cat "$with/packages")
+    if [ -x "$with/check.sh" ]; then
+        extra=$("$with/check.sh")
+        recipe+=-$extra
+    fi
 fi
 if [ -s "$out" ] && [ "$(cat "$out.recipe" 2>/dev/null)" = "$recipe" ]; then
     echo "$out is up to date"
