@@ -30,3 +30,4 @@ pub mod report;
 pub mod root;
 pub mod sources;
 pub mod sys;
+pub mod whole;
