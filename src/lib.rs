@@ -8,8 +8,8 @@
 //! 3  dhcp::{serve,ask,socket}  tftp::serve  http::serve  shells: I/O, clock, logging; no decisions
 //!    publish  images  boot
 //! 2  dhcp::{request,firmware,decide,…}  tftp::{packet,transfer,sessions}  http::{answer,range}
-//!    ipxe  pxelinux  uki  pi  initrd  kmod  squashfs    deciders: values in, values out
-//! 1  config  machine  store  interface  link  neighbour  parts  roms  port  inits
+//!    ipxe  pxelinux  uki  pi  initrd  kmod  squashfs  identity    deciders: values in, values out
+//! 1  config  machine  store  interface  link  neighbour  parts  roms  port  inits  template
 //! 0  ramboot-wire                    what a worker must agree on
 //! ```
 //!
@@ -21,6 +21,7 @@ pub mod cli;
 pub mod config;
 pub mod dhcp;
 pub mod http;
+pub mod identity;
 pub mod images;
 pub mod initrd;
 pub mod inits;
@@ -39,5 +40,6 @@ pub mod roms;
 pub mod serve;
 pub mod squashfs;
 pub mod store;
+pub mod template;
 pub mod tftp;
 pub mod uki;

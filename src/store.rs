@@ -39,6 +39,7 @@ pub use image::Image;
 pub(crate) use map::map;
 pub use map::{Mapping, WINDOW_BYTES};
 use marks::Mark;
+pub(crate) use scratch::make_root;
 
 const IMAGE: &str = "image.sqfs";
 const CHUNKS: &str = "chunks";

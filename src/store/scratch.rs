@@ -177,7 +177,7 @@ pub(super) fn rename_new(from: &Path, to: &Path) -> Result<(), Errno> {
 }
 
 /// Makes the folder of the store if it is not there yet; who made it before chose its permissions.
-fn make_root(root: &Path) -> anyhow::Result<()> {
+pub(crate) fn make_root(root: &Path) -> anyhow::Result<()> {
     if root.is_dir() {
         return Ok(());
     }

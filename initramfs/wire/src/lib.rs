@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod cmdline;
+pub mod files;
 pub mod image;
 pub mod mac;
 pub mod modules;
@@ -15,6 +16,7 @@ pub mod stage;
 
 pub use client::{Arch, Client, Uuid};
 pub use cmdline::{Base, BootArgs, Overlay};
+pub use files::{Files, FilesId, Worker};
 pub use image::{CHUNK_BYTES, ChunkList, ImageId};
 pub use mac::Mac;
 pub use modules::ModuleTable;
