@@ -17,7 +17,7 @@ use ramboot_wire::{Base, Mac, Overlay};
 use toml::Spanned;
 
 use self::network::Network;
-use self::word::{cmdline, host, image_name, lease, pi_prefix};
+use self::word::{cmdline, host, hostname_template, image_name, lease, overlay_name, pi_prefix};
 use self::worker::{Asker, Worker};
 
 use crate::cli::{DhcpMode, Pool};
@@ -32,6 +32,10 @@ pub const DEFAULT_HTTP_PORT: u16 = 8067;
 
 /// A day: a worker keeps its address while the manager is away, so a short lease would only invite a second owner.
 pub const DEFAULT_LEASE_SECONDS: u32 = 24 * 60 * 60;
+
+/// Each worker has a name of its own unless told otherwise: a network of machines that are all called as the image was is of
+/// use to nobody, and Kubernetes and Slurm refuse the second one.
+pub const DEFAULT_HOSTNAME: &str = "worker-{{ id }}";
 
 /// Ten thousand `[[worker]]` tables fit; what is longer is not a config file.
 const MAX_FILE_BYTES: usize = 2 * 1024 * 1024;
@@ -51,6 +55,8 @@ pub struct Config {
     pub http_port: u16,
     /// What every machine gets, if its own entry does not say otherwise.
     pub boot: Boot,
+    /// `[identity] hostname`: a template of the host names of workers whose rule gives none; empty leaves them the image's.
+    pub hostname: String,
     /// Networks beside the one `[dhcp] pool` lies in; none overlaps another.
     pub networks: Vec<Subnet>,
     /// Rules for machines, the first that fits counts; no rule, host name or address stands twice.
@@ -104,6 +110,8 @@ pub struct Boot {
     pub pi_prefix: String,
     /// Where the same images are, too: workers go there when this manager fails them.
     pub bases: Vec<Base>,
+    /// Folders of worker files for machines whose rule names none, each over the one before.
+    pub overlays: Vec<String>,
 }
 
 /// Why a text is not a config.
@@ -130,6 +138,7 @@ impl Default for Config {
             },
             http_port: DEFAULT_HTTP_PORT,
             boot: Boot::default(),
+            hostname: DEFAULT_HOSTNAME.to_owned(),
             networks: Vec::new(),
             workers: Vec::new(),
         }
@@ -171,6 +180,9 @@ impl Config {
                 Some(port) => port.into_inner(),
             },
             boot: door.boot(file.boot)?,
+            hostname: door
+                .check(file.identity.hostname, hostname_template)?
+                .unwrap_or_else(|| DEFAULT_HOSTNAME.to_owned()),
             workers: door.workers(file.worker)?,
         })
     }
@@ -327,7 +339,20 @@ impl Door<'_> {
             debug: form.debug,
             pi_prefix: self.check(form.pi_prefix, pi_prefix)?.unwrap_or_default(),
             bases: self.bases(form.bases)?,
+            overlays: self.overlays(form.overlays)?,
         })
+    }
+
+    fn overlays(&self, forms: Vec<Spanned<String>>) -> Result<Vec<String>, ConfigError> {
+        let mut seen = HashMap::new();
+        let mut names = Vec::with_capacity(forms.len());
+        for form in forms {
+            let place = form.span();
+            let name = self.one(form, overlay_name)?;
+            self.once(&mut seen, name.clone(), place, "overlay")?;
+            names.push(name);
+        }
+        Ok(names)
     }
 
     fn bases(&self, forms: Vec<Spanned<String>>) -> Result<Vec<Base>, ConfigError> {

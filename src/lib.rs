@@ -8,7 +8,7 @@
 //! 3  dhcp::{serve,ask,socket}  tftp::serve  http::serve  shells: I/O, clock, logging; no decisions
 //!    publish  images  boot
 //! 2  dhcp::{request,firmware,decide,…}  tftp::{packet,transfer,sessions}  http::{answer,range}
-//!    ipxe  pxelinux  uki  pi  initrd  kmod  squashfs  identity    deciders: values in, values out
+//!    ipxe  pxelinux  uki  pi  initrd  kmod  squashfs  identity  overlays    deciders: values in, values out
 //! 1  config  machine  store  interface  link  neighbour  parts  roms  port  inits  template
 //! 0  ramboot-wire                    what a worker must agree on
 //! ```
@@ -31,6 +31,7 @@ pub mod kmod;
 pub mod link;
 pub mod machine;
 pub mod neighbour;
+pub mod overlays;
 pub mod parts;
 pub mod pi;
 pub mod port;

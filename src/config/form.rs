@@ -15,6 +15,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) boot: Boot,
     #[serde(default)]
+    pub(super) identity: Identity,
+    #[serde(default)]
     pub(super) network: Vec<Network>,
     #[serde(default)]
     pub(super) worker: Vec<Spanned<Worker>>,
@@ -60,6 +62,14 @@ pub(super) struct Boot {
     pub(super) pi_prefix: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) bases: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) overlays: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Identity {
+    pub(super) hostname: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -73,4 +83,5 @@ pub(super) struct Worker {
     pub(super) hostname: Option<Spanned<String>>,
     pub(super) address: Option<Spanned<String>>,
     pub(super) cmdline: Option<Spanned<String>>,
+    pub(super) overlays: Option<Vec<Spanned<String>>>,
 }

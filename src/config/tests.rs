@@ -23,6 +23,9 @@ fn all_that_can_stand_there() {
             debug = true
             pi_prefix = "pis/"
             bases = ["http://10.0.0.2:8067", "http://10.0.0.3/cache"]
+            overlays = ["lab"]
+            [identity]
+            hostname = "node-{{ id }}"
             [[network]]
             address = "10.1.0.0/24"
             pool = "10.1.0.100-10.1.0.199"
@@ -38,6 +41,7 @@ fn all_that_can_stand_there() {
             hostname = "node-1"
             address = "10.0.0.9"
             cmdline = "quiet"
+            overlays = ["lab", "gpu"]
             [[worker]]
             mac = "52:54:00:*"
             serial = "5b154510"
@@ -71,7 +75,9 @@ fn all_that_can_stand_there() {
                 bases: ["http://10.0.0.2:8067", "http://10.0.0.3/cache"]
                     .map(|base| base.parse().expect("a base"))
                     .to_vec(),
+                overlays: vec!["lab".to_owned()],
             },
+            hostname: "node-{{ id }}".to_owned(),
             networks: vec![
                 Subnet {
                     network: Network::of(Ipv4Addr::new(10, 1, 0, 0), 24),
@@ -98,6 +104,7 @@ fn all_that_can_stand_there() {
                     hostname: Some("node-1".to_owned()),
                     address: Some(address(9)),
                     cmdline: Some("quiet".to_owned()),
+                    overlays: Some(vec!["lab".to_owned(), "gpu".to_owned()]),
                 },
                 Worker {
                     which: Which {
@@ -110,6 +117,7 @@ fn all_that_can_stand_there() {
                     hostname: None,
                     address: None,
                     cmdline: None,
+                    overlays: None,
                 },
             ],
         }
@@ -133,7 +141,7 @@ fn what_is_wrong_is_shown_with_its_place_and_a_remedy() {
         ),
         (
             "dhpc = 1",
-            "line 1, column 1: unknown field `dhpc`, expected one of `dhcp`, `http`, `boot`, `network`, `worker`",
+            "line 1, column 1: unknown field `dhpc`, expected one of `dhcp`, `http`, `boot`, `identity`, `network`, `worker`",
         ),
         (
             "[dhcp]\nmode = \"on\"",
@@ -186,6 +194,22 @@ fn what_is_wrong_is_shown_with_its_place_and_a_remedy() {
         (
             "[[network]]\naddress = \"10.1.0.0/16\"\npool = \"10.1.0.5-10.1.0.9\"\n[[network]]\naddress = \"10.1.7.0/24\"\npool = \"10.1.7.5-10.1.7.9\"",
             "line 5, column 11: [[network]] 10.1.7.0/24 overlaps [[network]] 10.1.0.0/16: keep one, or change a prefix",
+        ),
+        (
+            "[boot]\noverlays = [\"a\", \"../b\"]",
+            "line 2, column 18: \"../b\" is not a name of a folder in overlays/: letters, digits, '.', '-', '_' and '+', at most 100",
+        ),
+        (
+            "[boot]\noverlays = [\"common\"]",
+            "line 2, column 13: every worker gets overlays/common, without its name standing anywhere: leave it out",
+        ),
+        (
+            "[[worker]]\narch = \"x86_64\"\noverlays = [\"a\", \"a\"]",
+            "line 3, column 18: the overlay a stands on line 3 already: keep one of the two",
+        ),
+        (
+            "[identity]\nhostname = \"{{ id\"",
+            "line 2, column 12: syntax error: unexpected end of input, expected end of variable block (in hostname:1)",
         ),
         (
             "[[worker]]\nmac = \"52:54:00:12:34\"",

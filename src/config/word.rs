@@ -4,6 +4,8 @@ use std::net::Ipv4Addr;
 
 use ramboot_wire::paths::is_boot_name;
 
+use crate::template;
+
 /// Below a minute, T1 of RFC 2131 §4.4.5 comes round faster than some clients can renew.
 const MIN_LEASE_SECONDS: u32 = 60;
 
@@ -64,6 +66,30 @@ pub(super) fn image_name(name: String) -> Result<String, String> {
             "{name:?} is not a name of an image: letters, digits, '.', '-', '_' and '+', at most 100"
         ))
     }
+}
+
+/// The folder whose files every worker gets, before those of other overlays.
+pub const COMMON: &str = "common";
+
+pub(super) fn overlay_name(name: String) -> Result<String, String> {
+    if name == COMMON {
+        Err(format!(
+            "every worker gets overlays/{COMMON}, without its name standing anywhere: leave it out"
+        ))
+    } else if is_boot_name(&name) {
+        Ok(name)
+    } else {
+        Err(format!(
+            "{name:?} is not a name of a folder in overlays/: letters, digits, '.', '-', '_' and '+', at most 100"
+        ))
+    }
+}
+
+/// What it becomes is known only when a worker asks; whether it is a template can be told now.
+pub(super) fn hostname_template(text: String) -> Result<String, String> {
+    template::check("hostname", &text)
+        .map(|()| text)
+        .map_err(|error| error.to_string())
 }
 
 pub(super) fn cmdline(text: String) -> Result<String, String> {

@@ -23,6 +23,8 @@ pub struct Worker {
     pub address: Option<Ipv4Addr>,
     /// Kernel parameters that come after those of `[boot]`.
     pub cmdline: Option<String>,
+    /// Folders of worker files instead of those of `[boot]`, each over the one before.
+    pub overlays: Option<Vec<String>>,
 }
 
 /// What must be true of a machine; at least one of them stands there.
@@ -204,6 +206,10 @@ impl Door<'_> {
                     .check(form.hostname, |text| ramboot_wire::cmdline::hostname(&text))?,
                 address: self.check(form.address, host)?,
                 cmdline: self.check(form.cmdline, cmdline)?,
+                overlays: form
+                    .overlays
+                    .map(|names| self.overlays(names))
+                    .transpose()?,
             };
             if let (Some(name), Some(at)) = (&worker.hostname, name_at) {
                 if !which.is_one_machine() {

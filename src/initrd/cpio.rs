@@ -1,6 +1,6 @@
 //! A cpio archive as the kernel unpacks it ("newc", Documentation/driver-api/early-userspace/buffer-format.rst).
 //!
-//! The same entries give the same bytes: sorted by path, no time, no owner, inodes counted from 1.
+//! The same entries give the same bytes: sorted by path, no time, root's unless said otherwise, inodes counted from 1.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +8,8 @@ const MODE_FOLDER: u32 = 0o040_755;
 const MODE_FILE: u32 = 0o100_644;
 const MODE_PROGRAM: u32 = 0o100_755;
 const MODE_CONSOLE: u32 = 0o020_600;
+/// The type of a file among the bits of its mode (S_IFMT).
+const TYPE: u32 = 0o170_000;
 const TRAILER: &str = "TRAILER!!!";
 /// The kernel's buffer for a name (PATH_MAX).
 const MAX_NAME_BYTES: usize = 4096;
@@ -22,6 +24,21 @@ enum Entry {
     },
     /// A character device: major and minor number.
     Device(u32, u32),
+    /// Whatever `mode` says, with an owner.
+    Owned {
+        mode: u32,
+        owner: Owner,
+        content: Vec<u8>,
+    },
+}
+
+/// Numbers of a user and a group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
 }
 
 /// Entries by path, without the leading slash.
@@ -68,6 +85,17 @@ impl Archive {
         self.0.insert(path.to_owned(), Entry::Device(major, minor));
     }
 
+    /// Adds what has this `mode` (type and permissions as in `st_mode`) and owner, and no folder above it. A link's content is
+    /// its target.
+    pub fn owned(&mut self, path: &str, mode: u32, owner: Owner, content: Vec<u8>) {
+        let entry = Entry::Owned {
+            mode,
+            owner,
+            content,
+        };
+        self.0.insert(path.to_owned(), entry);
+    }
+
     fn parents(&mut self, path: &str) {
         for (at, _) in path.match_indices('/') {
             self.0.entry(path[..at].to_owned()).or_insert(Entry::Folder);
@@ -80,49 +108,84 @@ impl Archive {
     /// A path or file is too large for the format.
     pub fn bytes(&self) -> Result<Vec<u8>, CpioError> {
         let mut out = Vec::with_capacity(self.size());
+        let root = Owner::default();
         for ((path, entry), inode) in self.0.iter().zip(1_u32..) {
-            match entry {
-                Entry::Folder => put(&mut out, inode, path, MODE_FOLDER, (0, 0), &[])?,
-                Entry::File { content, mode } => {
-                    put(&mut out, inode, path, *mode, (0, 0), content)?
-                }
+            let head = |mode| Head {
+                inode,
+                mode,
+                owner: root,
+                device: (0, 0),
+            };
+            let (head, content): (Head, &[u8]) = match entry {
+                Entry::Folder => (head(MODE_FOLDER), &[]),
+                Entry::File { content, mode } => (head(*mode), content),
                 Entry::Device(major, minor) => {
-                    put(&mut out, inode, path, MODE_CONSOLE, (*major, *minor), &[])?;
+                    let device = (*major, *minor);
+                    let head = head(MODE_CONSOLE);
+                    (Head { device, ..head }, &[])
                 }
-            }
+                Entry::Owned {
+                    mode,
+                    owner,
+                    content,
+                } => {
+                    let head = head(*mode);
+                    (
+                        Head {
+                            owner: *owner,
+                            ..head
+                        },
+                        content,
+                    )
+                }
+            };
+            put(&mut out, path, head, content)?;
         }
-        put(&mut out, 0, TRAILER, 0, (0, 0), &[])?;
+        put(&mut out, TRAILER, Head::default(), &[])?;
         Ok(out)
     }
 
     fn size(&self) -> usize {
         let entry = |(path, entry): (&String, &Entry)| match entry {
-            Entry::File { content, .. } => 120 + path.len() + content.len(),
+            Entry::File { content, .. } | Entry::Owned { content, .. } => {
+                120 + path.len() + content.len()
+            }
             Entry::Folder | Entry::Device(..) => 120 + path.len(),
         };
         self.0.iter().map(entry).sum::<usize>() + 128
     }
 }
 
-fn put(
-    out: &mut Vec<u8>,
+/// What stands before a name and a content.
+#[derive(Debug, Clone, Copy, Default)]
+struct Head {
     inode: u32,
-    path: &str,
     mode: u32,
+    owner: Owner,
     device: (u32, u32),
-    content: &[u8],
-) -> Result<(), CpioError> {
+}
+
+fn put(out: &mut Vec<u8>, path: &str, head: Head, content: &[u8]) -> Result<(), CpioError> {
+    let Head {
+        inode,
+        mode,
+        owner: Owner { uid, gid },
+        device: (major, minor),
+    } = head;
     let too_large = |_| CpioError::File(path.to_owned(), content.len());
     let size = u32::try_from(content.len()).map_err(too_large)?;
     let name_bytes = u32::try_from(path.len() + 1).unwrap_or(u32::MAX);
     if path.len() >= MAX_NAME_BYTES {
         return Err(CpioError::Name(path.len()));
     }
-    let links = if mode == MODE_FOLDER { 2 } else { 1 };
-    let (major, minor) = device;
+    let links = if mode & TYPE == MODE_FOLDER & TYPE {
+        2
+    } else {
+        1
+    };
     out.extend_from_slice(b"070701");
     for field in [
-        inode, mode, 0, 0, links, 0, size, 0, 0, major, minor, name_bytes, 0,
+        inode, mode, uid, gid, links, 0, size, 0, 0, major, minor, name_bytes, 0,
     ] {
         out.extend_from_slice(format!("{field:08x}").as_bytes());
     }
@@ -170,6 +233,25 @@ mod tests {
         };
         assert!(at("modules") < at("modules/kernel"));
         assert!(at("modules/kernel") < at("modules/kernel/a.ko"));
+    }
+
+    #[test]
+    fn an_owner_and_a_link() {
+        let mut archive = Archive::default();
+        let owner = Owner {
+            uid: 10,
+            gid: 0x1234,
+        };
+        archive.owned("a", 0o120_777, owner, b"/b".to_vec());
+        let bytes = archive.bytes().expect("fits");
+        let want = "0707010000000100\
+                    00a1ff0000000a000012340000000100000000000000020000000000000000000000000000000000000002\
+                    00000000a\0/b\0\0";
+        assert!(
+            bytes.starts_with(want.as_bytes()),
+            "{}",
+            String::from_utf8_lossy(&bytes)
+        );
     }
 
     #[test]
