@@ -4,6 +4,7 @@
 //! wrong becomes a script that says so on the machine's own screen and asks again.
 
 pub mod efi;
+pub mod files;
 pub mod shelf;
 
 use std::collections::HashMap;
@@ -11,7 +12,7 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 
 use anyhow::Context;
-use ramboot_wire::{Base, BootArgs, Client};
+use ramboot_wire::{Base, BootArgs, Client, Worker};
 use tracing::{info, warn};
 
 use crate::config::Config;
@@ -20,6 +21,7 @@ use crate::ipxe;
 use crate::machine::{self, Published};
 use crate::roms::Roms;
 use crate::store::{Generation, Name, Store};
+use files::Belongings;
 
 /// Everything that a boot is decided from; one for all servers.
 #[derive(Debug, Clone)]
@@ -30,6 +32,8 @@ pub struct Desk {
     pub config: Arc<Config>,
     /// iPXE for firmware that needs it.
     pub roms: Arc<Roms>,
+    /// Which machine is whom, and what belongs to it.
+    pub belongings: Arc<Belongings>,
 }
 
 /// What one machine boots.
@@ -94,13 +98,23 @@ impl Desk {
         let generation = generation.with_context(|| format!("image {name} is not in the store"))?;
         // It will ask for the image, which is marked as being served from here on. What is wrong with it is said then.
         let _ = self.store.image(generation.image);
+        let worker = Worker {
+            image: name.to_string(),
+            manager: base.addr,
+            mac: asker.mac,
+            serial: asker.serial,
+            arch: asker.arch,
+            uuid: asker.uuid,
+        };
+        let given = self.belongings.hand_out(&self.config, &worker)?;
         let boot = &self.config.boot;
         let args = BootArgs {
             image: generation.image,
             size: generation.size,
             bases: with_others(base, &boot.bases),
             overlay: boot.overlay,
-            hostname: assignment.hostname,
+            hostname: given.hostname,
+            files: given.files,
             debug: boot.debug,
             deadline: boot.deadline,
             bootif: asker.mac,

@@ -195,6 +195,7 @@ mod tests {
             bases: vec![base()],
             overlay: None,
             hostname: Some("node-1".to_owned()),
+            files: None,
             debug: false,
             deadline: None,
             bootif: Some(MAC),

@@ -20,8 +20,6 @@ const MAX_LISTED: usize = 8;
 pub struct Assignment {
     /// Name of the image, one of those that are published.
     pub image: String,
-    /// The machine's host name, if a rule gives one.
-    pub hostname: Option<String>,
     /// Kernel parameters beside ramboot's own.
     pub cmdline: String,
 }
@@ -117,7 +115,6 @@ pub fn assign(
         .collect();
     Ok(Assignment {
         image: image.to_owned(),
-        hostname: rule.and_then(|rule| rule.hostname.clone()),
         // The kernel lets the last one win, so a machine's own words come last.
         cmdline: words.join(" "),
     })
@@ -276,18 +273,14 @@ mod tests {
     #[test]
     fn a_machines_own_words_come_last() {
         let config = Config::parse(
-            "[boot]\ncmdline = \"quiet a=1\"\n[[worker]]\nmac = \"52:54:00:12:34:56\"\nhostname = \"n1\"\ncmdline = \"a=2\"",
+            "[boot]\ncmdline = \"quiet a=1\"\n[[worker]]\nmac = \"52:54:00:12:34:56\"\ncmdline = \"a=2\"",
         )
         .expect("a config");
         let names = published(&["default"]);
         let known = assign(&config, &names, &pc(KNOWN)).expect("assigned");
         assert_eq!(known.cmdline, "quiet a=1 a=2");
-        assert_eq!(known.hostname.as_deref(), Some("n1"));
         let other = assign(&config, &names, &pc(OTHER)).expect("assigned");
-        assert_eq!(
-            (other.cmdline.as_str(), other.hostname),
-            ("quiet a=1", None)
-        );
+        assert_eq!(other.cmdline, "quiet a=1");
     }
 
     #[test]

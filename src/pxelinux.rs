@@ -81,6 +81,7 @@ mod tests {
             bases: vec!["http://10.0.0.1:8067".parse().expect("a base")],
             overlay: None,
             hostname: None,
+            files: None,
             debug: false,
             deadline: None,
             bootif: Some(Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56])),

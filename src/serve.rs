@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::boot::efi::Via;
+use crate::boot::files::Belongings;
 use crate::boot::shelf::Shelf;
 use crate::boot::{self, Desk};
 use crate::cli::{DhcpMode, ServeArgs};
@@ -42,6 +43,8 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
         &args.interface,
     )?;
     let store = Store::open(&args.state)?.serving();
+    let belongings = Belongings::open(&args.state)?;
+    belongings.check(&config)?;
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -50,7 +53,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
         .event_interval(1)
         .build()
         .context("starting the runtime")?;
-    let result = runtime.block_on(serve(args, config, &interfaces, store));
+    let result = runtime.block_on(serve(args, config, &interfaces, (store, belongings)));
     // What still runs holds nothing that is worth waiting for.
     runtime.shutdown_background();
     result
@@ -72,7 +75,7 @@ async fn serve(
     args: &ServeArgs,
     config: Config,
     interfaces: &[Interface],
-    store: Store,
+    (store, belongings): (Store, Belongings),
 ) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let sockets = Sockets::open(&config, interfaces)?;
@@ -91,6 +94,7 @@ async fn serve(
         store: Arc::new(store),
         config: Arc::new(config),
         roms: Arc::new(roms),
+        belongings: Arc::new(belongings),
     };
     let store = Arc::clone(&desk.store);
     let site = Arc::new(site(&desk, &counters));
@@ -225,6 +229,16 @@ fn site(desk: &Desk, counters: &Counters) -> Site {
                             media_type: "application/efi",
                             mapping: None,
                         })
+                }
+                Resource::Files(worker, id) => {
+                    let archive = made.belongings.get(&made.config, worker, *id)?;
+                    archive.map(|bytes| Content {
+                        bytes: bytes.into(),
+                        // Secrets are in it: no cache is to keep them.
+                        etag: None,
+                        media_type: "application/octet-stream",
+                        mapping: None,
+                    })
                 }
                 _ => None,
             })

@@ -14,6 +14,8 @@ use crate::clock::{self, Watch};
 use crate::console;
 use crate::early;
 use crate::fetch::{Counts, Pace, STREAMS, fetch};
+use crate::files::fetch_files;
+use crate::files::lay::lay;
 use crate::handover;
 use crate::journal::{Journal, fact};
 use crate::keep::look::keep;
@@ -89,6 +91,23 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
     journal.connect(&args, &link);
 
     let pace = Pace::WORKER;
+    let files = journal.stage(Stage::Files, |journal| {
+        let journal = &*journal;
+        let tell = |event| journal.event(&event, Stage::Files);
+        // What becomes of these few bytes is no part of how the image came.
+        let mut sources = Sources::new(&args.bases, pace.retry, pace.retry_cap);
+        let files = match &args.files {
+            Some(files) => fetch_files(files, &mut sources, pace, &tell)?,
+            None => Vec::new(),
+        };
+        let counts = Counts::of(&sources);
+        let facts = vec![
+            fact("entries", files.len()),
+            fact("bytes", counts.bytes),
+            fact("retries", counts.retries),
+        ];
+        Ok((files, facts))
+    })?;
     let mut sources = Sources::new(&args.bases, pace.retry, pace.retry_cap);
     let list = journal.stage(Stage::Chunks, |journal| {
         let journal = &*journal;
@@ -143,10 +162,19 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
     })?;
     drop(image);
     journal.stage(Stage::Handover, |_| {
+        let done = lay(&new_root, &files)?;
+        for path in &done.left_out {
+            console::debug(|| format!("{path} is left out: the image has no folder for it"));
+        }
         handover::settle(&new_root, args.hostname.as_deref(), &lease)?;
         let keeps = keep(&new_root, &link, &lease, &kernel());
         handover::switch(&new_root)?;
-        Ok(((), vec![fact("init", init), fact("keeps", keeps)]))
+        let facts = vec![
+            fact("init", init),
+            fact("keeps", keeps),
+            fact("files", done.laid),
+        ];
+        Ok(((), facts))
     })?;
     let outcome = Outcome {
         kernel: kernel(),

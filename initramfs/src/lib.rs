@@ -1,6 +1,6 @@
 //! The worker's side of ramboot, in the order of a boot: [`boot`] conducts, the other modules do one part each.
 //!
-//! Pure, with clock and chance as arguments: [`backoff`], [`dhcp`], [`fault`], [`keep`] (but for [`keep::look`]), [`lease`], [`pick`],
+//! Pure, with clock and chance as arguments: [`backoff`], [`dhcp`], [`fault`], [`files::archive`], [`keep`] (but for [`keep::look`]), [`lease`], [`pick`],
 //! [`record`], [`sources`], and most of [`console`]; everything else is a shell.
 
 pub mod aside;
@@ -13,6 +13,7 @@ pub mod dhcp;
 pub mod early;
 pub mod fault;
 pub mod fetch;
+pub mod files;
 pub mod handover;
 pub mod http;
 pub mod journal;

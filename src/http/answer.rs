@@ -118,6 +118,12 @@ impl Answer {
         Self::text(StatusCode::NOT_FOUND, "no such file here\n")
     }
 
+    /// 410: it was here, and will not come back (RFC 9110 §15.5.11).
+    #[must_use]
+    pub fn gone(text: &'static str) -> Self {
+        Self::text(StatusCode::GONE, text)
+    }
+
     /// 503: others fetch, and it is this one's turn after them (RFC 9110 §10.2.3).
     #[must_use]
     pub fn later(place: Place) -> Self {

@@ -68,7 +68,7 @@ pub type Made = dyn Fn(&Resource, SocketAddr) -> anyhow::Result<Option<Content>>
 pub struct Site {
     /// Images and their boot files.
     pub store: Arc<Store>,
-    /// Boot scripts and EFI programs.
+    /// Boot scripts, EFI programs and worker files.
     pub made: Box<Made>,
     /// Shared with whoever wants to know.
     pub counters: Arc<Counters>,
@@ -247,13 +247,16 @@ async fn route(head: &Parts, body: Incoming, guest: &Guest, site: &Site) -> Answ
 fn found(head: &Parts, resource: &Resource, guest: &Guest, site: &Site) -> Answer {
     let answer = match look_up(resource, guest.local, site) {
         Ok(Some(content)) => answer::content(&head.method, &head.headers, &content),
+        Ok(None) if matches!(resource, Resource::Files(..)) => Answer::gone(
+            "the files of this worker are others now (an overlay, the config or the secret was changed since it began to boot): switch it off and on\n",
+        ),
         Ok(None) => Answer::not_found(),
         Err(error) => {
             let (peer, path) = (guest.peer, head.uri.path());
-            warn!(%peer, path, error = %format_args!("{error:#}"), "HTTP: the store cannot be read");
+            warn!(%peer, path, error = %format_args!("{error:#}"), "HTTP: this cannot be read or made");
             Answer::text(
                 StatusCode::INTERNAL_SERVER_ERROR,
-                "the manager cannot read its store, its log says why\n",
+                "the manager cannot read or make this, its log says why\n",
             )
         }
     };
@@ -302,7 +305,9 @@ fn look_up(resource: &Resource, local: SocketAddr, site: &Site) -> anyhow::Resul
             Some(image) => image.boot(name)?.map(|bytes| binary(bytes, name.clone())),
             None => None,
         },
-        Resource::Script(_) | Resource::Efi(_) => (site.made)(resource, local)?,
+        Resource::Script(_) | Resource::Efi(_) | Resource::Files(..) => {
+            (site.made)(resource, local)?
+        }
         Resource::Report => None,
     })
 }

@@ -223,6 +223,7 @@ mod tests {
             bases: vec!["http://10.0.0.1:8067".parse().expect("base")],
             overlay: None,
             hostname: Some("rack1-pi07".to_owned()),
+            files: None,
             debug: false,
             deadline: None,
             bootif: Some(Mac([0xdc, 0xa6, 0x32, 1, 2, 3])),

@@ -10,6 +10,7 @@ use ramboot_wire::queue::Place;
 
 use super::megabytes;
 use crate::fault::Why;
+use crate::files::BadFiles;
 
 /// Something to say while a stage runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +41,9 @@ pub enum Lie {
     /// The chunk list.
     #[error(transparent)]
     List(#[from] ChunkListError),
+    /// The worker's own files.
+    #[error(transparent)]
+    Files(#[from] BadFiles),
 }
 
 /// Where the transfer of the image stands.
@@ -79,6 +83,8 @@ pub enum What {
     Carrier(Vec<String>),
     /// Nobody gives an address on these links.
     Lease(Vec<String>),
+    /// The worker's own files; the base asked last.
+    Files(String),
     /// The chunk list; the base asked last.
     ChunkList(String),
     /// A base that should give chunks.
@@ -109,6 +115,7 @@ impl fmt::Display for Event {
             Self::Bad(bad) => match bad.what {
                 Lie::Chunk(_) => write!(f, "bad chunk from {bad}; fetching it again"),
                 Lie::List(_) => write!(f, "bad chunk list from {bad}; asking for it again"),
+                Lie::Files(_) => write!(f, "bad files from {bad}; asking for them again"),
             },
             Self::Progress(progress) => progress.fmt(f),
             Self::Wait(wait) => wait.fmt(f),
@@ -141,7 +148,9 @@ impl fmt::Display for Wait {
             write!(f, " since {since} s")?;
         }
         match (&self.why, what) {
-            (Some(why), What::ChunkList(base)) => write!(f, " ({base}: {why})")?,
+            (Some(why), What::ChunkList(base) | What::Files(base)) => {
+                write!(f, " ({base}: {why})")?
+            }
             (Some(why), _) => write!(f, " ({why})")?,
             (None, _) => {}
         }
@@ -172,6 +181,7 @@ impl fmt::Display for What {
             Self::Device(None) => f.write_str("a wired network device (no driver, or not there)"),
             Self::Carrier(links) => write!(f, "a carrier on {} (cable, switch)", links.join(", ")),
             Self::Lease(links) => write!(f, "a DHCP server on {}", links.join(", ")),
+            Self::Files(_) => f.write_str("this machine's own files"),
             Self::ChunkList(_) => f.write_str("the chunk list"),
             Self::Source(base) => f.write_str(base),
             Self::Turn { base, place } => write!(f, "our turn{} at {base}", standing(*place)),

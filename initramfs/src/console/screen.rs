@@ -142,6 +142,7 @@ const fn doing(stage: Stage) -> &'static str {
         Stage::Modules => "loading drivers",
         Stage::Net => "looking for a cable",
         Stage::Dhcp => "asking for an address",
+        Stage::Files => "fetching this machine's own files",
         Stage::Chunks => "fetching the list of the image's parts",
         Stage::Fetch => "fetching the image into RAM",
         Stage::Mount => "mounting the image",
@@ -162,6 +163,7 @@ fn note(line: &StageLine) -> String {
             fact("link"),
             fact("server")
         ),
+        Stage::Files => format!("{} files", fact("entries")),
         Stage::Chunks => format!("{} chunks", fact("chunks")),
         Stage::Fetch => format!("{} Mbit/s", fact("mbps")),
         Stage::Mount | Stage::Handover => fact("init").to_owned(),

@@ -54,9 +54,18 @@ fn of_wait(wait: &Wait) -> Sentence {
             format!("No DHCP server has answered on {}", links.join(", ")),
             "Is `ramboot serve`, or this network's DHCP server, running? Does the switch let this port through?",
         ),
-        What::ChunkList(base) | What::Source(base) => {
+        What::ChunkList(base) | What::Files(base) | What::Source(base) => {
             let fault = wait.why.as_ref().map_or(Fault::Silent, |why| why.fault);
-            of_base(base, fault)
+            match (&wait.what, fault) {
+                (What::Files(_), Fault::Missing) => sentence(
+                    format!(
+                        "The manager at {} can not make this machine's files any more",
+                        address(base)
+                    ),
+                    "An overlay, the config or the secret was changed. Switch this machine off and on: it gets the new files.",
+                ),
+                _ => of_base(base, fault),
+            }
         }
         What::Turn { base, place } => of_turn(base, *place),
     }
@@ -112,6 +121,7 @@ fn of_bad(bad: &Bad) -> Sentence {
             | BadChunk::Digest { index, .. },
         ) => format!("chunk {index}"),
         Lie::List(_) => "the chunk list".to_owned(),
+        Lie::Files(_) => "this machine's own files".to_owned(),
     };
     let from = address(&bad.from);
     Sentence {

@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::SocketAddrV4;
 use std::str::FromStr;
 
+use crate::files::Files;
 use crate::image::{BadImageId, ImageId, MAX_IMAGE_BYTES};
 use crate::mac::Mac;
 
@@ -30,6 +31,8 @@ pub struct BootArgs {
     pub overlay: Option<Overlay>,
     /// The worker's host name.
     pub hostname: Option<String>,
+    /// Files of this worker alone, which are laid over the image.
+    pub files: Option<Files>,
     /// Print more on the console.
     pub debug: bool,
     /// Reboot after this many seconds without a handover; `None` waits for ever.
@@ -127,6 +130,11 @@ impl BootArgs {
                 .map(|name| format!("ramboot.hostname={name}")),
         );
         words.extend(
+            self.files
+                .as_ref()
+                .map(|files| format!("ramboot.files={files}")),
+        );
+        words.extend(
             self.deadline
                 .map(|seconds| format!("ramboot.deadline={seconds}")),
         );
@@ -186,6 +194,7 @@ struct Found {
     bases: Option<Vec<Base>>,
     overlay: Option<Overlay>,
     hostname: Option<String>,
+    files: Option<Files>,
     debug: Option<bool>,
     deadline: Option<u32>,
     bootif: Option<Mac>,
@@ -206,6 +215,10 @@ impl Found {
             "ramboot.url" => once(&mut self.bases, key, bases(value)?),
             "ramboot.overlay" => once(&mut self.overlay, key, value.parse()?),
             "ramboot.hostname" => once(&mut self.hostname, key, hostname(value)?),
+            "ramboot.files" => {
+                let files = value.parse().map_err(|e| bad("ramboot.files", value, e))?;
+                once(&mut self.files, key, files)
+            }
             "ramboot.debug" => once(&mut self.debug, key, true),
             "ramboot.deadline" => {
                 let seconds = value
@@ -231,6 +244,7 @@ impl Found {
             bases: self.bases.ok_or(CmdlineError::Missing("ramboot.url"))?,
             overlay: self.overlay,
             hostname: self.hostname,
+            files: self.files,
             debug: self.debug.unwrap_or(false),
             deadline: self.deadline,
             bootif: self.bootif,
@@ -423,6 +437,7 @@ mod tests {
             bases: vec!["http://10.0.0.1:8067".parse().expect("base")],
             overlay: None,
             hostname: None,
+            files: None,
             debug: false,
             deadline: None,
             bootif: None,
@@ -438,6 +453,13 @@ mod tests {
             ],
             overlay: Some(Overlay::Percent(25)),
             hostname: Some("node-1.lab".to_owned()),
+            files: Some(Files {
+                id: crate::FilesId([3; 32]),
+                size: 5000,
+                worker: "gpu~10.0.0.1:8067~01-02-03-04-05-06~~x86_64~"
+                    .parse()
+                    .expect("a worker"),
+            }),
             debug: true,
             deadline: Some(600),
             bootif: Some(Mac([1, 2, 3, 4, 5, 6])),

@@ -1,6 +1,7 @@
 //! HTTP paths. Those of an image are immutable by digest, so any HTTP cache can stand in front of a manager.
 
 use crate::client::Client;
+use crate::files::{FilesId, Worker};
 use crate::image::ImageId;
 
 /// Where `/init` POSTs its reports.
@@ -23,6 +24,8 @@ pub enum Resource {
     /// `/efi/<client>/boot.efi`: what one machine's UEFI firmware runs; not immutable. EDK2 goes by the ending `.efi`
     /// where a server gives no media type.
     Efi(Client),
+    /// `/workers/<worker>/<digest>`: the files of one machine; to be had only as long as they are these.
+    Files(Worker, FilesId),
     /// `/report`
     Report,
 }
@@ -40,6 +43,10 @@ impl Resource {
         if let Some(rest) = path.strip_prefix("/efi/") {
             let client = rest.strip_suffix("/boot.efi")?;
             return client.parse().ok().map(Self::Efi);
+        }
+        if let Some(rest) = path.strip_prefix("/workers/") {
+            let (worker, id) = rest.split_once('/')?;
+            return Some(Self::Files(worker.parse().ok()?, id.parse().ok()?));
         }
         let (id, rest) = path.strip_prefix("/images/")?.split_once('/')?;
         let id = id.parse().ok()?;
@@ -62,6 +69,7 @@ impl Resource {
             Self::Boot(id, name) => format!("/images/{id}/boot/{name}"),
             Self::Script(client) => format!("/ipxe/{client}"),
             Self::Efi(client) => format!("/efi/{client}/boot.efi"),
+            Self::Files(worker, id) => format!("/workers/{worker}/{id}"),
             Self::Report => REPORT.to_owned(),
         }
     }
@@ -92,6 +100,12 @@ mod tests {
             Resource::Boot(id, "vmlinuz-0123".to_owned()),
             Resource::Script(Mac([2; 6]).into()),
             Resource::Efi(Mac([2; 6]).into()),
+            Resource::Files(
+                "gpu~10.0.0.1:8067~02-02-02-02-02-02~~x86_64~"
+                    .parse()
+                    .expect("a worker"),
+                FilesId([9; 32]),
+            ),
             Resource::Report,
         ] {
             assert_eq!(Resource::parse(&resource.path()), Some(resource.clone()));
@@ -111,6 +125,11 @@ mod tests {
             "/report/",
             "/ipxe/",
             "/ipxe/..",
+            "/workers/",
+            "/workers/gpu~10.0.0.1:8067~~~~",
+            "/workers/gpu~10.0.0.1:8067~~~~/",
+            &format!("/workers/../{id}"),
+            &format!("/workers/gpu~10.0.0.1:8067~~~~/{id}/"),
             "//report",
             &format!("/images/{id}"),
             &format!("/images/{id}/"),

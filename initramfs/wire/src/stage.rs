@@ -28,6 +28,8 @@ pub enum Stage {
     Net,
     /// An address.
     Dhcp,
+    /// The worker's own files, verified.
+    Files,
     /// The chunk list, proven.
     Chunks,
     /// The image, every byte verified.
@@ -40,11 +42,12 @@ pub enum Stage {
 
 impl Stage {
     /// All of them, in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Early,
         Self::Modules,
         Self::Net,
         Self::Dhcp,
+        Self::Files,
         Self::Chunks,
         Self::Fetch,
         Self::Mount,
@@ -59,6 +62,7 @@ impl Stage {
             Self::Modules => "modules",
             Self::Net => "net",
             Self::Dhcp => "dhcp",
+            Self::Files => "files",
             Self::Chunks => "chunks",
             Self::Fetch => "fetch",
             Self::Mount => "mount",

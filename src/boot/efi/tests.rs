@@ -5,6 +5,7 @@ use ramboot_wire::{ImageId, Uuid};
 use tempfile::TempDir;
 
 use super::*;
+use crate::boot::files::Belongings;
 use crate::config::Config;
 use crate::roms::Roms;
 use crate::store::commit::Staging;
@@ -67,6 +68,9 @@ impl Bench {
             store: Arc::new(Store::open(self.folder.path().join("state")).expect("opens")),
             config: Arc::new(Config::default()),
             roms: Arc::new(Roms::read(self.folder.path())),
+            belongings: Arc::new(
+                Belongings::open(&self.folder.path().join("state")).expect("a secret"),
+            ),
         }
     }
 }

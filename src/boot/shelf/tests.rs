@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use tempfile::TempDir;
 
 use super::*;
+use crate::boot::files::Belongings;
 use crate::config::Config;
 use crate::pi::files::pack;
 use crate::roms::Roms;
@@ -61,6 +62,7 @@ fn shelf(folder: &TempDir, for_pis: bool) -> Shelf {
         store: Arc::new(Store::open(&state).expect("opens")),
         config: Arc::new(Config::parse(CONFIG).expect("a config")),
         roms: Arc::new(Roms::read(folder.path())),
+        belongings: Arc::new(Belongings::open(&state).expect("a secret")),
     })
 }
 

@@ -57,6 +57,7 @@ fn choice_of(files: &[&str], generation: u8, mac: Option<Mac>) -> PiChoice {
         bases: vec!["http://10.0.0.1:8067".parse().expect("base")],
         overlay: None,
         hostname: None,
+        files: None,
         debug: false,
         deadline: None,
         bootif: mac,

@@ -84,6 +84,7 @@ impl Server {
             }],
             overlay: None,
             hostname: None,
+            files: None,
             debug: false,
             deadline: None,
             bootif: None,

@@ -36,6 +36,7 @@ fn fetching(start: Instant) -> View {
         ("server", "10.9.0.1"),
     ];
     view.end(&line(Stage::Dhcp, 61_152, &facts));
+    view.end(&line(Stage::Files, 41, &[("entries", "7")]));
     view.end(&line(Stage::Chunks, 133, &[("chunks", "531")]));
     view.begin(Stage::Fetch, at(start, 2));
     let wait = |done, since, next| {
@@ -82,6 +83,7 @@ fn the_picture() {
         "   [ ok ] modules        0.6 s   11 drivers",
         "   [ ok ] net            0.1 s   eth0, 52:54:00:12:34:56",
         "   [ ok ] dhcp      1 min 01 s   10.9.0.58 on eth0, from 10.9.0.1",
+        "   [ ok ] files          0.0 s   7 files",
         "   [ ok ] chunks         0.1 s   531 chunks",
         "   [ .. ] fetch         12.0 s   fetching the image into RAM",
         "   [    ] mount",
@@ -122,7 +124,7 @@ fn a_place_in_a_queue() {
         "   2 s.",
         "   Nothing is wrong: the manager serves some machines at a time.",
     ];
-    assert_eq!(picture[12..17], want, "{picture:#?}");
+    assert_eq!(picture[13..18], want, "{picture:#?}");
 }
 
 #[test]
@@ -144,7 +146,7 @@ fn a_transfer_that_moves() {
         "",
         "   14 s since start",
     ];
-    assert_eq!(rows[12..], want, "{rows:#?}");
+    assert_eq!(rows[13..], want, "{rows:#?}");
 }
 
 #[test]
@@ -193,7 +195,7 @@ fn what_stays_for_the_image() {
     assert_eq!(
         shown(&text).join(" "),
         "ramboot: image ba161eadbe64, 139 MB, is in the RAM of node-1 after 14.0 s (early 0.0 s, modules 0.6 s, net 0.1 s, \
-         dhcp 1 min 01 s, chunks 0.1 s). The manager is not needed any more; /sbin/init starts."
+         dhcp 1 min 01 s, files 0.0 s, chunks 0.1 s). The manager is not needed any more; /sbin/init starts."
     );
 }
 

@@ -12,7 +12,7 @@ use crate::machine::{Machine, Worker};
 use crate::transcript::Line;
 use crate::{ANSWER, BOOT, wait};
 
-/// One boot in which the manager is not there when `/init` asks for an address, and when it asks for the chunk list; dies at
+/// One boot in which the manager is not there when `/init` asks for an address, and when it asks for its own files; dies at
 /// 10, 50 and 90 % of the image; and dies for good before the image is mounted.
 pub(in super::super) fn at_every_stage(case: &Case) -> Result<()> {
     let systems = super::Systems::of(case)?;
@@ -27,7 +27,7 @@ pub(in super::super) fn at_every_stage(case: &Case) -> Result<()> {
     // An address without a manager: only another server can give one.
     let _neighbour = lan.dhcp_server(case)?;
     worker.console.stage(Stage::Dhcp, BOOT)?;
-    said.expect("waiting for the chunk list since", BOOT)?;
+    said.expect("waiting for this machine's own files since", BOOT)?;
 
     let mut manager = serve(case, &systems, "long", &PROXY)?;
     worker.console.stage(Stage::Chunks, BOOT)?;

@@ -1,0 +1,182 @@
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::*;
+
+const PC: &str = "gpu~10.0.0.1:8067~52-54-00-12-34-56~~x86_64~";
+const PI: &str = "gpu~10.0.0.1:8067~b8-27-eb-15-45-10~5b154510~aarch64~";
+
+const CONFIG: &str = "[boot]\noverlays = [\"lab\"]\n\
+    [[worker]]\nmac = \"52:54:00:12:34:56\"\nhostname = \"node-1\"\naddress = \"10.0.0.9\"\noverlays = [\"gpu\", \"rack\"]\n";
+
+fn config(text: &str) -> Config {
+    Config::parse(text).expect("a config")
+}
+
+fn worker(text: &str) -> Worker {
+    text.parse().expect("a worker")
+}
+
+/// A state folder with a fixed secret and these files in its overlays.
+fn state(files: &[(&str, &str)]) -> TempDir {
+    use std::os::unix::fs::PermissionsExt as _;
+    let state = tempfile::tempdir().expect("folder");
+    let secret = state.path().join("secret");
+    fs::write(&secret, format!("{}\n", "07".repeat(32))).expect("written");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("mode");
+    for (path, text) in files {
+        put(&state, path, text);
+    }
+    state
+}
+
+fn put(state: &TempDir, path: &str, text: &str) {
+    let path = state.path().join("overlays").join(path);
+    fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+    fs::write(path, text).expect("written");
+}
+
+fn open(state: &TempDir) -> Belongings {
+    Belongings::open(state.path()).expect("a secret")
+}
+
+fn text(archive: &Bytes) -> String {
+    String::from_utf8_lossy(archive).into_owned()
+}
+
+#[test]
+fn templates_know_the_worker() {
+    let state = state(&[
+        (
+            "common/etc/all.j2",
+            "{{ id }} {{ mac }} {{ arch }} {{ image }} {{ manager }} {{ hostname }} {{ machine_id }}\n",
+        ),
+        (
+            "gpu/etc/one.j2",
+            "{{ address }} {{ secret('a') }} {{ worker_secret('a') }}\n",
+        ),
+        ("rack/etc/all", "over\n"),
+        ("lab/etc/lab", "in the lab\n"),
+    ]);
+    let belongings = open(&state);
+    let config = config(CONFIG);
+    belongings.check(&config).expect("all there");
+    let given = |worker: &Worker| {
+        let given = belongings.hand_out(&config, worker).expect("given");
+        let files = given.files.expect("files");
+        let archive = belongings.get(&config, worker, files.id).expect("made");
+        (given.hostname, text(&archive.expect("here")))
+    };
+    let secret: Secret = "07".repeat(32).parse().expect("a secret");
+    let (name, pc) = given(&worker(PC));
+    assert_eq!(name.as_deref(), Some("node-1"));
+    let own = secret.identity(Key::of(&worker(PC)).expect("a key"));
+    let one = format!("10.0.0.9 {} {}\n", secret.shared("a"), own.secret("a"));
+    assert!(pc.contains(&one) && pc.contains("over\n"), "{pc}");
+    assert!(pc.contains(&format!("{}\n", own.machine_id())), "{pc}");
+    assert!(!pc.contains("in the lab"), "{pc}");
+
+    let (name, pi) = given(&worker(PI));
+    assert_eq!(name.as_deref(), Some("worker-154510"));
+    let own = secret.identity(Key::of(&worker(PI)).expect("a key"));
+    let all = format!(
+        "154510 b8:27:eb:15:45:10 aarch64 gpu http://10.0.0.1:8067 worker-154510 {}\n",
+        own.machine_id()
+    );
+    assert!(pi.contains(&all) && pi.contains("in the lab\n"), "{pi}");
+}
+
+#[test]
+fn another_manager_makes_the_same() {
+    let files = [("common/etc/x.j2", "{{ manager }} {{ secret('x') }}\n")];
+    let (one, two) = (state(&files), state(&files));
+    let (config, worker) = (Config::default(), worker(PC));
+    let given = open(&one).hand_out(&config, &worker).expect("given");
+    let id = given.files.expect("files").id;
+    let restarted = open(&one).get(&config, &worker, id).expect("made");
+    let other = open(&two).get(&config, &worker, id).expect("made");
+    assert!(restarted.is_some() && restarted == other);
+    let stranger = tempfile::tempdir().expect("folder");
+    assert_eq!(
+        open(&stranger).get(&config, &worker, id).expect("made"),
+        None
+    );
+}
+
+#[test]
+fn an_edit_does_not_stop_a_boot_under_way() {
+    let state = state(&[("common/etc/x", "old\n")]);
+    let (config, worker) = (Config::default(), worker(PC));
+    let belongings = open(&state);
+    let id_of = |belongings: &Belongings| {
+        let given = belongings.hand_out(&config, &worker).expect("given");
+        given.files.expect("files").id
+    };
+    let old = id_of(&belongings);
+    put(&state, "common/etc/x", "new\n");
+    let kept = belongings.get(&config, &worker, old).expect("kept");
+    assert!(text(&kept.expect("here")).contains("old\n"));
+    assert_ne!(id_of(&belongings), old, "the next boot gets the new one");
+    let restarted = open(&state).get(&config, &worker, old).expect("made");
+    assert_eq!(restarted, None, "nobody can make the old one any more");
+}
+
+#[test]
+fn what_cannot_be_made_is_said() {
+    let state = state(&[("bad/etc/x.j2", "{{ serial }}\n"), ("worse/x.j2", "{{\n")]);
+    let belongings = open(&state);
+    let say = |config_text: &str| {
+        let config = config(config_text);
+        let error = belongings
+            .check(&config)
+            .and_then(|()| belongings.hand_out(&config, &worker(PC)).map(drop));
+        format!("{:#}", error.expect_err("refused"))
+    };
+    for (config, want) in [
+        (
+            "[boot]\noverlays = [\"bad\"]",
+            "worker files: undefined value (in ",
+        ),
+        ("[boot]\noverlays = [\"bad\"]", "overlays/bad/etc/x.j2:1)"),
+        ("[boot]\noverlays = [\"worse\"]", "overlays/worse/x.j2:"),
+        (
+            "[boot]\noverlays = [\"none\"]",
+            "the config says overlays = [\"none\"], but there is no folder ",
+        ),
+        (
+            "[identity]\nhostname = \"a {{ id }}\"",
+            "[identity] hostname = \"a {{ id }}\" makes \"a 123456\" of this machine, which is no host name",
+        ),
+        (
+            "[identity]\nhostname = \"{{ serial }}\"",
+            "undefined value (in [identity] hostname:1)",
+        ),
+    ] {
+        let error = say(config);
+        assert!(error.contains(want), "{config}: {error}");
+    }
+}
+
+#[test]
+fn names_are_left_to_the_image_on_request() {
+    let state = state(&[(
+        "common/etc/x.j2",
+        "{% if hostname is defined %}one{% else %}none{% endif %}",
+    )]);
+    let config = config("[identity]\nhostname = \"\"");
+    let belongings = open(&state);
+    let given = belongings.hand_out(&config, &worker(PC)).expect("given");
+    assert_eq!(given.hostname, None);
+    let id = given.files.expect("files").id;
+    let archive = belongings.get(&config, &worker(PC), id).expect("made");
+    assert!(text(&archive.expect("here")).contains("none"));
+}
+
+#[test]
+fn who_cannot_be_told_from_others_is_given_nothing() {
+    let nobody = worker("gpu~10.0.0.1:8067~~~aarch64~");
+    let state = state(&[]);
+    let given = open(&state).hand_out(&Config::default(), &nobody);
+    assert_eq!(given.expect("boots all the same"), Given::default());
+}
