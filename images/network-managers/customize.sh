@@ -8,5 +8,5 @@ for unit in systemd-networkd.service systemd-networkd-wait-online.service Networ
     NetworkManager-wait-online.service networking.service dhcpcd.service; do
     chroot "$root" systemctl --quiet disable "$unit" 2>/dev/null
 done
-# Made here, host keys would be those of whoever has the image; a worker makes its own when it starts.
+# Made here, host keys would be those of whoever has the image; a worker is brought its own by /init.
 rm -f "$root"/etc/ssh/ssh_host_*

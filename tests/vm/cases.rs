@@ -5,6 +5,7 @@ mod boots;
 mod dhcp;
 mod faults;
 mod fleet;
+mod identity;
 mod memory;
 mod outages;
 mod pi_boots;
@@ -26,6 +27,7 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     ("boots_beside_dnsmasq", boots::beside_dnsmasq),
     ("boots_from_e1000", boots::from_e1000),
     ("boots_through_tftp", boots::through_tftp),
+    ("worker_is_itself_again", identity::itself_again),
     ("survives_without_manager", outages::after_the_boot),
     ("resumes_the_fetch", outages::during_the_fetch),
     ("fault_manager_dies_at_every_stage", faults::at_every_stage),
