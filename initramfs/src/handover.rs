@@ -14,31 +14,41 @@ use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, fstatfs, open, openat, openat2, statat,
     unlinkat,
 };
+use rustix::io::Errno;
 use rustix::mount::mount_move;
 use rustix::process::{chdir, chroot};
 
 use crate::lease::Lease;
 
-/// Writes what the image cannot know: the host name if the command line gave one, and name servers if the image has
-/// none of its own.
+/// Names the machine, and writes what the image cannot know: the host name if the command line gave one, and name servers
+/// if the image has none of its own.
 ///
 /// # Errors
 /// The writable layer refused.
 pub fn settle(root: &Path, hostname: Option<&str>, lease: &Lease) -> anyhow::Result<()> {
-    let folder = File::open(root).context("opening the new root")?;
     if let Some(name) = hostname {
         rustix::system::sethostname(name.as_bytes()).context("setting the host name")?;
+    }
+    write_names(root, hostname, lease)
+}
+
+/// An image without `/etc` has no program that would read them, and gets none.
+fn write_names(root: &Path, hostname: Option<&str>, lease: &Lease) -> anyhow::Result<()> {
+    let folder = File::open(root).context("opening the new root")?;
+    if !has_folder(&folder, "etc")? {
+        return Ok(());
+    }
+    if let Some(name) = hostname {
         write_inside(&folder, "etc/hostname", &format!("{name}\n"))?;
     }
-    let text = resolv_conf(lease);
     // A symbolic link belongs to the image's own resolver (systemd-resolved), wherever it leads.
     let is_free = match fs::symlink_metadata(root.join("etc/resolv.conf")) {
         Ok(there) => there.is_file() && there.len() == 0,
-        Err(_) => root.join("etc").is_dir(),
+        Err(_) => true,
     };
     // Also an empty one: a unit that names the file among those it writes (Debian's dhcpcd) does not start without.
     if is_free {
-        write_inside(&folder, "etc/resolv.conf", &text)?;
+        write_inside(&folder, "etc/resolv.conf", &resolv_conf(lease))?;
     }
     Ok(())
 }
@@ -128,6 +138,16 @@ fn empty(folder: impl AsFd, depth: usize) {
     }
 }
 
+/// Whether `path` leads to a folder, links followed as the image's own programs would.
+fn has_folder(root: &File, path: &str) -> anyhow::Result<bool> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("looking for /{path} in the image")),
+    }
+}
+
 /// Symbolic links are followed as the image's own programs would, never out of it.
 fn write_inside(root: &File, path: &str, text: &str) -> anyhow::Result<()> {
     let file: OwnedFd = openat2(
@@ -187,7 +207,7 @@ mod tests {
         fs::create_dir(root.join("etc")).expect("folder");
         let conf = root.join("etc/resolv.conf");
         let text = || fs::read_to_string(&conf).ok();
-        let run = |dns: &[[u8; 4]]| settle(&root, None, &lease(dns)).expect("settles");
+        let run = |dns: &[[u8; 4]]| write_names(&root, None, &lease(dns)).expect("writes");
         run(&[]);
         let nothing = text();
         run(&[[10, 0, 0, 1], [10, 0, 0, 2]]);
@@ -205,6 +225,20 @@ mod tests {
             [nothing, written, kept, linked],
             [empty, Some(want.to_owned()), Some(want.to_owned()), None]
         );
+    }
+
+    #[test]
+    fn an_image_without_etc_gets_no_names() {
+        let root = folder("bare");
+        let run = || write_names(&root, Some("worker"), &lease(&[[10, 0, 0, 1]]));
+        run().expect("nothing to do");
+        let bare = fs::read_dir(&root).expect("there").count();
+        fs::create_dir(root.join("etc")).expect("folder");
+        run().expect("writes");
+        let hostname = fs::read_to_string(root.join("etc/hostname"));
+        fs::remove_dir_all(&root).expect("clean up");
+        assert_eq!(bare, 0);
+        assert_eq!(hostname.expect("written"), "worker\n");
     }
 
     #[test]

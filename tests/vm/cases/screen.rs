@@ -39,7 +39,7 @@ pub(super) fn in_plain_words(case: &Case) -> Result<()> {
     let screen = expect(case, &mut worker, "trouble", &refused)?;
     picture(case, &mut worker, "trouble")?;
     for part in [
-        " ramboot  52:54:00:12:34:00",
+        " ramboot  worker-123400 ",
         &format!(", {} MB", size / 1_000_000),
         "   [ ok ] dhcp",
         "   [ .. ] fetch",
