@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
+use ramboot_wire::root::MOUNT_POINTS;
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, fstatfs, open, openat, openat2, statat,
     unlinkat,
@@ -58,7 +59,7 @@ fn write_names(root: &Path, hostname: Option<&str>, lease: &Lease) -> anyhow::Re
 /// # Errors
 /// Which step failed. After the first one, only a reboot helps.
 pub fn switch(root: &Path) -> anyhow::Result<()> {
-    for folder in ["/dev", "/proc", "/sys", "/run"] {
+    for folder in MOUNT_POINTS {
         let to = root.join(folder.trim_start_matches('/'));
         fs::create_dir_all(&to).with_context(|| format!("making {folder} in the image"))?;
         mount_move(folder, &to).with_context(|| format!("moving {folder} into the image"))?;

@@ -9,14 +9,11 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use ramboot_wire::Overlay;
+use ramboot_wire::root::PAGE;
+pub use ramboot_wire::root::{HEADROOM, mib};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::sys::Mapped;
-
-/// What must be free beside the image, so that the worker comes up and not only the image in: buffers and sockets of
-/// the fetch (2 MiB), and the image's own init with its first services until they run (a Debian with systemd takes
-/// some 50 MiB with caches). Less ends in the OOM killer at a place that looks like anything but too little RAM.
-pub const HEADROOM: u64 = 64 << 20;
 
 /// The image and the worker's first programs do not fit beside this initramfs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -156,12 +153,6 @@ pub fn layer_bytes(wanted: Option<Overlay>, left: u64) -> u64 {
     bytes.max(MIN_LAYER)
 }
 
-/// Bytes as mebibytes, rounded up: RAM is counted in powers of two.
-#[must_use]
-pub const fn mib(bytes: u64) -> u64 {
-    bytes.div_ceil(1 << 20)
-}
-
 /// A loop device cuts off what does not fill a sector, so the file ends on a page.
 const fn device_len(size: u64) -> u64 {
     size.next_multiple_of(PAGE)
@@ -175,7 +166,6 @@ fn mem_available(meminfo: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-const PAGE: u64 = 4096;
 const MIN_LAYER: u64 = 1 << 20;
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use ramboot_wire::root::INITS;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -120,8 +121,6 @@ fn mount_overlay(lower: &Path, layer: &Path, root: &Path) -> anyhow::Result<()> 
     mount("ramboot", root, "overlay", MountFlags::empty(), &*data)
         .context("mounting the overlay (does the kernel have overlayfs?)")
 }
-
-const INITS: [&str; 3] = ["/sbin/init", "/lib/systemd/systemd", "/init"];
 
 /// Closed at exec. By then the mount holds the device.
 static KEEP: std::sync::OnceLock<File> = std::sync::OnceLock::new();

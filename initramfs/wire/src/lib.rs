@@ -12,6 +12,7 @@ pub mod mac;
 pub mod modules;
 pub mod paths;
 pub mod queue;
+pub mod root;
 pub mod stage;
 
 pub use client::{Arch, Client, Uuid};
