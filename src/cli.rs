@@ -82,6 +82,15 @@ pub struct PublishArgs {
         value_name = "TEXT"
     )]
     pub note: String,
+    /// RAM of the smallest machine that is to boot it: 1G, 512M. An image that needs more is refused.
+    #[arg(long, value_name = "SIZE")]
+    pub min_ram: Option<Size>,
+    /// Say what is right and wrong with the image, and change nothing. Exit code 1 if it would be refused.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Publish an image that the checks refuse. It is written down what was wrong, and "ramboot images" says it.
+    #[arg(long)]
+    pub force: bool,
     /// Print the result as one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -206,6 +215,33 @@ pub struct GcArgs {
     pub json: bool,
 }
 
+/// Bytes, as a person writes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+/// The text is not a size.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a size such as 512M or 2G")]
+pub struct BadSize(String);
+
+impl FromStr for Size {
+    type Err = BadSize;
+
+    fn from_str(text: &str) -> Result<Self, BadSize> {
+        let bad = || BadSize(text.chars().take(80).collect());
+        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let shift = match text.get(digits.len()..) {
+            Some("K" | "k" | "KiB") => 10,
+            Some("M" | "m" | "MiB") => 20,
+            Some("G" | "g" | "GiB") => 30,
+            _ => return Err(bad()),
+        };
+        let number: u64 = digits.parse().map_err(|_| bad())?;
+        let bytes = number.checked_mul(1 << shift).filter(|&bytes| bytes > 0);
+        bytes.map(Self).ok_or_else(bad)
+    }
+}
+
 /// Who gives out addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -267,6 +303,26 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_size_has_a_unit() {
+        for (text, want) in [
+            ("1G", Some(1 << 30)),
+            ("512M", Some(512 << 20)),
+            ("512MiB", Some(512 << 20)),
+            ("4096k", Some(4 << 20)),
+            ("", None),
+            ("G", None),
+            ("0G", None),
+            ("512", None),
+            ("-1G", None),
+            ("1 G", None),
+            ("1GB", None),
+            ("99999999999G", None),
+        ] {
+            assert_eq!(text.parse().ok(), want.map(Size), "{text}");
+        }
     }
 
     #[test]

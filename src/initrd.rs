@@ -58,6 +58,10 @@ pub struct Modules {
     pub count: usize,
     /// How many firmware files.
     pub firmware: usize,
+    /// The modules by what kernel they say they are for.
+    pub magics: BTreeMap<String, Vec<String>>,
+    /// Bytes of the pages that its files take once the kernel has unpacked them.
+    pub held: u64,
     /// Firmware that is in the image but would have made the initramfs too large.
     pub left_out: Vec<String>,
 }
@@ -74,7 +78,7 @@ pub fn modules(plan: &Plan, files: &impl Files) -> anyhow::Result<Modules> {
             let packed = files.module(path)?;
             let packed =
                 packed.with_context(|| format!("modules.dep names {path}, which is not there"))?;
-            unpack::module(path, packed).with_context(|| format!("unpacking {path}"))
+            unpacked(path, packed)
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
     let arch = common_arch(&plan.files, &contents)?;
@@ -83,6 +87,15 @@ pub fn modules(plan: &Plan, files: &impl Files) -> anyhow::Result<Modules> {
         .flat_map_iter(|c| elf::firmware(c))
         .collect();
     let (firmware, left_out) = firmware(&wanted, files)?;
+    let mut magics: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (path, content) in plan.files.iter().zip(&contents) {
+        if let Some(magic) = elf::vermagic(content) {
+            magics
+                .entry(magic.to_owned())
+                .or_default()
+                .push(path.clone());
+        }
+    }
 
     let mut archive = Archive::default();
     archive.file(TABLE_PATH, table_text(&plan.table)?.into_bytes());
@@ -96,12 +109,22 @@ pub fn modules(plan: &Plan, files: &impl Files) -> anyhow::Result<Modules> {
         archive.file(&format!("lib/firmware/{path}"), content);
     }
     Ok(Modules {
+        held: archive.held(),
         archive: archive.bytes()?,
+        magics,
         arch,
         count,
         firmware: firmware_count,
         left_out,
     })
+}
+
+/// A module as the kernel links it, whatever the ending of its name says.
+///
+/// # Errors
+/// It is packed and cannot be unpacked.
+pub fn unpacked(path: &str, packed: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+    unpack::module(path, packed).with_context(|| format!("unpacking {path}"))
 }
 
 /// The table as `/init` will read it: better refused here than there.

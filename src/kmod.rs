@@ -11,7 +11,7 @@ mod policy;
 use std::collections::{BTreeMap, BTreeSet};
 
 use index::Index;
-pub use policy::Policy;
+pub use policy::{Policy, is_card};
 use ramboot_wire::modules::{Module, ModuleTable};
 
 /// As many as `/init` reads.
@@ -65,6 +65,13 @@ impl Plan {
                 .iter()
                 .any(|path| index::module_name(path) == plain)
     }
+}
+
+/// What a worker mounts its root with and this kernel does not have.
+#[must_use]
+pub fn lacking(index: &Index) -> Vec<&'static str> {
+    let lacks = |name: &&str| index.path_of(name).is_none() && !index.builtin.contains(*name);
+    ROOT_NEEDS.into_iter().filter(lacks).collect()
 }
 
 /// Chooses modules for the machines that `policy` says, and puts them in order.

@@ -1,44 +1,52 @@
 //! `ramboot publish`: a squashfs becomes something workers can boot, or nothing happens.
 //!
 //! Takes an image; checks its superblock, reads it once while hashing and copying, reads its tables, finds kernel and
-//! modules inside, makes the initramfs, and commits all of it to the store under a name. Every refusal is one sentence; a
-//! failure anywhere leaves the store as it was.
+//! modules inside, asks the [`gate`], makes the initramfs, and commits all of it to the store under a name. What is refused is
+//! told at once, a sentence for each fault; a failure anywhere leaves the store as it was.
 #![expect(
     clippy::disallowed_methods,
     reason = "shell: reads the clock once at each end"
 )]
 
+mod boot;
+mod examine;
+pub mod gate;
 mod ingest;
 pub mod kernel;
+mod look;
 pub mod pi;
 mod progress;
 mod room;
 mod source;
 mod stub;
+mod summary;
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, Write, stdout};
+use std::io::{IsTerminal, Read, Seek, Write, stderr, stdout};
 use std::path::Path;
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, bail, ensure};
-use bytes::Bytes;
 use ramboot_wire::ImageId;
 use ramboot_wire::image::MAX_IMAGE_BYTES;
 use serde::Serialize;
 
 use crate::cli::PublishArgs;
-use crate::inits::{self, Arch};
+use crate::inits::Arch;
 use crate::squashfs::tree::Tree;
 use crate::squashfs::{SUPERBLOCK_BYTES, Superblock, grouped};
 use crate::store::commit::Staging;
 use crate::store::{BootFile, Generation, ImageFacts, Name, PiBoot};
-use crate::{initrd, kmod};
+use boot::Made;
+use examine::examine;
+use gate::{Finding, Refused, Report, Severity};
 use ingest::{Ingested, ingest};
-use kernel::{NoKernel, kernel_arch};
 use progress::Progress;
-use source::Source;
 pub use stub::Origin;
+use summary::{size, summary};
+
+/// Columns of a report on a terminal; in a file or pipe a sentence stays on one line.
+const WIDTH: usize = 100;
 
 /// What was published; with `--json`, as it is printed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -69,6 +77,12 @@ pub struct Published {
     pub pi: Option<PiBoot>,
     /// Which boards can boot it, and why not the others; empty for an image that is not for Raspberry Pis at all.
     pub boards: Vec<pi::Verdict>,
+    /// RAM of the smallest machine that boots it, in bytes.
+    pub needs_ram: u64,
+    /// All that the gate found.
+    pub findings: Report,
+    /// Sentences of the errors that `--force` passed over.
+    pub forced: Vec<String>,
     /// How long it took.
     pub seconds: f64,
 }
@@ -84,34 +98,132 @@ pub struct Uki {
     pub size: u64,
 }
 
-/// Publishes and says so on stdout.
+/// What an image would come to, or came to that is not published; with `--json`, as it is printed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Examination {
+    /// As it was named.
+    pub image: String,
+    /// Whether it would be published: without errors, or by `--force`.
+    pub publishable: bool,
+    /// RAM of the smallest machine that boots it, in bytes; `None` if that is not known.
+    pub needs_ram: Option<u64>,
+    /// All that the gate found, the worst first.
+    pub findings: Vec<Finding>,
+}
+
+impl Examination {
+    fn of(image: &Path, report: &Report, needs_ram: Option<u64>, force: bool) -> Self {
+        Self {
+            image: image.display().to_string(),
+            publishable: report.passes(force),
+            needs_ram,
+            findings: report.findings().to_vec(),
+        }
+    }
+}
+
+/// Publishes and says so on stdout; or says there what would be published.
 ///
 /// # Errors
 /// The image is refused, or a file cannot be read or written; the store is as it was.
 pub fn run(args: &PublishArgs) -> anyhow::Result<()> {
-    let published = publish(args)?;
-    let text = if args.json {
-        serde_json::to_string(&published).context("writing JSON")? + "\n"
+    if args.dry_run {
+        return run_dry(args);
+    }
+    match publish(args) {
+        Ok(published) if args.json => print(&json(&published)?),
+        Ok(published) => print(&summary(&published, &args.state)),
+        Err(error) => match error.downcast_ref::<Refused>() {
+            Some(refused) => refuse(args, refused),
+            None => Err(error),
+        },
+    }
+}
+
+fn run_dry(args: &PublishArgs) -> anyhow::Result<()> {
+    let (report, needs_ram) = dry_run(args)?;
+    let image = args.image.display();
+    let publishable = report.passes(args.force);
+    if args.json {
+        let examination = Examination::of(&args.image, &report, needs_ram, args.force);
+        print(&json(&examination)?)?;
     } else {
-        summary(&published, &args.state)
+        let text = report.text(Severity::Fine, width(stdout().is_terminal()));
+        let would = if publishable { "would" } else { "would not" };
+        print(&format!(
+            "{image} {would} be published: {}\n{text}",
+            report.count()
+        ))?;
+    }
+    ensure!(
+        publishable,
+        "{image} would not be published: {}",
+        report.count()
+    );
+    Ok(())
+}
+
+/// Says all that is wrong, and then, as any error is said, that nothing was published.
+fn refuse(args: &PublishArgs, refused: &Refused) -> anyhow::Result<()> {
+    let Refused { image, report } = refused;
+    if args.json {
+        print(&json(&Examination::of(
+            &args.image,
+            report,
+            None,
+            args.force,
+        ))?)?;
+    } else {
+        let text = report.text(Severity::Warning, width(stderr().is_terminal()));
+        // Where it cannot be written, the line that main writes cannot either.
+        let _ = stderr().write_all(text.as_bytes());
+    }
+    let remedy = if report.is_fatal() {
+        "nothing was changed"
+    } else {
+        "nothing was changed; --force publishes it all the same"
     };
+    bail!("{image} is not published: {}; {remedy}", report.count())
+}
+
+fn json(value: &impl Serialize) -> anyhow::Result<String> {
+    Ok(serde_json::to_string(value).context("writing JSON")? + "\n")
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
     stdout()
         .write_all(text.as_bytes())
         .context("writing to stdout")
 }
 
+const fn width(terminal: bool) -> usize {
+    if terminal { WIDTH } else { usize::MAX }
+}
+
+/// What the gate says of an image and how much RAM it needs; nothing is written, and no store is asked for.
+///
+/// # Errors
+/// It is no squashfs, or cannot be read.
+pub fn dry_run(args: &PublishArgs) -> anyhow::Result<(Report, Option<u64>)> {
+    let _: Name = args.name.parse()?;
+    let (file, bytes) = open(args)?;
+    // Who makes the file shorter meanwhile ends this program, and nothing but this program.
+    let image = crate::store::map(&file);
+    let image = image.with_context(|| format!("mapping {}", args.image.display()))?;
+    let tree = Tree::open(image).with_context(|| args.image.display().to_string())?;
+    let examined = examine(args, &tree, bytes, &mut |_| {})?;
+    let needs_ram = examined.parts.map(|parts| parts.need.total());
+    Ok((examined.report, needs_ram))
+}
+
 /// Publishes without a word on stdout.
 ///
 /// # Errors
-/// See [`run`].
+/// See [`run`]; an image that the gate refuses is a [`Refused`].
 pub fn publish(args: &PublishArgs) -> anyhow::Result<Published> {
     let started = Instant::now();
     let name: Name = args.name.parse()?;
-    ensure!(
-        args.kernel.is_some() || args.modules.is_none(),
-        "--modules belongs to --kernel; give both, or none for the kernel in the image"
-    );
-    let (file, bytes) = open(&args.image)?;
+    let (file, bytes) = open(args)?;
     store(args, &name, file, bytes, started)
         .map_err(|error| room::explain(error, &args.state, bytes, || room::free(&args.state)))
 }
@@ -137,36 +249,63 @@ fn store(
         grouped(bytes),
         grouped(ingested.size)
     );
-    let (made, synced) = std::thread::scope(|scope| {
+    let (passed, synced) = std::thread::scope(|scope| {
         // The disk is busy with the image while the processor is with the initramfs.
         let synced = scope.spawn(|| copy.sync_all());
-        (boot_files(args, &staging, &mut progress), synced.join())
+        let passed = pass(args, &staging, bytes, &mut progress);
+        (passed, synced.join())
     });
-    let made = made.with_context(|| format!("publishing {shown}"))?;
+    let passed = passed.map_err(|error| match error.is::<Refused>() {
+        true => error,
+        false => error.context(format!("publishing {shown}")),
+    })?;
     // The kernel tells of a failed write once, to whoever syncs first: it must not be lost here.
     let Ok(synced) = synced else {
         bail!("the thread that syncs the image panicked");
     };
     synced.context("writing the image into the store")?;
     progress.step("writing to disk");
-    commit(args, name, staging, &ingested, made, started)
+    commit(args, name, staging, &ingested, passed, started)
 }
 
-/// What [`boot_files`] found and made.
-struct Made {
+/// An image that may be published, and its boot files.
+struct Passed {
     superblock: Superblock,
-    version: String,
-    arch: Arch,
-    kernel: BootFile,
-    initrd: BootFile,
-    uki: Option<Uki>,
-    modules: usize,
-    firmware: usize,
-    pi: pi::Outcome,
+    report: Report,
+    made: Made,
+}
+
+/// Asks the gate about the image as it was stored, and makes the boot files of one that passes.
+fn pass(
+    args: &PublishArgs,
+    staging: &Staging,
+    bytes: u64,
+    progress: &mut Progress,
+) -> anyhow::Result<Passed> {
+    let tree = Tree::open(staging.map_image()?)?;
+    let mut notes = Vec::new();
+    let examined = examine(args, &tree, bytes, &mut |text| notes.push(text.to_owned()))?;
+    let report = examined.report;
+    let parts = examined.parts.filter(|_| report.passes(args.force));
+    let Some(parts) = parts else {
+        let image = args.image.display().to_string();
+        bail!(Refused { image, report });
+    };
+    notes.iter().for_each(|note| progress.note(note));
+    Ok(Passed {
+        superblock: *tree.superblock(),
+        report,
+        made: boot::make(parts, staging, progress)?,
+    })
 }
 
 /// Opens the image and refuses at once what cannot be one.
-fn open(path: &Path) -> anyhow::Result<(File, u64)> {
+fn open(args: &PublishArgs) -> anyhow::Result<(File, u64)> {
+    ensure!(
+        args.kernel.is_some() || args.modules.is_none(),
+        "--modules belongs to --kernel; give both, or none for the kernel in the image"
+    );
+    let path = &args.image;
     let shown = path.display();
     // Looked at before it is opened: opening a FIFO waits.
     let kind = fs::metadata(path).with_context(|| format!("opening {shown}"))?;
@@ -195,115 +334,32 @@ fn open(path: &Path) -> anyhow::Result<(File, u64)> {
     Ok((file, bytes))
 }
 
-/// Finds the kernel and makes the initramfs, from the image as it was stored.
-fn boot_files(
-    args: &PublishArgs,
-    staging: &Staging,
-    progress: &mut Progress,
-) -> anyhow::Result<Made> {
-    let tree = Tree::open(staging.map_image()?)?;
-    let source = match (&args.kernel, &args.modules) {
-        (Some(kernel), Some(modules)) => Source::beside(&tree, kernel, modules)?,
-        _ => Source::in_image(&tree)?,
-    };
-    let arch = kernel_arch(&source.kernel).ok_or_else(|| NoKernel::Unknown(source.path.clone()))?;
-    let index = source.index()?;
-    let plan = kmod::plan(&index, kmod::Policy::All)?;
-    let modules = initrd::modules(&plan, &source)?;
-    if let Some(of_modules) = modules.arch {
-        ensure!(
-            of_modules == arch,
-            NoKernel::Machines(source.path.clone(), arch, of_modules)
-        );
-    }
-    if !modules.left_out.is_empty() {
-        progress.note(&format!(
-            "firmware left out of the initramfs, which would become too large: {}",
-            modules.left_out.join(" ")
-        ));
-    }
-    let Some(init) = inits::init(arch) else {
-        bail!("this ramboot has no /init for {arch}: it was built without the Rust target for it");
-    };
-    let mut packed = compressed_modules(staging, &modules.archive, "all machines", progress)?;
-    let base = initrd::base(init)?;
-    let base = initrd::compress(&base, workers()).context("compressing /init")?;
-    packed.extend_from_slice(&base);
-    let pi = match arch {
-        Arch::Aarch64 => pi::boot_files(&tree, &source, &index, &base, staging, progress)?,
-        Arch::X86_64 => pi::Outcome::default(),
-    };
-    let (kernel, packed) = (Bytes::from(source.kernel), Bytes::from(packed));
-    let note = &mut |text: &str| progress.note(text);
-    let stub = stub::find(&tree, Path::new("/"), arch, &kernel, &packed, note)?;
-    let uki = stub.map(|found| {
-        Ok::<_, anyhow::Error>(Uki {
-            stub: staging.add_boot("stub", &found.bytes)?,
-            origin: found.origin,
-            size: found.uki_bytes,
-        })
-    });
-    Ok(Made {
-        superblock: *tree.superblock(),
-        arch,
-        kernel: staging.add_boot("vmlinuz", &kernel)?,
-        initrd: staging.add_boot("initrd", &packed)?,
-        uki: uki.transpose()?,
-        version: source.version,
-        modules: modules.count,
-        firmware: modules.firmware,
-        pi,
-    })
-}
-
-/// Compresses what belongs to the kernel, or finds it in the cache: the next image often has the same kernel.
-fn compressed_modules(
-    staging: &Staging,
-    archive: &[u8],
-    machines: &str,
-    progress: &mut Progress,
-) -> anyhow::Result<Vec<u8>> {
-    let mut inputs = blake3::Hasher::new();
-    inputs.update(initrd::recipe().as_bytes()).update(archive);
-    let entry = staging.cached("modules", &inputs.finalize());
-    if let Some(packed) = entry.get() {
-        return Ok(packed);
-    }
-    progress.step(&format!(
-        "compressing the modules of a kernel that is new here, for {machines}"
-    ));
-    let packed = initrd::compress(archive, workers()).context("compressing modules")?;
-    if let Err(e) = entry.put(&packed) {
-        progress.note(&format!(
-            "the compressed modules are not kept for next time: {e}"
-        ));
-    }
-    Ok(packed)
-}
-
-fn workers() -> u32 {
-    std::thread::available_parallelism()
-        .ok()
-        .and_then(|n| u32::try_from(n.get()).ok())
-        .unwrap_or(1)
-}
-
 fn commit(
     args: &PublishArgs,
     name: &Name,
     staging: Staging,
     ingested: &Ingested,
-    made: Made,
+    passed: Passed,
     started: Instant,
 ) -> anyhow::Result<Published> {
+    let Passed {
+        superblock,
+        report,
+        made,
+    } = passed;
+    let forced: Vec<String> = report
+        .sentences(Severity::Error)
+        .map(str::to_owned)
+        .collect();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let facts = ImageFacts {
         id: ingested.id,
         size: ingested.size,
-        compressor: made.superblock.compressor.to_string(),
-        block_size: made.superblock.block_size,
+        compressor: superblock.compressor.to_string(),
+        block_size: superblock.block_size,
         kernel_version: made.version.clone(),
         arch: made.arch,
+        forced: forced.clone(),
     };
     let generation = Generation {
         number: 0,
@@ -318,6 +374,7 @@ fn commit(
         published: now.map_or(0, |since| since.as_secs()),
         note: args.note.clone(),
         pi: made.pi.boot.clone(),
+        forced: forced.clone(),
     };
     let number = staging.commit(&facts, &ingested.chunks, name, &generation)?;
     Ok(Published {
@@ -334,79 +391,9 @@ fn commit(
         firmware: made.firmware,
         pi: made.pi.boot,
         boards: made.pi.verdicts,
+        needs_ram: made.need.total(),
+        findings: report,
+        forced,
         seconds: (started.elapsed().as_secs_f64() * 100.0).round() / 100.0,
     })
-}
-
-fn summary(published: &Published, state: &Path) -> String {
-    let Published {
-        name,
-        generation,
-        image,
-        kernel_version,
-        arch,
-        modules,
-        firmware,
-        seconds,
-        ..
-    } = published;
-    let with_firmware = match firmware {
-        0 => String::new(),
-        n => format!(", {n} firmware files"),
-    };
-    let serve = if state == Path::new("/var/lib/ramboot") {
-        String::new()
-    } else {
-        format!(" --state {}", state.display())
-    };
-    format!(
-        "published {name}, generation {generation}, in {seconds} s\n  \
-         image      {image}\n             {}\n  \
-         kernel     {kernel_version} for {arch}, {}\n  \
-         initramfs  {}, {modules} modules{with_firmware}\n  \
-         UEFI       {}\n\
-         {}next: ramboot serve{serve}\n",
-        size(published.size),
-        size(published.kernel.size),
-        size(published.initrd.size),
-        uefi(published.uki.as_ref(), *arch),
-        pi::lines(&published.boards),
-    )
-}
-
-/// How UEFI machines will boot what was published.
-fn uefi(uki: Option<&Uki>, arch: Arch) -> String {
-    let of = match uki.map(|uki| uki.origin) {
-        Some(Origin::Image) => "of the image",
-        Some(Origin::Host) => "of this machine",
-        None => {
-            return format!(
-                "by iPXE: no systemd-stub for {arch} that makes a UKI of this kernel; apt install systemd-boot-efi in the \
-                 image or here, and publish again"
-            );
-        }
-    };
-    format!("HTTP Boot: UKI with the stub {of}")
-}
-
-fn size(bytes: u64) -> String {
-    let tenths = bytes.saturating_add(50_000) / 100_000;
-    format!(
-        "{}.{} MB ({} bytes)",
-        tenths / 10,
-        tenths % 10,
-        grouped(bytes)
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_said_twice() {
-        assert_eq!(size(205_586_432), "205.6 MB (205 586 432 bytes)");
-        assert_eq!(size(999), "0.0 MB (999 bytes)");
-        assert_eq!(size(49_950_000), "50.0 MB (49 950 000 bytes)");
-    }
 }

@@ -86,7 +86,9 @@ pub enum BadImage {
         minor: u16,
     },
     /// Not one of those the format has or we can read.
-    #[error("it is compressed with {0}; gzip, xz and zstd can be published")]
+    #[error(
+        "it is compressed with {0}; gzip, xz and zstd can be published: mksquashfs ROOT image.sqfs -comp zstd makes an image that the kernels of all distributions read (Raspberry Pi's read no lz4)"
+    )]
     Compressor(String),
     /// Not a power of two between 4 KiB and 1 MiB, or the two spellings of it disagree.
     #[error(
@@ -385,7 +387,8 @@ mod tests {
             ),
             (
                 with(20, &[5]),
-                "it is compressed with lz4; gzip, xz and zstd can be published",
+                "it is compressed with lz4; gzip, xz and zstd can be published: mksquashfs ROOT image.sqfs -comp zstd makes an \
+                 image that the kernels of all distributions read (Raspberry Pi's read no lz4)",
             ),
             (
                 with(22, &[16]),

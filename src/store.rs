@@ -157,6 +157,9 @@ pub struct Generation {
     /// For Raspberry Pis, if any of them can boot it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pi: Option<PiBoot>,
+    /// What was wrong with it, if it was published by `--force`: a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forced: Vec<String>,
 }
 
 impl Generation {
@@ -167,13 +170,14 @@ impl Generation {
         pi.chain([&self.kernel, &self.initrd]).chain(&self.stub)
     }
 
-    /// Whether machines boot the same by both: number, time and note may differ.
+    /// Whether machines boot the same by both: number, time, note and what was forced may differ.
     #[must_use]
     pub fn boots_as(&self, other: &Self) -> bool {
         let like_other = Self {
             number: other.number,
             published: other.published,
             note: other.note.clone(),
+            forced: other.forced.clone(),
             ..self.clone()
         };
         like_other == *other
@@ -195,6 +199,10 @@ pub struct ImageFacts {
     pub kernel_version: String,
     /// Of that kernel.
     pub arch: Arch,
+    /// What was wrong when it was first published, if that was by `--force`. Each generation has its own: the same image may
+    /// be published again with another kernel, and this file is never changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forced: Vec<String>,
 }
 
 /// A store that others may be publishing into.

@@ -59,6 +59,9 @@ pub enum Line {
         published: u64,
         /// What the publisher wanted to remember.
         note: String,
+        /// What was wrong with it, if it was published by `--force`.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        forced: Vec<String>,
         /// Why it cannot be booted: its image is gone or damaged.
         #[serde(skip_serializing_if = "Option::is_none")]
         damaged: Option<String>,
@@ -146,6 +149,7 @@ fn line(store: &Store, past: Past, current: bool) -> Line {
             published,
             note,
             pi,
+            forced,
             ..
         }) => Line::Sound {
             generation: number,
@@ -157,6 +161,7 @@ fn line(store: &Store, past: Past, current: bool) -> Line {
             boards: pi.map(|pi| pi.boards).unwrap_or_default(),
             published,
             note,
+            forced,
             damaged: store.facts(image).err().map(|error| format!("{error:#}")),
         },
         Err(damaged) => Line::Damaged {
@@ -226,6 +231,7 @@ fn row(name: &str, line: &Line, now: u64, rows: &mut Vec<Row>) {
             boards,
             published,
             note,
+            forced,
             damaged,
         } => {
             let mut cells = first(*generation, *current);
@@ -240,9 +246,15 @@ fn row(name: &str, line: &Line, now: u64, rows: &mut Vec<Row>) {
                 note.clone(),
             ]);
             rows.push(Row::Cells(cells));
+            let under = || vec![String::new(); 3];
+            for sentence in forced {
+                rows.push(Row::Sentence(under(), format!("forced: {sentence}")));
+            }
             if let Some(damaged) = damaged {
-                let under = vec![String::new(); 3];
-                rows.push(Row::Sentence(under, format!("cannot be booted: {damaged}")));
+                rows.push(Row::Sentence(
+                    under(),
+                    format!("cannot be booted: {damaged}"),
+                ));
             }
         }
         Line::Damaged {
@@ -295,6 +307,7 @@ mod tests {
             boards: boards.iter().map(|&board| board.to_owned()).collect(),
             published: NOW - 3 * 3600,
             note: note.to_owned(),
+            forced: Vec::new(),
             damaged: None,
         }
     }
@@ -356,6 +369,28 @@ mod tests {
             "                cannot be booted: image.json is missing"
         );
         assert!(!said.contains("earlier generations"), "{said}");
+    }
+
+    #[test]
+    fn what_was_forced_is_not_forgotten() {
+        let mut line = sound(1, true, 7, &[], "");
+        if let Line::Sound { forced, .. } = &mut line {
+            forced.push("/sbin/init is empty".to_owned());
+        }
+        let json = serde_json::to_value(&line).expect("written");
+        assert_eq!(json["forced"][0], "/sbin/init is empty");
+        let listing = Listing {
+            names: vec![Listed {
+                name: "pi".to_owned(),
+                generations: vec![line],
+            }],
+            unnamed: Vec::new(),
+        };
+        let said = text(&listing, false, NOW, "/s");
+        assert!(
+            said.ends_with("\n              forced: /sbin/init is empty\n"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -158,6 +158,7 @@ pub(crate) mod tests {
             published: 1_795_495_859 + number,
             note: format!("number {number}"),
             pi: None,
+            forced: Vec::new(),
         }
     }
 

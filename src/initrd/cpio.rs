@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use ramboot_wire::root::PAGE;
+
 const MODE_FOLDER: u32 = 0o040_755;
 const MODE_FILE: u32 = 0o100_644;
 const MODE_PROGRAM: u32 = 0o100_755;
@@ -143,6 +145,18 @@ impl Archive {
         }
         put(&mut out, TRAILER, Head::default(), &[])?;
         Ok(out)
+    }
+
+    /// Bytes of the pages that its files take in RAM when it is unpacked.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        let entry = |entry: &Entry| match entry {
+            Entry::File { content, .. } | Entry::Owned { content, .. } => {
+                (content.len() as u64).next_multiple_of(PAGE)
+            }
+            Entry::Folder | Entry::Device(..) => 0,
+        };
+        self.0.values().map(entry).sum()
     }
 
     fn size(&self) -> usize {

@@ -11,6 +11,8 @@ const MACHINE_AARCH64: u16 = 183;
 const SECTION_BYTES: usize = 64;
 /// Longest path of a firmware file that is looked for.
 const MAX_FIRMWARE_NAME: usize = 200;
+/// A version of 64 bytes and a dozen words.
+const MAX_MAGIC: usize = 200;
 
 /// The machine this file is for; `None` if it is not for one that a worker can be.
 #[must_use]
@@ -36,6 +38,15 @@ pub fn firmware(file: &[u8]) -> BTreeSet<String> {
         })
         .map(str::to_owned)
         .collect()
+}
+
+/// For which kernel the module was built (`vermagic=` in its `.modinfo`).
+#[must_use]
+pub fn vermagic(file: &[u8]) -> Option<&str> {
+    let mut info = modinfo(file)?.split(|&b| b == 0);
+    let magic = info.find_map(|entry| entry.strip_prefix(b"vermagic="))?;
+    let magic = magic.get(..MAX_MAGIC).unwrap_or(magic);
+    std::str::from_utf8(magic).ok()
 }
 
 fn header(file: &[u8]) -> Option<&[u8]> {
@@ -116,13 +127,14 @@ pub(crate) mod tests {
         file
     }
 
-    const INFO: &[u8] = b"license=GPL\0firmware=rtl_nic/rtl8168g-2.fw\0firmware=../../etc/shadow\0firmware=/x\0alias=pci:*\0firmware=tigon/tg3.bin\0";
+    const INFO: &[u8] = b"license=GPL\0vermagic=6.1.0 SMP mod_unload \0firmware=rtl_nic/rtl8168g-2.fw\0firmware=../../etc/shadow\0firmware=/x\0alias=pci:*\0firmware=tigon/tg3.bin\0";
 
     #[test]
     fn firmware_is_named_by_plain_paths() {
         let file = module(MACHINE_X86_64, INFO);
         assert_eq!(machine(&file), Some(Arch::X86_64));
         let names: Vec<_> = firmware(&file).into_iter().collect();
+        assert_eq!(vermagic(&file), Some("6.1.0 SMP mod_unload "));
         assert_eq!(names, ["rtl_nic/rtl8168g-2.fw", "tigon/tg3.bin"]);
         assert_eq!(machine(&module(MACHINE_AARCH64, b"")), Some(Arch::Aarch64));
         assert_eq!(machine(&module(40, b"")), None);
@@ -133,13 +145,14 @@ pub(crate) mod tests {
     fn a_lying_file_asks_for_nothing_and_does_not_panic() {
         let file = module(MACHINE_X86_64, INFO);
         for cut in 0..file.len() {
-            let _ = (machine(&file[..cut]), firmware(&file[..cut]));
+            let cut = &file[..cut];
+            let _ = (machine(cut), firmware(cut), vermagic(cut));
         }
         for at in 0..file.len() {
             for value in [0, 0x7f, 0x80, 0xff] {
                 let mut lying = file.clone();
                 lying[at] = value;
-                let _ = (machine(&lying), firmware(&lying));
+                let _ = (machine(&lying), firmware(&lying), vermagic(&lying));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::KmodError;
+use super::{KmodError, is_card};
 
 /// Longest of these files is `modules.alias`: 1.3 MB for Debian's amd64 kernel.
 pub const MAX_INDEX_BYTES: u64 = 16 * 1024 * 1024;
@@ -30,6 +30,8 @@ pub struct Index {
     pub modules: BTreeMap<String, Vec<String>>,
     /// Names of what is inside the kernel itself.
     pub builtin: BTreeSet<String>,
+    /// How many drivers of wired network cards are among those.
+    pub cards: usize,
     /// Names and what is to be loaded before them, if it exists: names or aliases.
     pub soft: BTreeMap<String, Vec<String>>,
     /// Pattern and name of the module, in the file's order.
@@ -49,9 +51,11 @@ impl Index {
             .map(|path| (module_name(path), path.clone()))
             .collect();
         let builtin = texts.builtin.lines().map(module_name).collect();
+        let cards = texts.builtin.lines().filter(|path| is_card(path));
         Ok(Self {
             modules,
             builtin,
+            cards: cards.count(),
             soft: parse_softdep(texts.softdep),
             aliases: parse_alias(texts.alias)?,
             by_name,

@@ -155,6 +155,30 @@ pub(super) fn loads_before(policy: Policy, name: &str) -> &'static [&'static str
     }
 }
 
+/// Drivers of wired cards outside of the folders of such.
+const CARDS: [&str; 8] = [
+    "genet",
+    "hv_netvsc",
+    "lan78xx",
+    "macb",
+    "smsc95xx",
+    "virtio_net",
+    "vmxnet3",
+    "xen-netfront",
+];
+
+/// Whether the module at this path drives a wired network card.
+#[must_use]
+pub fn is_card(path: &str) -> bool {
+    let stem = stem(path);
+    let Some(inside) = path.strip_prefix("kernel/") else {
+        return VENDORS.contains(&stem);
+    };
+    let folder = ["drivers/net/ethernet/", "drivers/net/usb/"];
+    let in_folder = folder.iter().any(|folder| inside.starts_with(folder));
+    (in_folder && !USB_MODEMS.contains(&stem)) || CARDS.contains(&stem)
+}
+
 /// Whether the initramfs has this module, not counting what others need.
 pub(super) fn is_wanted(policy: Policy, path: &str) -> bool {
     match policy {

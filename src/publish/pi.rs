@@ -14,6 +14,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::Serialize;
 
+use super::boot::compressed_modules;
+use super::gate::pi::Facts;
 use super::kernel::{Form, kernel_form};
 use super::progress::Progress;
 use super::source::Source;
@@ -49,7 +51,24 @@ pub struct Verdict {
     pub why_not: Option<String>,
 }
 
-/// What was found out about an image and Raspberry Pis.
+/// What was found out about an image and Raspberry Pis; nothing for an image that has nothing to do with them.
+#[derive(Default)]
+pub(super) struct Looked {
+    pub(super) facts: Facts,
+    /// What boards are given; `None` if none can boot it.
+    give: Option<Give>,
+}
+
+/// What is made boot files of.
+struct Give {
+    files: Vec<u8>,
+    modules: initrd::Modules,
+    form: Option<Form>,
+    upstream: bool,
+    config: Vec<String>,
+}
+
+/// What was made for them.
 #[derive(Default)]
 pub(super) struct Outcome {
     /// `None` if no board can boot it.
@@ -58,73 +77,86 @@ pub(super) struct Outcome {
     pub(super) verdicts: Vec<Verdict>,
 }
 
-/// Looks what boards can boot a kernel for aarch64, and makes what they boot.
-pub(super) fn boot_files(
-    tree: &Tree,
+/// Looks what boards can boot a kernel for aarch64.
+pub(super) fn look(tree: &Tree, source: &Source<'_>, index: &Index) -> anyhow::Result<Looked> {
+    let mut facts = Facts::default();
+    let files = collect(tree, &source.version, &mut facts)?;
+    if files.is_empty() {
+        // A server of another make: there is nothing to say about Pis.
+        let give = None;
+        return Ok(Looked { facts, give });
+    }
+    let names: BTreeSet<&str> = files.keys().map(String::as_str).collect();
+    facts.firmware = names
+        .iter()
+        .any(|name| !name.contains('/') && !name.ends_with(".dtb"));
+    let upstream = only_upstream(&names);
+    let plan = kmod::plan(index, kmod::Policy::Pi)?;
+    let form = kernel_form(&source.kernel);
+    let verdicts = BOARDS.iter().map(|board| {
+        let checked = board.check(&names, |driver| plan.has(index, driver));
+        Verdict {
+            board: board.id,
+            name: board.name,
+            why_not: refuse_form(form, &source.path)
+                .or_else(|| checked.err().map(|why| why.to_string())),
+        }
+    });
+    facts.verdicts = verdicts.collect();
+    let mut give = None;
+    if facts
+        .verdicts
+        .iter()
+        .any(|verdict| verdict.why_not.is_none())
+    {
+        give = Some(Give {
+            config: config(tree, &mut facts)?,
+            files: pack(files)?,
+            modules: initrd::modules(&plan, source)?,
+            form,
+            upstream,
+        });
+    }
+    Ok(Looked { facts, give })
+}
+
+/// Makes what they boot.
+pub(super) fn make(
+    looked: Looked,
     source: &Source<'_>,
-    index: &Index,
     base: &[u8],
     staging: &Staging,
     progress: &mut Progress,
 ) -> anyhow::Result<Outcome> {
-    let files = collect(tree, &source.version)?;
-    if files.is_empty() {
-        // A server of another make: there is nothing to say about Pis.
-        return Ok(Outcome::default());
-    }
-    let names: BTreeSet<&str> = files.keys().map(String::as_str).collect();
-    let upstream = only_upstream(&names);
-    let plan = kmod::plan(index, kmod::Policy::Pi)?;
-    let form = kernel_form(&source.kernel);
-    let mut verdicts: Vec<Verdict> = BOARDS
-        .iter()
-        .map(|board| {
-            let checked = board.check(&names, |driver| plan.has(index, driver));
-            let why_not = refuse_form(form, &source.path)
-                .or_else(|| checked.err().map(|why| why.to_string()));
-            Verdict {
-                board: board.id,
-                name: board.name,
-                why_not,
-            }
-        })
-        .collect();
-    let boots = verdicts.iter().filter(|verdict| verdict.why_not.is_none());
-    let boards: Vec<String> = boots.map(|verdict| verdict.board.to_owned()).collect();
-    if boards.is_empty() {
-        return Ok(Outcome {
-            boot: None,
-            verdicts,
-        });
-    }
-    let config = config(tree, progress)?;
-    let archive = pack(files)?;
-    let modules = initrd::modules(&plan, source)?;
-    let mut packed =
-        super::compressed_modules(staging, &modules.archive, "Raspberry Pis", progress)?;
+    let mut verdicts = looked.facts.verdicts;
+    let Some(give) = looked.give else {
+        let boot = None;
+        return Ok(Outcome { boot, verdicts });
+    };
+    let archive = &give.modules.archive;
+    let mut packed = compressed_modules(staging, archive, "Raspberry Pis", progress)?;
     packed.extend_from_slice(base);
-    let kernel = gzipped(&source.kernel, form, staging, progress)?;
-    if let Some(why) = too_large("kernel", &kernel).or_else(|| too_large("initramfs", &packed)) {
+    let kernel = gzipped(&source.kernel, give.form, staging, progress)?;
+    if let Some(why) =
+        too_large("the kernel", &kernel).or_else(|| too_large("the initramfs", &packed))
+    {
         for verdict in &mut verdicts {
             verdict.why_not.get_or_insert_with(|| why.clone());
         }
-        return Ok(Outcome {
-            boot: None,
-            verdicts,
-        });
+        let boot = None;
+        return Ok(Outcome { boot, verdicts });
     }
+    let boots = verdicts.iter().filter(|verdict| verdict.why_not.is_none());
     let boot = PiBoot {
-        files: staging.add_boot("pi", &archive)?,
+        files: staging.add_boot("pi", &give.files)?,
         kernel: staging.add_boot("vmlinuz", &kernel)?,
         initrd: staging.add_boot("initrd", &packed)?,
-        upstream,
-        config,
-        boards,
+        upstream: give.upstream,
+        config: give.config,
+        boards: boots.map(|verdict| verdict.board.to_owned()).collect(),
     };
-    Ok(Outcome {
-        boot: Some(boot),
-        verdicts,
-    })
+    let boot = Some(boot);
+    Ok(Outcome { boot, verdicts })
 }
 
 /// Firmware unpacks gzip and nothing else, on all boards.
@@ -139,20 +171,18 @@ fn refuse_form(form: Option<Form>, path: &str) -> Option<String> {
 }
 
 fn too_large(what: &str, content: &[u8]) -> Option<String> {
-    (content.len() > MAX_FILE_BYTES).then(|| {
-        format!(
-            "the {what} has {} bytes, but bootloaders of before 2025-09 load {}",
-            grouped(content.len() as u64),
-            grouped(MAX_FILE_BYTES as u64)
-        )
-    })
+    (content.len() > MAX_FILE_BYTES).then(|| beyond(what, content.len() as u64))
 }
 
 /// All files that firmware may ask for, by the name it does so.
 ///
 /// Firmware comes from one folder, since start and fixup files are pairs; so do device trees, with the kernel if they
 /// can, and overlays.
-fn collect(tree: &Tree, version: &str) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+fn collect(
+    tree: &Tree,
+    version: &str,
+    facts: &mut Facts,
+) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
     let trees = [
         format!("/usr/lib/linux-image-{version}/broadcom"),
         format!("/lib/firmware/{version}/device-tree/broadcom"),
@@ -171,19 +201,16 @@ fn collect(tree: &Tree, version: &str) -> anyhow::Result<BTreeMap<String, Vec<u8
     let firmware = FIRMWARE_FOLDERS.map(str::to_owned);
     let is_tree = |name: &str| name.ends_with(".dtb");
     let trees = [&trees[..], &firmware].concat();
-    let mut found = BTreeMap::new();
-    take(tree, &firmware, "", |name| !is_tree(name), &mut found)?;
-    take(tree, &trees, "", is_tree, &mut found)?;
     // README and the maps may be with the firmware while overlays are with the kernel.
     let is_overlay = |name: &str| name.ends_with(".dtbo");
-    take(tree, &overlays, "overlays/", is_overlay, &mut found)?;
-    take(
-        tree,
-        &overlays,
-        "overlays/",
-        |name| !is_overlay(name),
-        &mut found,
-    )?;
+    let mut found = BTreeMap::new();
+    let mut take = |folders: &[String], prefix, kind: &dyn Fn(&str) -> bool| {
+        take(tree, folders, prefix, kind, &mut found, facts)
+    };
+    take(&firmware, "", &|name| !is_tree(name))?;
+    take(&trees, "", &is_tree)?;
+    take(&overlays, "overlays/", &is_overlay)?;
+    take(&overlays, "overlays/", &|name| !is_overlay(name))?;
     Ok(found)
 }
 
@@ -192,34 +219,66 @@ fn take(
     tree: &Tree,
     folders: &[String],
     prefix: &str,
-    kind: impl Fn(&str) -> bool,
+    kind: &dyn Fn(&str) -> bool,
     into: &mut BTreeMap<String, Vec<u8>>,
+    facts: &mut Facts,
 ) -> anyhow::Result<()> {
     for folder in folders {
         let mut taken = false;
+        let mut strange = Vec::new();
         for file in tree.list(folder) {
             let name = format!("{prefix}{file}");
-            if !kind(&name) || !is_wanted(&name) {
+            if !kind(&name) {
                 continue;
             }
-            let content = tree.read(&format!("{folder}/{file}"), MAX_FILE_BYTES as u64)?;
-            if let Some(content) = content {
-                into.insert(name, content);
-                taken = true;
+            if !is_wanted(&name) {
+                strange.extend(is_strange(&name).then(|| format!("{folder}/{file}")));
+                continue;
+            }
+            let path = format!("{folder}/{file}");
+            match tree.size(&path) {
+                Some(bytes) if bytes > MAX_FILE_BYTES as u64 => {
+                    facts
+                        .unfit
+                        .push(format!("{}; take another or none", beyond(&path, bytes)));
+                }
+                Some(_) => {
+                    if let Some(content) = tree.read(&path, MAX_FILE_BYTES as u64)? {
+                        into.insert(name, content);
+                        taken = true;
+                    }
+                }
+                None => {}
             }
         }
         if taken {
+            facts.strange.append(&mut strange);
             return Ok(());
         }
     }
     Ok(())
 }
 
-fn config(tree: &Tree, progress: &Progress) -> anyhow::Result<Vec<String>> {
+/// Whether somebody meant firmware to load it, and it cannot ask for a file of this name.
+fn is_strange(name: &str) -> bool {
+    let ending = [".dtbo", ".elf", ".dat"];
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b".-_+/".contains(&b);
+    ending.iter().any(|ending| name.ends_with(ending)) && !name.bytes().all(plain)
+}
+
+fn beyond(what: &str, bytes: u64) -> String {
+    format!(
+        "{what} has {} bytes, but bootloaders of before 2025-09 load {}",
+        grouped(bytes),
+        grouped(MAX_FILE_BYTES as u64)
+    )
+}
+
+fn config(tree: &Tree, facts: &mut Facts) -> anyhow::Result<Vec<String>> {
     for path in CONFIGS {
         if let Some(text) = tree.read(path, MAX_CONFIG_BYTES)? {
             let kept = keep(&text);
-            kept.notes.iter().for_each(|note| progress.note(note));
+            facts.config = kept.notes;
             return Ok(kept.lines);
         }
     }

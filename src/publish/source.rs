@@ -1,11 +1,14 @@
 //! Where a kernel and its modules come from: the image, or files beside it. A shell: it finds and reads, [`kernel`] decides.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
 
+use super::gate::config::MAX_CONFIG_BYTES;
 use super::kernel::{self, Choice, NoKernel};
 use crate::initrd::Files;
 use crate::kmod::index::{Index, MAX_INDEX_BYTES, Texts};
@@ -22,10 +25,12 @@ const FIRMWARE_FOLDERS: [&str; 2] = ["/lib/firmware", "/usr/lib/firmware"];
 /// A kernel, and where its modules are.
 pub(super) struct Source<'a> {
     pub(super) version: String,
-    pub(super) kernel: Vec<u8>,
+    pub(super) kernel: Bytes,
     /// Where the kernel was: for messages.
     pub(super) path: String,
     modules: Modules,
+    /// Where the kernel's .config may be: in the image, or on this machine.
+    configs: Vec<PathBuf>,
     tree: &'a Tree,
 }
 
@@ -61,9 +66,13 @@ impl<'a> Source<'a> {
         let Choice { path, version } = kernel::choose(&boot, folder, &versions, &unindexed)?;
         let kernel = tree.read(&path, MAX_KERNEL_BYTES)?;
         Ok(Self {
-            kernel: kernel.ok_or(NoKernel::Missing)?,
+            kernel: kernel.ok_or(NoKernel::Missing)?.into(),
             modules: Modules::Image(format!("{folder}/{version}")),
             path: format!("{path} in the image"),
+            configs: vec![
+                format!("/boot/config-{version}").into(),
+                format!("{folder}/{version}/config").into(),
+            ],
             version,
             tree,
         })
@@ -83,8 +92,12 @@ impl<'a> Source<'a> {
         })?;
         Ok(Self {
             version: version.to_owned(),
-            kernel: content,
+            kernel: content.into(),
             path: kernel.display().to_string(),
+            configs: vec![
+                kernel.with_file_name(format!("config-{version}")),
+                folder.join("config"),
+            ],
             modules: Modules::Folder(folder),
             tree,
         })
@@ -105,6 +118,34 @@ impl<'a> Source<'a> {
             alias: &alias,
         };
         Ok(Index::parse(&texts)?)
+    }
+
+    /// The kernel's .config and where it was found. One that cannot be read is as good as none.
+    pub(super) fn config(&self) -> Option<(Vec<u8>, String)> {
+        self.configs.iter().find_map(|path| {
+            let text = match &self.modules {
+                Modules::Image(_) => self.tree.read(path.to_str()?, MAX_CONFIG_BYTES).ok()?,
+                Modules::Folder(_) => read_file(path, MAX_CONFIG_BYTES).ok()?,
+            };
+            Some((text?, path.display().to_string()))
+        })
+    }
+
+    /// Those of modules.dep's modules that are there.
+    pub(super) fn files(&self, index: &Index) -> BTreeSet<String> {
+        let all = index.modules.keys();
+        match &self.modules {
+            Modules::Image(folder) => {
+                let below = self.tree.below(folder);
+                all.filter(|path| below.contains(Path::new(path)))
+                    .cloned()
+                    .collect()
+            }
+            Modules::Folder(folder) => all
+                .filter(|path| folder.join(path).is_file())
+                .cloned()
+                .collect(),
+        }
     }
 
     fn read(&self, path: &str, limit: u64) -> anyhow::Result<Option<Vec<u8>>> {

@@ -7,9 +7,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::bail;
 use bytes::Bytes;
 use ramboot_wire::Arch;
+use ramboot_wire::cmdline::MAX_CMDLINE_BYTES;
 use serde::Serialize;
 
 use crate::squashfs::tree::Tree;
@@ -30,8 +31,27 @@ pub enum Origin {
 pub(super) struct Found {
     pub(super) bytes: Bytes,
     pub(super) origin: Origin,
-    /// Of the whole program.
-    pub(super) uki_bytes: u64,
+}
+
+impl Found {
+    /// Bytes of the whole program, with a command line of the longest kind.
+    ///
+    /// # Errors
+    /// It would be too large.
+    pub(super) fn uki_bytes(&self, kernel: &Bytes, initrd: &Bytes) -> anyhow::Result<u64> {
+        let stub = Stub::parse(self.bytes.clone())?;
+        Ok(stub.compose(&longest(kernel, initrd))?.len())
+    }
+}
+
+fn longest<'a>(kernel: &Bytes, initrd: &Bytes) -> Payload<'a> {
+    const LONGEST: [u8; MAX_CMDLINE_BYTES] = [b'x'; MAX_CMDLINE_BYTES];
+    Payload {
+        cmdline: std::str::from_utf8(&LONGEST).unwrap_or_default(),
+        uname: "",
+        kernel: kernel.clone(),
+        initrd: initrd.clone(),
+    }
 }
 
 /// Finds a stub for `arch` and tries it with a command line of the longest kind; `note` hears why there is none.
@@ -59,26 +79,17 @@ pub(super) fn find(
         if stub.arch != arch {
             return Err(UkiError::StubMachine(stub.arch, arch));
         }
-        stub.compose(&Payload {
-            cmdline: &"x".repeat(ramboot_wire::cmdline::MAX_CMDLINE_BYTES),
-            uname: "",
-            kernel: kernel.clone(),
-            initrd: initrd.clone(),
-        })
+        stub.compose(&longest(kernel, initrd))
     });
     match (tried, origin) {
-        (Ok(uki), _) => Ok(Some(Found {
-            bytes,
-            origin,
-            uki_bytes: uki.len(),
-        })),
+        (Ok(_), _) => Ok(Some(Found { bytes, origin })),
         (Err(e @ (UkiError::Kernel(_) | UkiError::KernelMachine(..))), _) => {
             note(&format!(
                 "UEFI machines cannot boot this kernel by HTTP alone: {e}"
             ));
             Ok(None)
         }
-        (Err(e), Origin::Image) => Err(e).with_context(|| format!("{path} in the image")),
+        (Err(e), Origin::Image) => bail!("{path} in the image: {e}"),
         (Err(e), Origin::Host) => {
             note(&format!("{path} of this machine is left out: {e}"));
             Ok(None)

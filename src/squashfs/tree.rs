@@ -38,6 +38,37 @@ pub struct Tree {
     reader: FilesystemReader<'static>,
 }
 
+/// What stands at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spot {
+    /// Without links.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: Kind,
+    /// The lower twelve bits of `st_mode`.
+    pub mode: u16,
+}
+
+/// What a path can lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A plain file of so many bytes.
+    File(u64),
+    /// A folder.
+    Folder,
+    /// A device, a pipe or a socket.
+    Special,
+}
+
+/// Where a path ended that leads nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Astray {
+    /// This is not there.
+    Missing(PathBuf),
+    /// There were more links than the kernel follows, the last of them here.
+    Links(PathBuf),
+}
+
 impl fmt::Debug for Tree {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tree({} files)", self.reader.root.nodes.len())
@@ -74,6 +105,50 @@ impl Tree {
     /// Where `path` leads when all symbolic links are followed; `None` if it leads nowhere.
     #[must_use]
     pub fn resolve(&self, path: &str) -> Option<PathBuf> {
+        self.follow(path).ok()
+    }
+
+    /// What `path` leads to when all symbolic links are followed.
+    ///
+    /// # Errors
+    /// It leads nowhere.
+    pub fn look(&self, path: &str) -> Result<Spot, Astray> {
+        let path = self.follow(path)?;
+        let Some(node) = self.node(&path) else {
+            return Err(Astray::Missing(path));
+        };
+        let kind = match &node.inner {
+            InnerNode::File(file) => Kind::File(file.file_len() as u64),
+            InnerNode::Dir(_) => Kind::Folder,
+            _ => Kind::Special,
+        };
+        Ok(Spot {
+            mode: node.header.permissions & 0o7777,
+            kind,
+            path,
+        })
+    }
+
+    /// Where the symbolic link at `path` itself leads, as it is written; `None` if there is none.
+    #[must_use]
+    pub fn link(&self, path: &str) -> Option<&Path> {
+        match &self.node(Path::new(path))?.inner {
+            InnerNode::Symlink(symlink) => Some(&symlink.link),
+            _ => None,
+        }
+    }
+
+    /// Whether the image has a file of this name in any folder.
+    #[must_use]
+    pub fn has_name(&self, name: &str) -> bool {
+        let nodes = &self.reader.root.nodes;
+        nodes.iter().any(|node| {
+            let is_folder = matches!(node.inner, InnerNode::Dir(_));
+            !is_folder && node.fullpath.file_name() == Some(OsStr::new(name))
+        })
+    }
+
+    fn follow(&self, path: &str) -> Result<PathBuf, Astray> {
         let mut at = PathBuf::from("/");
         let mut pending: VecDeque<OsString> = parts(Path::new(path)).collect();
         let mut links = 0;
@@ -83,11 +158,14 @@ impl Tree {
                 continue;
             }
             let next = at.join(&part);
-            match &self.node(&next)?.inner {
+            let Some(node) = self.node(&next) else {
+                return Err(Astray::Missing(next));
+            };
+            match &node.inner {
                 InnerNode::Symlink(symlink) => {
                     links += 1;
                     if links > MAX_LINKS {
-                        return None;
+                        return Err(Astray::Links(next));
                     }
                     if symlink.link.is_absolute() {
                         at = PathBuf::from("/");
@@ -99,7 +177,7 @@ impl Tree {
                 _ => at = next,
             }
         }
-        Some(at)
+        Ok(at)
     }
 
     /// Names in the folder that `path` leads to, in order; empty if it leads to none.
@@ -115,6 +193,22 @@ impl Tree {
             .take_while(|node| node.fullpath.starts_with(&folder))
             .filter(|node| node.fullpath.parent() == Some(&folder))
             .filter_map(|node| node.fullpath.file_name()?.to_str().map(str::to_owned))
+            .collect()
+    }
+
+    /// Paths of all but folders in the folder that `path` leads to, at any depth, from there on.
+    #[must_use]
+    pub fn below(&self, path: &str) -> HashSet<&Path> {
+        let Some(folder) = self.resolve(path) else {
+            return HashSet::new();
+        };
+        let nodes = &self.reader.root.nodes;
+        let from = nodes.partition_point(|node| node.fullpath <= folder);
+        nodes[from..]
+            .iter()
+            .map_while(|node| Some((node, node.fullpath.strip_prefix(&folder).ok()?)))
+            .filter(|(node, _)| !matches!(node.inner, InnerNode::Dir(_)))
+            .map(|(_, path)| path)
             .collect()
     }
 
@@ -139,13 +233,7 @@ impl Tree {
             )));
         }
         let damaged = |e: &dyn fmt::Display| BadImage::Tables(format!("{path}: {e}"));
-        let mut content = Vec::new();
-        let reader = self.reader.file(file).reader_checked();
-        let reader = reader.map_err(|e| damaged(&e))?;
-        reader
-            .take(bytes)
-            .read_to_end(&mut content)
-            .map_err(|e| damaged(&e))?;
+        let content = self.content(file, bytes).map_err(|e| damaged(&e))?;
         if content.len() as u64 == bytes {
             Ok(Some(content))
         } else {
@@ -154,6 +242,28 @@ impl Tree {
                 "{found} bytes instead of {bytes} can be read"
             )))
         }
+    }
+
+    /// The first bytes, at most `limit`, of the plain file that `path` leads to; `None` if it leads to none.
+    ///
+    /// # Errors
+    /// Its blocks are damaged.
+    pub fn head(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, BadImage> {
+        let head = self.file(path).map(|file| self.content(file, limit));
+        let head = head.transpose();
+        head.map_err(|e| BadImage::Tables(format!("{path}: {e}")))
+    }
+
+    fn content(&self, file: &SquashfsFileReader, limit: u64) -> Result<Vec<u8>, String> {
+        let mut content = Vec::new();
+        let reader = self.reader.file(file).reader_checked();
+        let reader = reader.map_err(|e| e.to_string())?;
+        let limit = limit.min(file.file_len() as u64);
+        reader
+            .take(limit)
+            .read_to_end(&mut content)
+            .map_err(|e| e.to_string())?;
+        Ok(content)
     }
 
     fn file(&self, path: &str) -> Option<&SquashfsFileReader> {

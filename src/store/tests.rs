@@ -52,6 +52,7 @@ pub(super) fn publish(root: &Path, image: &[u8], initrd: &[u8]) -> anyhow::Resul
         published: 1_700_000_000,
         note: String::new(),
         pi: None,
+        forced: Vec::new(),
     };
     let facts = ImageFacts {
         id,
@@ -60,6 +61,7 @@ pub(super) fn publish(root: &Path, image: &[u8], initrd: &[u8]) -> anyhow::Resul
         block_size: 131_072,
         kernel_version: "6.1.0".to_owned(),
         arch: Arch::X86_64,
+        forced: Vec::new(),
     };
     generation.number = staging.commit(&facts, &chunks_of(image), &name(), &generation)?;
     Ok(generation)

@@ -48,6 +48,7 @@ impl Bench {
             published: 0,
             note: String::new(),
             pi: None,
+            forced: Vec::new(),
         };
         let facts = ImageFacts {
             id,
@@ -56,6 +57,7 @@ impl Bench {
             block_size: 131_072,
             kernel_version: "6.1.0".to_owned(),
             arch,
+            forced: Vec::new(),
         };
         let name = name.parse().expect("a name");
         staging

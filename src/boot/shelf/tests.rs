@@ -44,6 +44,7 @@ fn shelf(folder: &TempDir, for_pis: bool) -> Shelf {
         arch: Arch::Aarch64,
         published: 0,
         note: String::new(),
+        forced: Vec::new(),
     };
     let facts = ImageFacts {
         id: generation.image,
@@ -52,6 +53,7 @@ fn shelf(folder: &TempDir, for_pis: bool) -> Shelf {
         block_size: 131_072,
         kernel_version: "6.1.0".to_owned(),
         arch: Arch::Aarch64,
+        forced: Vec::new(),
     };
     let name = "default".parse().expect("a name");
     staging

@@ -1,0 +1,282 @@
+//! Everything that is found out about an image before anything of it becomes visible: what is made of it, and what the gate
+//! says. A shell: it reads, [`super::gate`] and [`crate::kmod`] decide.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::bail;
+use bytes::Bytes;
+use ramboot_wire::root::PAGE;
+
+use super::gate::compressor::Reads;
+use super::gate::config::{Config, Value};
+use super::gate::elf::Program;
+use super::gate::memory::Need;
+use super::gate::{self, Check, Finding, Report};
+use super::kernel::{NoKernel, kernel_arch};
+use super::source::Source;
+use super::{look, pi, stub};
+use crate::cli::PublishArgs;
+use crate::initrd::{self, Files};
+use crate::inits::{self, Arch};
+use crate::kmod::index::Index;
+use crate::kmod::{self, Policy};
+use crate::squashfs::tree::Tree;
+
+/// Options of the kernel's parts that a root is mounted with, for kernels without modules.builtin.
+const ROOT_OPTIONS: [(&str, &str); 3] = [
+    ("loop", "BLK_DEV_LOOP"),
+    ("squashfs", "SQUASHFS"),
+    ("overlay", "OVERLAY_FS"),
+];
+
+/// What is known of an image.
+pub(super) struct Examined<'a> {
+    pub(super) report: Report,
+    /// What it is booted with; `None` if nothing can be made of it, which the report says.
+    pub(super) parts: Option<Parts<'a>>,
+}
+
+/// What is to be made boot files of.
+pub(super) struct Parts<'a> {
+    pub(super) source: Source<'a>,
+    pub(super) arch: Arch,
+    pub(super) modules: initrd::Modules,
+    /// The archive that belongs to this `ramboot`, not compressed.
+    pub(super) base: Vec<u8>,
+    pub(super) stub: Option<stub::Found>,
+    pub(super) pi: pi::Looked,
+    pub(super) need: Need,
+}
+
+/// Looks at the whole image, of `bytes` bytes; `note` hears what a person may want to know and no check asks for.
+///
+/// # Errors
+/// This program cannot do it for any image.
+pub(super) fn examine<'a>(
+    args: &PublishArgs,
+    tree: &'a Tree,
+    bytes: u64,
+    note: &mut dyn FnMut(&str),
+) -> anyhow::Result<Examined<'a>> {
+    let init = look::init(tree);
+    let mut kernel = Kernel {
+        script: matches!(
+            init.chosen().and_then(|step| step.program.as_ref()),
+            Some(Program::Script(_))
+        ),
+        ..Kernel::default()
+    };
+    let parts = kernel.examine(args, tree, bytes, note)?;
+    let mut findings = gate::init::check(&init, kernel.arch, kernel.compat);
+    findings.append(&mut kernel.findings);
+    findings.extend(gate::system::check(&look::system(tree)));
+    let report = Report::new(findings);
+    let parts = parts.filter(|_| !report.is_fatal());
+    Ok(Examined { report, parts })
+}
+
+/// What is found out about the kernel and what belongs to it.
+#[derive(Default)]
+struct Kernel {
+    findings: Vec<Finding>,
+    script: bool,
+    arch: Option<Arch>,
+    /// It runs 32-bit programs.
+    compat: Option<bool>,
+}
+
+impl Kernel {
+    /// The value, or a fatal finding and nothing.
+    fn or_fatal<T>(&mut self, check: Check, result: anyhow::Result<T>) -> Option<T> {
+        let error = match result {
+            Ok(value) => return Some(value),
+            Err(error) => error,
+        };
+        self.findings
+            .push(gate::fatal(check, &format!("{error:#}")));
+        None
+    }
+
+    fn examine<'a>(
+        &mut self,
+        args: &PublishArgs,
+        tree: &'a Tree,
+        bytes: u64,
+        note: &mut dyn FnMut(&str),
+    ) -> anyhow::Result<Option<Parts<'a>>> {
+        let source = match (&args.kernel, &args.modules) {
+            (Some(kernel), Some(modules)) => Source::beside(tree, kernel, modules),
+            _ => Source::in_image(tree),
+        };
+        let Some(source) = self.or_fatal(Check::Kernel, source) else {
+            return Ok(None);
+        };
+        let arch = kernel_arch(&source.kernel);
+        let unknown = || NoKernel::Unknown(source.path.clone()).into();
+        let Some(arch) = self.or_fatal(Check::Kernel, arch.ok_or_else(unknown)) else {
+            return Ok(None);
+        };
+        self.arch = Some(arch);
+        let told = gate::kernel::told(&source.kernel);
+        self.findings
+            .push(gate::kernel::check(&source.path, &source.version, &told));
+        let Some(mut index) = self.or_fatal(Check::Modules, source.index()) else {
+            return Ok(None);
+        };
+        let config = config(&source, &index, told.config);
+        self.configured(&source, &mut index, config.as_ref(), tree);
+        let Some(modules) = self.modules(&source, &index, arch) else {
+            return Ok(None);
+        };
+        let Some(init) = inits::init(arch) else {
+            bail!(
+                "this ramboot has no /init for {arch}: it was built without the Rust target for it"
+            );
+        };
+        let base = initrd::base(init)?;
+        let pi = match arch {
+            Arch::Aarch64 => pi::look(tree, &source, &index),
+            Arch::X86_64 => Ok(pi::Looked::default()),
+        };
+        let Some(pi) = self.or_fatal(Check::Pi, pi) else {
+            return Ok(None);
+        };
+        self.findings.extend(gate::pi::check(&pi.facts));
+        let need = Need {
+            image: bytes,
+            initramfs: modules.held + (init.len() as u64).next_multiple_of(PAGE),
+        };
+        let least = args.min_ram.map(|least| least.0);
+        self.findings.push(gate::memory::check(need, least));
+        Ok(Some(Parts {
+            stub: self.stub(tree, arch, &source.kernel, &base, note),
+            source,
+            arch,
+            modules,
+            base,
+            pi,
+            need,
+        }))
+    }
+
+    /// What the kernel was built with, as far as that can be found out.
+    fn configured(
+        &mut self,
+        source: &Source<'_>,
+        index: &mut Index,
+        config: Option<&Config>,
+        tree: &Tree,
+    ) {
+        let version = &source.version;
+        let mut reads = None;
+        if let Some(config) = config {
+            let built_in = |(_, option): &&(&str, &str)| config.get(option) == Some(Value::Yes);
+            let names = ROOT_OPTIONS.iter().filter(built_in);
+            index
+                .builtin
+                .extend(names.map(|(name, _)| (*name).to_owned()));
+            self.compat = match self.arch {
+                Some(Arch::X86_64) => config.get("IA32_EMULATION"),
+                _ => config.get("COMPAT"),
+            }
+            .map(|value| value == Value::Yes);
+            self.findings
+                .extend(gate::config::check(version, config, self.script));
+            reads = Reads::by_config(config);
+        }
+        let reads = reads.or_else(|| {
+            let path = index.path_of("squashfs")?;
+            let packed = source.module(path).ok()??;
+            Reads::by_module(&initrd::unpacked(path, packed).ok()?)
+        });
+        let image = tree.superblock().compressor;
+        self.findings
+            .push(gate::compressor::check(version, image, reads.as_ref()));
+    }
+
+    /// What goes into the initramfs, if it can be made.
+    fn modules(
+        &mut self,
+        source: &Source<'_>,
+        index: &Index,
+        arch: Arch,
+    ) -> Option<initrd::Modules> {
+        let version = &source.version;
+        let lacking = kmod::lacking(index);
+        if let Some(finding) = gate::modules::root_needs(version, &lacking) {
+            self.findings.push(finding);
+            return None;
+        }
+        let plan = kmod::plan(index, Policy::All).map_err(Into::into);
+        let plan = self.or_fatal(Check::Modules, plan)?;
+        self.findings
+            .push(gate::modules::cards(version, index, &plan));
+        let there: BTreeSet<String> = source.files(index);
+        let holes = gate::modules::holes(version, index, &plan, &there);
+        let fatal = holes
+            .iter()
+            .any(|hole| hole.severity == gate::Severity::Fatal);
+        self.findings.extend(holes);
+        if fatal {
+            return None;
+        }
+        let modules = self.or_fatal(Check::Modules, initrd::modules(&plan, source))?;
+        if let Some(of_modules) = modules.arch.filter(|&of_modules| of_modules != arch) {
+            let why = NoKernel::Machines(source.path.clone(), arch, of_modules);
+            self.findings
+                .push(gate::error(Check::Modules, &why.to_string()));
+        }
+        match gate::modules::magic(version, &modules.magics) {
+            Some(finding) => self.findings.push(finding),
+            None => {
+                let sentence = format!("{} for {version} go into the initramfs", modules.count);
+                self.findings.push(gate::fine(Check::Modules, &sentence));
+            }
+        }
+        if !modules.left_out.is_empty() {
+            let sentence = format!(
+                "firmware left out of the initramfs, which would become too large: {}",
+                modules.left_out.join(" ")
+            );
+            self.findings.push(gate::warning(Check::Network, &sentence));
+        }
+        Some(modules)
+    }
+
+    /// The EFI stub, tried with an initramfs that has no modules: whether it fits does not depend on them.
+    fn stub(
+        &mut self,
+        tree: &Tree,
+        arch: Arch,
+        kernel: &Bytes,
+        base: &[u8],
+        note: &mut dyn FnMut(&str),
+    ) -> Option<stub::Found> {
+        let mut said = |text: &str| {
+            note(text);
+            self.findings.push(gate::fine(Check::Uefi, text));
+        };
+        let base = Bytes::copy_from_slice(base);
+        match stub::find(tree, Path::new("/"), arch, kernel, &base, &mut said) {
+            Ok(found) => found,
+            Err(error) => {
+                let sentence = format!("{error:#}; take it out, or install systemd-boot-efi again");
+                self.findings.push(gate::error(Check::Uefi, &sentence));
+                None
+            }
+        }
+    }
+}
+
+/// The kernel's .config: beside it, in its module `configs`, or inside.
+fn config(source: &Source<'_>, index: &Index, inside: Option<Vec<u8>>) -> Option<Config> {
+    if let Some((text, origin)) = source.config() {
+        return Config::parse(&text, &origin);
+    }
+    let of_module = index.path_of("configs").and_then(|path| {
+        let packed = source.module(path).ok()??;
+        gate::kernel::ikconfig(&initrd::unpacked(path, packed).ok()?)
+    });
+    Config::parse(&of_module.or(inside)?, "the config inside the kernel")
+}

@@ -1,0 +1,200 @@
+//! Whether a kernel's modules are there, are its own, and are those that a worker's start needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Check, Finding, error, fatal, fine, some_of, warning};
+use crate::kmod::Plan;
+use crate::kmod::index::Index;
+
+/// Modules by the `vermagic` in them.
+pub type Magics = BTreeMap<String, Vec<String>>;
+
+/// What a worker's root is mounted with and the kernel does not have.
+#[must_use]
+pub fn root_needs(version: &str, lacking: &[&str]) -> Option<Finding> {
+    if lacking.is_empty() {
+        return None;
+    }
+    let sentence = format!(
+        "the kernel has no {}, neither built in nor as a module; workers mount their root with it: take a kernel with \
+         CONFIG_BLK_DEV_LOOP, CONFIG_SQUASHFS and CONFIG_OVERLAY_FS, or install all modules of {version}",
+        lacking.join(" and no ")
+    );
+    Some(fatal(Check::Modules, &sentence))
+}
+
+/// Modules that modules.dep names and that are not there: `planned` are those that belong into the initramfs.
+#[must_use]
+pub fn holes(
+    version: &str,
+    index: &Index,
+    planned: &Plan,
+    there: &BTreeSet<String>,
+) -> Vec<Finding> {
+    let gone = |paths: Vec<&String>| -> Vec<String> {
+        let gone = paths.into_iter().filter(|path| !there.contains(*path));
+        gone.cloned().collect()
+    };
+    let needed = gone(planned.files.iter().collect());
+    let mut others = gone(index.modules.keys().collect());
+    others.retain(|path| !needed.contains(path));
+    let name = |paths: &[String]| match paths {
+        [one] => format!("modules.dep names {one}, which is not there"),
+        many => format!(
+            "modules.dep names {} modules that are not there ({})",
+            many.len(),
+            some_of(many)
+        ),
+    };
+    let remedy = format!("run depmod -b ROOT {version} before the image is made, or put them back");
+    let mut findings = Vec::new();
+    if !needed.is_empty() {
+        let sentence = format!(
+            "{}, and belongs into the initramfs: {remedy}",
+            name(&needed)
+        );
+        findings.push(fatal(Check::Modules, &sentence));
+    }
+    if !others.is_empty() {
+        let sentence = format!(
+            "{}; a running worker may miss them: {remedy}",
+            name(&others)
+        );
+        findings.push(warning(Check::Modules, &sentence));
+    }
+    findings
+}
+
+/// Whether the modules of the initramfs were built for this kernel (kernel/module/version.c, same_magic): the first word
+/// must be its version, but for modules that carry checksums of what they use.
+#[must_use]
+pub fn magic(version: &str, magics: &Magics) -> Option<Finding> {
+    let of = |magic: &str| magic.split(' ').next().unwrap_or_default().to_owned();
+    let foreign: Vec<(&String, &Vec<String>)> = magics
+        .iter()
+        .filter(|(magic, _)| of(magic) != version)
+        .collect();
+    let (magic, paths) = foreign.iter().max_by_key(|(_, paths)| paths.len())?;
+    let count: usize = foreign.iter().map(|(_, paths)| paths.len()).sum();
+    let all: usize = magics.values().map(Vec::len).sum();
+    let first = paths.first().map(String::as_str).unwrap_or_default();
+    let sentence = format!(
+        "{count} of {all} modules are not for the kernel {version}: {first} is for {}; install the kernel's package again, or \
+         build these modules for {version}",
+        of(magic)
+    );
+    let by_checksum = foreign
+        .iter()
+        .all(|(magic, _)| magic.split(' ').any(|word| word == "modversions"));
+    // Vendors' modules that are kept over updates are few.
+    let few = count * 2 <= all;
+    Some(if by_checksum && few {
+        warning(Check::Modules, &sentence)
+    } else {
+        error(Check::Modules, &sentence)
+    })
+}
+
+/// Whether there is a driver of any wired network card: in the initramfs, or in the kernel.
+#[must_use]
+pub fn cards(version: &str, index: &Index, plan: &Plan) -> Finding {
+    let modules = plan.files.iter().filter(|path| crate::kmod::is_card(path));
+    let (modules, builtin) = (modules.count(), index.cards);
+    if modules + builtin > 0 {
+        let inside = match builtin {
+            0 => String::new(),
+            n => format!(", {n} built in"),
+        };
+        let sentence = format!("{modules} drivers of wired network cards{inside}");
+        return fine(Check::Network, &sentence);
+    }
+    let sentence = format!(
+        "the kernel {version} has no driver of a wired network card, neither as a module nor built in: no worker could fetch \
+         the image; install all of its modules and run depmod -b ROOT {version}"
+    );
+    if index.builtin.is_empty() {
+        let sentence = format!("{sentence} (there is no modules.builtin, so one may be inside)");
+        return warning(Check::Network, &sentence);
+    }
+    error(Check::Network, &sentence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kmod::Policy;
+    use crate::kmod::index::Texts;
+    use crate::publish::gate::Severity;
+
+    const BUILTIN: &str = "kernel/loop.ko\nkernel/squashfs.ko\nkernel/overlay.ko\n";
+
+    fn index(dep: &str, builtin: &str) -> (Index, Plan) {
+        let texts = Texts {
+            dep,
+            builtin,
+            ..Texts::default()
+        };
+        let index = Index::parse(&texts).expect("an index");
+        let plan = crate::kmod::plan(&index, Policy::All).expect("a plan");
+        (index, plan)
+    }
+
+    #[test]
+    fn holes_stop_only_where_the_initramfs_has_them() {
+        let dep = "kernel/drivers/net/ethernet/a.ko:\nkernel/sound/b.ko:\nkernel/sound/c.ko:\n";
+        let (index, plan) = index(dep, BUILTIN);
+        let there = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let (card, one) = ("kernel/drivers/net/ethernet/a.ko", "kernel/sound/b.ko");
+        let severities = |names: &[&str]| -> Vec<Severity> {
+            let found = holes("6.1", &index, &plan, &there(names));
+            found.iter().map(|f| f.severity).collect()
+        };
+        assert_eq!(severities(&[card, one, "kernel/sound/c.ko"]), []);
+        assert_eq!(severities(&[card, one]), [Severity::Warning]);
+        assert_eq!(severities(&[one]), [Severity::Fatal, Severity::Warning]);
+    }
+
+    #[test]
+    fn checksums_excuse_a_few_modules() {
+        let magics = |rows: &[(&str, usize)]| -> Magics {
+            let row = |&(magic, count): &(&str, usize)| {
+                (magic.to_owned(), vec!["a.ko".to_owned(); count])
+            };
+            rows.iter().map(row).collect()
+        };
+        for (rows, want) in [
+            (&[("6.1 SMP modversions ", 9)][..], None),
+            (
+                &[("6.1 SMP ", 9), ("6.0 SMP modversions ", 1)],
+                Some(Severity::Warning),
+            ),
+            (&[("6.1 SMP ", 9), ("6.0 SMP ", 1)], Some(Severity::Error)),
+            (&[("6.0 SMP modversions ", 9)], Some(Severity::Error)),
+        ] {
+            let found = magic("6.1", &magics(rows));
+            assert_eq!(found.map(|f| f.severity), want, "{rows:?}");
+        }
+    }
+
+    #[test]
+    fn a_card_may_be_built_in() {
+        let card = "kernel/drivers/net/virtio_net.ko\n";
+        for (dep, builtin, want) in [
+            ("", format!("{BUILTIN}{card}"), Severity::Fine),
+            ("", BUILTIN.to_owned(), Severity::Error),
+            (
+                "kernel/drivers/net/ethernet/intel/e1000/e1000.ko:\n",
+                BUILTIN.to_owned(),
+                Severity::Fine,
+            ),
+            (
+                "kernel/drivers/net/phy/realtek.ko:\n",
+                BUILTIN.to_owned(),
+                Severity::Error,
+            ),
+        ] {
+            let (index, plan) = index(dep, &builtin);
+            assert_eq!(cards("6.1", &index, &plan).severity, want, "{dep}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What the gate wants to know of an image's root, read from its tree. A shell: it reads, [`super::gate`] decides.
+
+use ramboot_wire::root::{INITS, MOUNT_POINTS};
+
+use super::gate::elf::{self, HEAD_BYTES, Program};
+use super::gate::{init, system};
+use crate::squashfs::tree::{Kind, Spot, Tree};
+
+/// What `/init` would start, and all that the kernel needs for it.
+pub(super) fn init(tree: &Tree) -> init::Facts {
+    let mut facts = init::Facts {
+        candidates: INITS.into_iter().map(|path| step(tree, path)).collect(),
+        ..init::Facts::default()
+    };
+    let mut program = facts.chosen().and_then(|step| step.program.clone());
+    while let Some(needs) = program.take().and_then(needs) {
+        if facts.then.len() == init::MAX_DEPTH {
+            break;
+        }
+        let step = step(tree, &needs);
+        program.clone_from(&step.program);
+        facts.then.push(step);
+    }
+    facts
+}
+
+/// The program that a program is started with.
+fn needs(program: Program) -> Option<String> {
+    match program {
+        Program::Elf { loader, .. } => loader,
+        Program::Script(by) => by.starts_with('/').then_some(by),
+        Program::Other(_) => None,
+    }
+}
+
+fn step(tree: &Tree, path: &str) -> init::Step {
+    let spot = tree.look(path);
+    let is_file = matches!(
+        spot,
+        Ok(Spot {
+            kind: Kind::File(_),
+            ..
+        })
+    );
+    let program = is_file.then(|| match tree.head(path, HEAD_BYTES) {
+        Ok(head) => elf::program(&head.unwrap_or_default()),
+        Err(_) => Program::Other("a file that cannot be read"),
+    });
+    init::Step {
+        path: path.to_owned(),
+        link: link(tree, path),
+        spot,
+        program,
+    }
+}
+
+/// Where the last part of a path leads, if that is a link itself; the folders before it may be links, too.
+fn link(tree: &Tree, path: &str) -> Option<String> {
+    let (folder, name) = path.rsplit_once('/')?;
+    let folder = tree.look(folder).ok()?.path;
+    let link = tree.link(folder.join(name).to_str()?)?;
+    Some(link.display().to_string())
+}
+
+/// The rest of the root.
+pub(super) fn system(tree: &Tree) -> system::Facts {
+    let text = |path: &str| {
+        let content = tree.head(path, system::MAX_TEXT_BYTES).ok().flatten();
+        content.map(|content| String::from_utf8_lossy(&content).into_owned())
+    };
+    let is_key = |name: &String| name.starts_with("ssh_host_") && name.ends_with("_key");
+    let is_folder = |path: &str| matches!(tree.look(path), Ok(spot) if spot.kind == Kind::Folder);
+    let place = |path: &'static str| {
+        let place = match tree.link(path) {
+            Some(to) => system::Place::Link(to.display().to_string()),
+            None if is_folder(path) || tree.look(path).is_err() => system::Place::Good,
+            None => system::Place::File,
+        };
+        (path, place)
+    };
+    system::Facts {
+        places: MOUNT_POINTS.into_iter().map(place).collect(),
+        tmp: is_folder("/tmp"),
+        fstab: text("/etc/fstab"),
+        machine_id: text("/etc/machine-id"),
+        host_keys: tree.list("/etc/ssh").into_iter().filter(is_key).collect(),
+    }
+}

@@ -1,0 +1,105 @@
+//! What a person is told when an image was published. Pure.
+
+use std::path::Path;
+
+use super::gate::{Check, Finding, Severity};
+use super::{Origin, Published, Uki, pi};
+use crate::inits::Arch;
+use crate::squashfs::grouped;
+
+/// What a person is told of an image that was published.
+pub(super) fn summary(published: &Published, state: &Path) -> String {
+    let Published {
+        name,
+        generation,
+        image,
+        kernel_version,
+        arch,
+        modules,
+        firmware,
+        seconds,
+        ..
+    } = published;
+    let with_firmware = match firmware {
+        0 => String::new(),
+        n => format!(", {n} firmware files"),
+    };
+    let serve = if state == Path::new("/var/lib/ramboot") {
+        String::new()
+    } else {
+        format!(" --state {}", state.display())
+    };
+    format!(
+        "published {name}, generation {generation}, in {seconds} s\n  \
+         image      {image}\n             {}\n  \
+         kernel     {kernel_version} for {arch}, {}\n  \
+         initramfs  {}, {modules} modules{with_firmware}\n  \
+         UEFI       {}\n  \
+         RAM        {}\n\
+         {}{}next: ramboot serve{serve}\n",
+        size(published.size),
+        size(published.kernel.size),
+        size(published.initrd.size),
+        uefi(published.uki.as_ref(), *arch),
+        ram(published),
+        pi::lines(&published.boards),
+        remarks(published),
+    )
+}
+
+/// What the smallest machine must have.
+fn ram(published: &Published) -> String {
+    let of = |finding: &&Finding| finding.check == Check::Memory;
+    let found = published.findings.findings().iter().find(of);
+    let sentence = found.map_or("", |finding| &finding.sentence);
+    sentence.trim_start_matches("a worker ").to_owned()
+}
+
+/// What was passed over, and what may go wrong.
+fn remarks(published: &Published) -> String {
+    let line = |word: &str, sentence: &str| format!("  {word:<10} {sentence}\n");
+    let forced = published.forced.iter();
+    let forced = forced.map(|sentence| line("forced", sentence));
+    let warnings = published.findings.sentences(Severity::Warning);
+    forced
+        .chain(warnings.map(|sentence| line("warning", sentence)))
+        .collect()
+}
+
+/// How UEFI machines will boot what was published.
+fn uefi(uki: Option<&Uki>, arch: Arch) -> String {
+    let of = match uki.map(|uki| uki.origin) {
+        Some(Origin::Image) => "of the image",
+        Some(Origin::Host) => "of this machine",
+        None => {
+            return format!(
+                "by iPXE: no systemd-stub for {arch} that makes a UKI of this kernel; apt install systemd-boot-efi in the \
+                 image or here, and publish again"
+            );
+        }
+    };
+    format!("HTTP Boot: UKI with the stub {of}")
+}
+
+/// Bytes as people compare them, and as they are.
+pub(super) fn size(bytes: u64) -> String {
+    let tenths = bytes.saturating_add(50_000) / 100_000;
+    format!(
+        "{}.{} MB ({} bytes)",
+        tenths / 10,
+        tenths % 10,
+        grouped(bytes)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_said_twice() {
+        assert_eq!(size(205_586_432), "205.6 MB (205 586 432 bytes)");
+        assert_eq!(size(999), "0.0 MB (999 bytes)");
+        assert_eq!(size(49_950_000), "50.0 MB (49 950 000 bytes)");
+    }
+}

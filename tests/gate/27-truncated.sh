@@ -1,0 +1,2 @@
+# it is truncated: its superblock says * bytes, the file has *
+# cut
