@@ -2,4 +2,5 @@
 //!
 //! Whatever the source is, it becomes one series of [`entry::Entry`], and that one tar stream.
 
+pub mod disk;
 pub mod entry;
