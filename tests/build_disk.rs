@@ -121,7 +121,7 @@ fn everything(options: &[&str]) {
     let (kept, notes) = taken(&image);
     assert_eq!(
         notes,
-        ["1 sockets are left out: those who listen on them make them"]
+        ["left out: 1 sockets, which those who listen on them make"]
     );
 
     let (kind, meta, content) = kept.get("usr/bin/ping");
@@ -544,4 +544,18 @@ fn a_system_that_was_not_shut_down_is_refused_with_what_helps() {
     );
     run("sh", &["-c", &script]);
     assert!(taken(&image).0.has("etc/os-release"));
+}
+
+#[test]
+fn what_the_sink_says_is_what_is_said() {
+    struct Full;
+    impl Sink for Full {
+        fn entry(&mut self, _: &Entry, _: &mut dyn Read) -> anyhow::Result<()> {
+            anyhow::bail!("packing: the disk is full")
+        }
+    }
+    let work = Work::new();
+    let image = work.small("root.ext4", &["-t", "ext4"]);
+    let said = read(&image, Options::default(), &mut Full, &mut |_| ()).expect_err("it is full");
+    assert_eq!(format!("{said:#}"), "packing: the disk is full");
 }

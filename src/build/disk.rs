@@ -16,7 +16,6 @@ mod table;
 mod walk;
 mod window;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -49,58 +48,53 @@ pub fn read(
     sink: &mut dyn Sink,
     progress: &mut dyn FnMut(u64),
 ) -> anyhow::Result<Vec<String>> {
-    let told = || format!("reading disk image {}", image.display());
-    let file = File::open(image).with_context(told)?;
-    let whole = Window::whole(file).with_context(told)?;
-    read_window(&whole, image, options, sink, progress).with_context(told)
+    let mut out = Out::new(sink, progress);
+    let given = give_all(image, options, &mut out);
+    given.map_err(|error| {
+        let told = || format!("reading disk image {}", image.display());
+        out.refused.take().unwrap_or_else(|| error.context(told()))
+    })
 }
 
-fn read_window(
-    whole: &Window,
-    image: &Path,
-    options: Options,
-    sink: &mut dyn Sink,
-    progress: &mut dyn FnMut(u64),
-) -> anyhow::Result<Vec<String>> {
-    let (partitions, mut notes) = partitions(whole)?;
+fn give_all(image: &Path, options: Options, out: &mut Out<'_>) -> anyhow::Result<Vec<String>> {
+    let whole = Window::whole(File::open(image)?)?;
+    let (partitions, mut notes) = partitions(&whole)?;
     let mut seen = Vec::new();
     let mut windows = Vec::new();
-    for partition in &partitions {
+    for partition in partitions {
         let Partition {
-            number, start, len, ..
-        } = *partition;
+            number,
+            start,
+            len,
+            guid,
+        } = partition;
         let window = whole
             .part(start, len)
             .with_context(|| format!("partition {number} leaves the image"))?;
+        let is = look(&window, image);
         seen.push(Seen {
             number,
             len,
-            guid: partition.guid,
-            is: look(&window, image),
+            guid,
+            is,
         });
-        windows.push(window);
+        windows.push((number, window));
     }
     let root = choose::root(&seen, options.partition)?;
     let (places, left_out) = choose::others(&seen, root);
     notes.extend(left_out);
 
-    let window = |index: usize| {
-        windows
-            .get(index)
-            .cloned()
-            .context("there is no such partition")
-    };
-    let mut out = Out::new(sink, progress, places.keys().cloned().collect());
-    let top = PathBuf::new();
-    let all = BTreeMap::from([(top, root)]).into_iter().chain(places);
-    for (place, index) in all {
-        let number = seen.get(index).map_or(0, |seen| seen.number);
-        give(window(index)?, image, &place, &mut out)
-            .with_context(|| format!("partition {number}"))?;
+    out.leave(places.keys().cloned());
+    for (place, index) in std::iter::once((PathBuf::new(), root)).chain(places) {
+        let (number, window) = windows.get(index).context("there is no such partition")?;
+        give(window.clone(), image, &place, out).with_context(|| match number {
+            0 => "its file system".to_owned(),
+            number => format!("partition {number}"),
+        })?;
     }
     if out.sockets > 0 {
         notes.push(format!(
-            "{} sockets are left out: those who listen on them make them",
+            "left out: {} sockets, which those who listen on them make",
             out.sockets
         ));
     }

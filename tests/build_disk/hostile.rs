@@ -69,10 +69,13 @@ fn each_byte_damaged(image: &Path, step: usize) -> usize {
     let file = File::options().write(true).open(image).expect("the image");
     let mut damaged = 0;
     let mut seed = 1_usize;
-    for (at, byte) in bytes.iter().enumerate() {
+    let zeros = |at: usize| bytes[at..].iter().take(16).all(|byte| *byte == 0);
+    let blocks = (0..bytes.len()).step_by(512);
+    let used = blocks.filter(|at| bytes[*at..][..512] != [0; 512]);
+    for at in used.flat_map(|at| at..at + 512) {
+        let byte = &bytes[at];
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let near = &bytes[at.saturating_sub(8)..(at + 8).min(bytes.len())];
-        if near.iter().all(|byte| *byte == 0) || !(seed >> 16).is_multiple_of(step) {
+        if !(seed >> 16).is_multiple_of(step) || zeros(at) {
             continue;
         }
         for worse in [
@@ -142,4 +145,118 @@ fn damaged_fat_gives_no_panic() {
         let damaged = each_byte_damaged(&whole, 11);
         assert!(damaged > 500, "{damaged}");
     }
+}
+
+/// What is said of a small root after debugfs did something to it.
+fn spoiled(options: &[&str], commands: &[&str]) -> String {
+    let work = tempfile::tempdir().expect("a folder");
+    let tree = work.path().join("root");
+    root(&tree);
+    let image = work.path().join("root.ext");
+    ext(
+        &image,
+        &tree,
+        2,
+        &[&["-t", "ext4", "-b", "1024"], options].concat(),
+    );
+    for command in commands {
+        run("debugfs", &["-w", "-R", command, text(&image)]);
+    }
+    let said = taken(&image).expect_err("it is refused");
+    format!("{said:#}").replace(text(&image), "IMAGE")
+}
+
+#[test]
+fn malice_is_named() {
+    let begin = "reading disk image IMAGE: its file system: reading";
+    assert_eq!(
+        spoiled(&[], &["link usr etc/usr"]),
+        format!("{begin} usr: the folder is in another place as well")
+    );
+    assert_eq!(
+        spoiled(&[], &["set_inode_field sparse size 0x40000000000"]),
+        format!(
+            "{begin} sparse: 4398046511104 bytes are more than a worker takes, holes counted (274877906944 for all \
+             files): remove or shorten it"
+        )
+    );
+    assert_eq!(
+        spoiled(&[], &["set_inode_field long size 1000000000"]),
+        format!("{begin} long: it has 1000000000 bytes, and at most 4096 are allowed")
+    );
+    assert_eq!(
+        spoiled(&[], &["set_inode_field usr size 1073741824"]),
+        format!("{begin} usr: the folder has 1073741824 bytes, and at most 67108864 are allowed")
+    );
+    assert_eq!(
+        spoiled(&[], &["set_inode_field usr/bin/tool mode 0"]),
+        format!("{begin} usr/bin/other: it is of kind 0, which there is not")
+    );
+    let said = spoiled(&["-O", "inline_data", "-I", "256"], &[]);
+    assert!(
+        said.contains("its content is in the inode itself (inline_data)"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_flipped_bit_is_found_by_its_checksum() {
+    let work = tempfile::tempdir().expect("a folder");
+    let tree = work.path().join("root");
+    root(&tree);
+    let image = work.path().join("root.ext");
+    ext(&image, &tree, 2, &["-t", "ext4", "-b", "1024"]);
+    let bytes = fs::read(&image).expect("the image");
+    let file = File::options().write(true).open(&image).expect("the image");
+    // The name of a file in its folder.
+    let name = bytes
+        .windows(9)
+        .position(|bytes| bytes == b"os-releas")
+        .expect("a name");
+    file.write_all_at(b"x", name as u64).expect("damage");
+    let said = format!("{:#}", taken(&image).expect_err("it is refused"));
+    assert!(
+        said.contains("the folder is damaged: the checksum in it is "),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_loop_of_clusters_ends() {
+    let work = tempfile::tempdir().expect("a folder");
+    let boot = work.path().join("boot");
+    write(&boot, "config.txt", b"");
+    for index in 0..40 {
+        write(&boot, &format!("overlays/{index}"), b"");
+    }
+    let part = work.path().join("boot.fat");
+    fat(&part, &boot, 8, 16);
+    let tree = work.path().join("root");
+    root(&tree);
+    let root = work.path().join("root.ext");
+    ext(&root, &tree, 1, &["-t", "ext2", "-b", "1024", "-N", "32"]);
+    let image = work.path().join("disk.img");
+    let script = "label: dos\nstart=1MiB, size=8MiB, type=c\nstart=9MiB, size=1MiB\n";
+    disk(&image, 10, script, &[(1, &part), (9, &root)]);
+    taken(&image).expect("it is whole");
+
+    // The folder has clusters 2, 3 and so on, each of one sector; the last leads back to the first.
+    let bytes = fs::read(&part).expect("the image");
+    let fat_at = 512 * usize::from(u16::from_le_bytes([bytes[14], bytes[15]]));
+    let value = |cluster: usize| {
+        let at = fat_at + 2 * cluster;
+        u16::from_le_bytes([bytes[at], bytes[at + 1]])
+    };
+    let last = (2..)
+        .find(|cluster| value(*cluster) >= 0xfff8)
+        .expect("an end");
+    assert!(last > 2);
+    let file = File::options().write(true).open(&image).expect("the image");
+    file.write_all_at(&[2, 0], (1 << 20) + (fat_at + 2 * last) as u64)
+        .expect("damage");
+    let said = format!("{:#}", taken(&image).expect_err("it is refused"));
+    assert!(
+        said.ends_with("reading boot/firmware/overlays: the folder has more than 2097152 bytes"),
+        "{said}"
+    );
 }

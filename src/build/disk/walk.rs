@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 
 use super::ext4::{self, Ext4, Inode, Names};
 use super::fat::{self, Fat};
@@ -35,24 +35,28 @@ pub(super) struct Out<'a> {
     given: BTreeSet<PathBuf>,
     /// Sockets, which are made by those who listen on them.
     pub(super) sockets: u64,
+    /// What the sink said: nothing of the image is to be blamed.
+    pub(super) refused: Option<anyhow::Error>,
 }
 
 impl<'a> Out<'a> {
     /// Nothing given yet.
-    pub(super) fn new(
-        sink: &'a mut dyn Sink,
-        progress: &'a mut dyn FnMut(u64),
-        mounts: BTreeSet<PathBuf>,
-    ) -> Self {
+    pub(super) fn new(sink: &'a mut dyn Sink, progress: &'a mut dyn FnMut(u64)) -> Self {
         Self {
             sink,
             progress,
             bytes: 0,
             entries: 0,
-            mounts,
+            mounts: BTreeSet::new(),
             given: BTreeSet::new(),
             sockets: 0,
+            refused: None,
         }
+    }
+
+    /// Where other file systems will come.
+    pub(super) fn leave(&mut self, mounts: impl Iterator<Item = PathBuf>) {
+        self.mounts = mounts.collect();
     }
 
     /// The folder for a file system, and those above it, unless they are there.
@@ -103,11 +107,15 @@ impl<'a> Out<'a> {
             failed: None,
         };
         let taken = self.sink.entry(&entry, &mut counted);
-        // Whatever the packer made of it, this is the cause.
-        match counted.failed {
-            Some(failed) => bail!("{failed}"),
-            None => taken,
+        // Whatever the sink made of it, this is the cause.
+        if let Some(failed) = counted.failed {
+            bail!("{failed}");
         }
+        taken.map_err(|error| {
+            let told = anyhow!("{error:#}");
+            self.refused = Some(error);
+            told
+        })
     }
 }
 
@@ -152,7 +160,7 @@ struct Open<T> {
     folders: Vec<(PathBuf, T)>,
     /// All of them, whole or not: a folder has one name.
     seen: BTreeSet<u32>,
-    /// Bytes of the folders: not more than the file system has.
+    /// Bytes that may still come: of folders, and with FAT, which has no holes, of files. Not more than the file system has.
     left: u64,
 }
 
@@ -170,11 +178,14 @@ impl<T: Iterator> Open<T> {
             self.seen.insert(number),
             "the folder is in another place as well"
         );
-        self.left = self
-            .left
-            .checked_sub(bytes)
-            .context("the folders together are larger than their file system")?;
+        self.spend(bytes)?;
         self.folders.push((path, names));
+        Ok(())
+    }
+
+    fn spend(&mut self, bytes: u64) -> anyhow::Result<()> {
+        let left = self.left.checked_sub(bytes);
+        self.left = left.context("what is in its folders is larger than the file system")?;
         Ok(())
     }
 
@@ -334,6 +345,7 @@ fn fat_step(
     let meta = plain(entry.mtime);
     if !entry.is_folder {
         let size = u64::from(entry.size);
+        open.spend(size)?;
         return out.give(&path, Kind::File { size }, meta, &mut fs.content(entry));
     }
     out.give(&path, Kind::Folder, meta, &mut io::empty())?;
