@@ -346,6 +346,21 @@ fn a_raspberry_pi_image_has_its_firmware_in_place() {
 }
 
 #[test]
+fn firmware_is_not_laid_through_a_link() {
+    let work = Work::new();
+    std::os::unix::fs::symlink("/etc", work.root.join("boot")).expect("a link");
+    let root = work.small("root.ext4", &["-t", "ext4"]);
+    let boot = bootfs(&work, 16);
+    let image = work.path("disk.img");
+    let script = "label: dos\nstart=1MiB, size=8MiB, type=c\nstart=9MiB, size=4MiB, type=83\n";
+    disk(&image, 13, script, &[(1, &boot), (9, &root)]);
+    assert_eq!(
+        refused(&image),
+        "reading disk image IMAGE: partition 2: reading boot: another partition belongs there, but it is no folder"
+    );
+}
+
+#[test]
 fn a_cloud_image_has_boot_and_efi_in_place() {
     let work = Work::new();
     let root = work.small("root.ext4", &["-t", "ext4"]);
