@@ -1,8 +1,9 @@
 //! The gate in front of publishing: each script in `tests/gate/` breaks a good image in one way, and its first line is the
 //! sentence by which `ramboot publish` must refuse it (a `*` there stands for digits).
 //!
-//! Images are real: a tree on the disk, packed by mksquashfs. Lines that begin with `# mksquashfs:`, `# ramboot:`, `# tree:` or
-//! `# cut` say what else a script wants: options of those programs, another tree to begin with, only the image's first kilobyte.
+//! Images are real: a tree on the disk, packed by mksquashfs. Lines that begin with `# mksquashfs:`, `# ramboot:`, `# tree:`,
+//! `# host:` or `# cut` say what else a script wants: options of those programs, another tree to begin with, a host whose
+//! programs it can take, only the image's first kilobyte.
 
 mod small_image;
 
@@ -275,6 +276,9 @@ fn refused(script: &Path) -> Result<(), String> {
         let mut lines = text_of_script.lines();
         lines.find_map(|line| line.strip_prefix(&format!("# {name}")))
     };
+    if option("host: ").is_some_and(|arch| arch != std::env::consts::ARCH) {
+        return Ok(());
+    }
     let bench = Bench::new(option("tree: ").unwrap_or("debian"));
     bench.run(&text_of_script);
     bench.pack(option("mksquashfs: ").unwrap_or_default());

@@ -6,6 +6,11 @@ use super::gate::elf::{self, HEAD_BYTES, Program};
 use super::gate::{init, system};
 use crate::squashfs::tree::{Kind, Spot, Tree};
 
+/// systemd has 100 KB, busybox 2 MB. What is beyond is not looked at.
+const MAX_PROGRAM_BYTES: u64 = 4 * 1024 * 1024;
+/// systemd has four.
+const MAX_LIBRARIES: usize = 32;
+
 /// What `/init` would start, and all that the kernel needs for it.
 pub(super) fn init(tree: &Tree) -> init::Facts {
     let mut facts = init::Facts {
@@ -21,7 +26,30 @@ pub(super) fn init(tree: &Tree) -> init::Facts {
         program.clone_from(&step.program);
         facts.then.push(step);
     }
+    facts.lacks = lacks(tree, &facts);
     facts
+}
+
+/// Libraries that nothing in the image has the name of. Of what is started first only: a script's shell, or init itself.
+fn lacks(tree: &Tree, facts: &init::Facts) -> Vec<String> {
+    let steps = facts.chosen().into_iter().chain(&facts.then);
+    let mut dynamic = steps.filter(|step| {
+        let program = step.program.as_ref();
+        matches!(
+            program,
+            Some(Program::Elf {
+                loader: Some(_),
+                ..
+            })
+        )
+    });
+    let file = dynamic
+        .next()
+        .and_then(|step| tree.head(&step.path, MAX_PROGRAM_BYTES).ok()?);
+    let mut libraries = elf::libraries(&file.unwrap_or_default());
+    libraries.truncate(MAX_LIBRARIES);
+    tree.strike_names(&mut libraries);
+    libraries
 }
 
 /// The program that a program is started with.

@@ -138,14 +138,16 @@ impl Tree {
         }
     }
 
-    /// Whether the image has a file of this name in any folder.
-    #[must_use]
-    pub fn has_name(&self, name: &str) -> bool {
-        let nodes = &self.reader.root.nodes;
-        nodes.iter().any(|node| {
-            let is_folder = matches!(node.inner, InnerNode::Dir(_));
-            !is_folder && node.fullpath.file_name() == Some(OsStr::new(name))
-        })
+    /// Takes out of `names` those that a file has in any folder of the image.
+    pub fn strike_names(&self, names: &mut Vec<String>) {
+        for node in &self.reader.root.nodes {
+            if names.is_empty() {
+                return;
+            }
+            if !matches!(node.inner, InnerNode::Dir(_)) {
+                names.retain(|name| node.fullpath.file_name() != Some(OsStr::new(name)));
+            }
+        }
     }
 
     fn follow(&self, path: &str) -> Result<PathBuf, Astray> {

@@ -11,7 +11,13 @@ pub const HEAD_BYTES: u64 = 64 * 1024;
 const SCRIPT_LINE: usize = 256;
 /// The kernel's PATH_MAX.
 const MAX_PATH: usize = 4096;
+const PT_LOAD: u32 = 1;
+const PT_DYNAMIC: u32 = 2;
 const PT_INTERP: u32 = 3;
+const DT_NEEDED: usize = 1;
+const DT_STRTAB: usize = 5;
+/// systemd has 50 entries.
+const MAX_DYNAMIC: usize = 1024;
 const ET_EXEC: u16 = 2;
 const ET_DYN: u16 = 3;
 
@@ -157,6 +163,55 @@ fn elf(head: &[u8]) -> Option<Program> {
     Some(Program::Elf { machine, loader })
 }
 
+/// Names of the libraries that a 64-bit program is linked with (ELF specification, "Dynamic Section"); none if they are not in
+/// what was read of it.
+#[must_use]
+pub fn libraries(file: &[u8]) -> Vec<String> {
+    dynamic(file).unwrap_or_default()
+}
+
+fn dynamic(file: &[u8]) -> Option<Vec<String>> {
+    if !file.starts_with(b"\x7fELF\x02\x01") {
+        return None;
+    }
+    let (table, size, count) = (
+        word_at(file, 32, true)?,
+        u16_at(file, 54)?,
+        u16_at(file, 56)?,
+    );
+    let headers: Vec<&[u8]> = (0..usize::from(count))
+        .map_while(|number| file.get(number.checked_mul(size.into())?.checked_add(table)?..))
+        .collect();
+    let of = |kind: u32| {
+        let headers = headers.iter().copied();
+        headers.filter(move |header| u32_at(header, 0) == Some(kind))
+    };
+    let word = |header: &[u8], at: usize| word_at(header, at, true);
+    // Of what is loaded: where a place in memory is in the file.
+    let place = |address: usize| {
+        of(PT_LOAD).find_map(|header| {
+            let inside = address.checked_sub(word(header, 16)?)?;
+            let offset = word(header, 8)?.checked_add(inside)?;
+            (inside < word(header, 32)?).then_some(offset)
+        })
+    };
+    let header = of(PT_DYNAMIC).next()?;
+    let entries = file.get(word(header, 8)?..)?;
+    let entries: Vec<(usize, usize)> = (0..MAX_DYNAMIC)
+        .map_while(|number| Some((word(entries, 16 * number)?, word(entries, 16 * number + 8)?)))
+        .take_while(|(tag, _)| *tag != 0)
+        .collect();
+    let strings = entries.iter().find(|(tag, _)| *tag == DT_STRTAB)?.1;
+    let strings = file.get(place(strings)?..)?;
+    let name = |at: usize| {
+        let name = strings.get(at..)?.split(|&b| b == 0).next()?;
+        let name = std::str::from_utf8(name.get(..name.len().min(MAX_PATH))?).ok()?;
+        (!name.is_empty() && !name.contains('/')).then(|| name.to_owned())
+    };
+    let needed = entries.iter().filter(|(tag, _)| *tag == DT_NEEDED);
+    Some(needed.filter_map(|&(_, at)| name(at)).collect())
+}
+
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     let bytes = bytes.get(at..)?.first_chunk();
     bytes.map(|b| u16::from_le_bytes(*b))
@@ -256,6 +311,11 @@ pub(crate) mod tests {
         };
         assert!(machine.wide);
         assert!(loader.expect("dynamic").contains("/ld-"));
+        let libraries = libraries(&file);
+        assert!(
+            libraries.iter().any(|name| name == "libc.so.6"),
+            "{libraries:?}"
+        );
     }
 
     proptest! {
@@ -276,6 +336,25 @@ pub(crate) mod tests {
                 }
             }
             let _ = program(&lying[..cut.min(lying.len())]);
+            let _ = libraries(&lying);
+        }
+
+        #[test]
+        fn lying_sections_are_no_panic(
+            flips in prop::collection::vec((0_usize..1024, any::<u8>()), 1..8),
+            deep in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..64),
+            noise in prop::collection::vec(any::<u8>(), 600),
+        ) {
+            let mut lying = std::fs::read("/bin/true").expect("coreutils");
+            for (at, value) in flips {
+                lying[at] = value;
+            }
+            for (at, value) in deep {
+                let at = at.index(lying.len());
+                lying[at] = value;
+            }
+            let _ = (program(&lying), libraries(&lying));
+            let _ = libraries(&[b"\x7fELF\x02\x01", &noise[..]].concat());
         }
     }
 }

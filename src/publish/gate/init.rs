@@ -44,7 +44,7 @@ pub struct Facts {
     pub candidates: Vec<Step>,
     /// What the kernel needs to start the first that is executable, each because of the one before.
     pub then: Vec<Step>,
-    /// Libraries that it is linked with and that are in no folder of the image.
+    /// Libraries that it, or the shell that runs it, is linked with and that are in no folder of the image.
     pub lacks: Vec<String>,
 }
 
@@ -79,7 +79,7 @@ pub fn check(facts: &Facts, arch: Option<Arch>, compat: Option<bool>) -> Vec<Fin
     }
     if !facts.lacks.is_empty() {
         let sentence = format!(
-            "{} is linked with {}, which the image does not have in any folder: install the packages of these libraries",
+            "{} needs {}, which the image has in no folder: install the packages of these libraries",
             chosen.named(),
             super::some_of(&facts.lacks)
         );

@@ -31,13 +31,10 @@ pub fn holes(
     planned: &Plan,
     there: &BTreeSet<String>,
 ) -> Vec<Finding> {
-    let gone = |paths: Vec<&String>| -> Vec<String> {
-        let gone = paths.into_iter().filter(|path| !there.contains(*path));
-        gone.cloned().collect()
-    };
-    let needed = gone(planned.files.iter().collect());
-    let mut others = gone(index.modules.keys().collect());
-    others.retain(|path| !needed.contains(path));
+    let planned: BTreeSet<&String> = planned.files.iter().collect();
+    let gone = index.modules.keys().filter(|path| !there.contains(*path));
+    let (needed, others): (Vec<String>, Vec<String>) =
+        gone.cloned().partition(|path| planned.contains(path));
     let name = |paths: &[String]| match paths {
         [one] => format!("modules.dep names {one}, which is not there"),
         many => format!(
@@ -105,7 +102,7 @@ pub fn cards(version: &str, index: &Index, plan: &Plan) -> Finding {
             0 => String::new(),
             n => format!(", {n} built in"),
         };
-        let sentence = format!("{modules} drivers of wired network cards{inside}");
+        let sentence = format!("drivers of wired network cards: {modules} modules{inside}");
         return fine(Check::Network, &sentence);
     }
     let sentence = format!(
