@@ -8,7 +8,7 @@ use pisim::{Booted, Conditions, Model, Outcome, Params, Violation, digest};
 use ramboot_wire::stage::Stage;
 
 use crate::case::{Case, stored_image};
-use crate::image::Image;
+use crate::image::{self, Image};
 use crate::lan::{Lan, MANAGER, POOL};
 use crate::machine::{Board, Machine};
 use crate::manager::{Manager, publish_with};
@@ -270,5 +270,6 @@ fn tiny_pi_tree(case: &Case) -> Result<PathBuf> {
         write(&format!("boot/firmware/{name}"), &vec![b'x'; bytes])?;
     }
     write("boot/firmware/config.txt", b"dtoverlay=disable-bt\n")?;
+    image::put_init(&tree, 183)?;
     Ok(tree)
 }

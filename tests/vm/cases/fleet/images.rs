@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::case::Case;
-use crate::image::Image;
+use crate::image::{self, Image};
 use crate::manager::publish_with;
 
 const VERSION: &str = "6.12.0-rpi-v8";
@@ -74,6 +74,7 @@ fn arm64(case: &Case, firmware: &[(&str, Vec<u8>)], kernel: usize) -> Result<Pat
     let tree = case.dir().join("arm64");
     // Documentation/arch/arm64/booting.rst
     system(&tree, &efi_program(AARCH64, kernel, (56, b"ARM\x64")))?;
+    image::put_init(&tree, 183)?;
     let builtin = "genet smsc95xx lan78xx dwc2 macb rp1 smsc loop squashfs overlay";
     modules(&tree, builtin)?;
     for (name, bytes) in firmware {
@@ -89,14 +90,15 @@ fn x86_64(case: &Case, kernel: usize) -> Result<PathBuf> {
     let mut kernel = efi_program(X86_64, kernel, (0x202, b"HdrS"));
     kernel[0x236] = 1;
     system(&tree, &kernel)?;
+    image::put_init(&tree, 62)?;
     modules(&tree, "loop squashfs overlay virtio_net")?;
     stub(&tree, "x64", X86_64)?;
     Ok(tree)
 }
 
 fn system(tree: &Path, kernel: &[u8]) -> Result<()> {
-    write(tree, &format!("boot/vmlinuz-{VERSION}"), kernel)?;
-    write(tree, "sbin/init", b"none")
+    fs::create_dir_all(tree.join("tmp"))?;
+    write(tree, &format!("boot/vmlinuz-{VERSION}"), kernel)
 }
 
 fn modules(tree: &Path, builtin: &str) -> Result<()> {
