@@ -6,7 +6,7 @@
 //! 5  main, cli                       may use anything below
 //! 4  serve                           opens sockets, spawns, stops
 //! 3  dhcp::{serve,ask,socket}  tftp::serve  http::serve  shells: I/O, clock, logging; no decisions
-//!    publish  images  boot
+//!    build  publish  images  boot  progress
 //! 2  dhcp::{request,firmware,decide,…}  tftp::{packet,transfer,sessions}  http::{answer,range}
 //!    ipxe  pxelinux  uki  pi  initrd  kmod  squashfs  identity  overlays    deciders: values in, values out
 //! 1  config  machine  store  interface  link  neighbour  parts  roms  port  inits  template
@@ -35,6 +35,7 @@ pub mod overlays;
 pub mod parts;
 pub mod pi;
 pub mod port;
+mod progress;
 pub mod publish;
 pub mod pxelinux;
 pub mod roms;

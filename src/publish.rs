@@ -15,7 +15,6 @@ mod ingest;
 pub mod kernel;
 mod look;
 pub mod pi;
-mod progress;
 mod room;
 mod source;
 mod stub;
@@ -33,6 +32,7 @@ use serde::Serialize;
 
 use crate::cli::PublishArgs;
 use crate::inits::Arch;
+use crate::progress::Progress;
 use crate::squashfs::tree::Tree;
 use crate::squashfs::{SUPERBLOCK_BYTES, Superblock, grouped};
 use crate::store::commit::Staging;
@@ -41,7 +41,6 @@ use boot::Made;
 use examine::examine;
 use gate::{Finding, Refused, Report, Severity};
 use ingest::{Ingested, ingest};
-use progress::Progress;
 pub use stub::Origin;
 use summary::{size, summary};
 
@@ -237,7 +236,7 @@ fn store(
     started: Instant,
 ) -> anyhow::Result<Published> {
     let shown = args.image.display().to_string();
-    let mut progress = Progress::reading(bytes);
+    let mut progress = Progress::new("reading", bytes);
     let staging = Staging::begin(&args.state)?;
     room::check(&args.state, bytes, room::free(&args.state)?)?;
     let mut copy = staging.create_image()?;

@@ -5,10 +5,10 @@ use bytes::Bytes;
 
 use super::examine::Parts;
 use super::gate::memory::Need;
-use super::progress::Progress;
 use super::{Uki, pi};
 use crate::initrd;
 use crate::inits::Arch;
+use crate::progress::Progress;
 use crate::store::BootFile;
 use crate::store::commit::Staging;
 

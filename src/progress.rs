@@ -1,4 +1,4 @@
-//! What a person sees while an image is published: a bar on a terminal, a line now and then in a log. On stderr.
+//! What a person sees while an image is built or published: a bar on a terminal, a line now and then in a log. On stderr.
 #![expect(
     clippy::disallowed_methods,
     reason = "shell: tells a person how time passes"
@@ -13,19 +13,21 @@ const BETWEEN_LINES: Duration = Duration::from_secs(3);
 
 /// Progress through a known number of bytes, then through steps without one.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
+    doing: &'static str,
     total: u64,
     bar: Option<ProgressBar>,
     said: Instant,
 }
 
 impl Progress {
-    /// Begins to read `total` bytes.
+    /// Begins with `total` bytes; `doing` is what is done with them: `reading`.
     #[must_use]
-    pub(super) fn reading(total: u64) -> Self {
+    pub(crate) fn new(doing: &'static str, total: u64) -> Self {
         let bar = stderr().is_terminal().then(|| {
-            let style =
-                ProgressStyle::with_template("reading {bar:30} {percent:>3} %  {bytes_per_sec}");
+            let style = ProgressStyle::with_template(&format!(
+                "{doing} {{bar:30}} {{percent:>3}} %  {{bytes_per_sec}}"
+            ));
             let bar = ProgressBar::new(total);
             match style {
                 Ok(style) => bar.with_style(style),
@@ -33,6 +35,7 @@ impl Progress {
             }
         });
         Self {
+            doing,
             total,
             bar,
             said: Instant::now(),
@@ -40,19 +43,19 @@ impl Progress {
     }
 
     /// So many bytes are done.
-    pub(super) fn at(&mut self, done: u64) {
+    pub(crate) fn at(&mut self, done: u64) {
         match &self.bar {
             Some(bar) => bar.set_position(done),
             None if self.said.elapsed() >= BETWEEN_LINES => {
                 self.said = Instant::now();
-                say(&format!("reading {} %", percent(done, self.total)));
+                say(&format!("{} {} %", self.doing, percent(done, self.total)));
             }
             None => {}
         }
     }
 
     /// What goes on now will take seconds.
-    pub(super) fn step(&mut self, what: &str) {
+    pub(crate) fn step(&mut self, what: &str) {
         match &self.bar {
             Some(bar) => {
                 if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
@@ -67,7 +70,7 @@ impl Progress {
     }
 
     /// Something to know, though it goes on.
-    pub(super) fn note(&self, what: &str) {
+    pub(crate) fn note(&self, what: &str) {
         match &self.bar {
             Some(bar) => bar.println(format!("note: {what}")),
             None => say(&format!("note: {what}")),
