@@ -4,3 +4,7 @@
 
 pub mod disk;
 pub mod entry;
+pub mod merge;
+pub mod names;
+pub mod tar_read;
+pub mod tar_write;

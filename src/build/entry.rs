@@ -49,7 +49,7 @@ pub enum Kind {
 }
 
 /// Owner, permissions, time and extended attributes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Meta {
     /// The twelve permission bits of `st_mode`.
     pub mode: u32,
