@@ -6,5 +6,6 @@ pub mod disk;
 pub mod entry;
 pub mod merge;
 pub mod names;
+pub mod rules;
 pub mod tar_read;
 pub mod tar_write;
