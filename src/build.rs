@@ -1,11 +1,164 @@
-//! `ramboot build`: any root file system becomes a squashfs that workers can boot.
+//! `ramboot build`: any root file system becomes an image that can be published.
 //!
-//! Whatever the source is, it becomes one series of [`entry::Entry`], and that one tar stream.
+//! Takes a folder, a tar, a container image, a disk image or a squashfs ([`source`]); all become one stream of entries
+//! ([`entry`]), which passes the rules of what harms a machine whose root is in RAM ([`rules`]) and is packed by mksquashfs ([`pack`]). The same source
+//! makes the same bytes. The image gets its name when it is complete; a failure anywhere leaves nothing behind.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: reads the clock once at each end"
+)]
 
 pub mod disk;
 pub mod entry;
+mod folder;
+mod layers;
+mod lookup;
+mod mend;
 pub mod merge;
 pub mod names;
+mod oci;
+pub mod outline;
+mod pack;
+mod report;
 pub mod rules;
+mod source;
 pub mod tar_read;
 pub mod tar_write;
+pub mod unpack;
+
+use std::io::{Write, stdout};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use serde::Serialize;
+use tempfile::NamedTempFile;
+
+use crate::cli::BuildArgs;
+use crate::progress::Progress;
+use entry::Meta;
+use mend::Mend;
+use pack::Packer;
+use rules::Finding;
+use source::{Source, Wish};
+
+/// What was built; with `--json`, as it is printed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Built {
+    /// Where it is.
+    pub image: PathBuf,
+    /// What kind of source it was made of.
+    pub source: String,
+    /// Of a container image, as OCI calls it: `amd64`, `arm64`.
+    pub arch: Option<String>,
+    /// Bytes of the image.
+    pub size: u64,
+    /// Bytes of all files in it.
+    pub content: u64,
+    /// Folders, files and all else.
+    pub entries: u64,
+    /// What the source has and the image has not, one sentence each.
+    pub left_out: Vec<String>,
+    /// What else is to be known, one sentence each.
+    pub notes: Vec<String>,
+    /// What would stop or spoil a machine whose root is in RAM.
+    pub findings: Vec<Finding>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// Builds and says so on stdout.
+///
+/// # Errors
+/// The source is refused or cannot be read, or the image cannot be written; what was there before it stays.
+pub fn run(args: &BuildArgs) -> anyhow::Result<()> {
+    let built = build(args)?;
+    let text = if args.json {
+        serde_json::to_string(&built).context("writing JSON")? + "\n"
+    } else {
+        report::text(&built)
+    };
+    stdout()
+        .write_all(text.as_bytes())
+        .context("writing to stdout")
+}
+
+/// Builds without a word on stdout.
+///
+/// # Errors
+/// See [`run`].
+pub fn build(args: &BuildArgs) -> anyhow::Result<Built> {
+    let started = Instant::now();
+    let out = &args.output;
+    ensure!(
+        !out.is_dir(),
+        "{} is a folder: -o takes a file",
+        out.display()
+    );
+    let mut source = Source::open(Wish {
+        source: &args.source,
+        arch: args.arch.as_deref(),
+        partition: args.partition,
+        folder: folder_of(out),
+    })?;
+    let outline = source.outline()?;
+    let epoch = args.source_date_epoch.unwrap_or(outline.newest);
+    let plain = || Meta {
+        mode: 0o755,
+        ..Meta::default()
+    };
+    let root = outline.root.clone().unwrap_or_else(plain);
+    let progress = Progress::new("packing", outline.bytes);
+    let mut packer = Packer::start(out, &root, epoch.min(u64::from(u32::MAX)), progress)?;
+    let mut mend = Mend::new(&mut packer, args.fix, epoch);
+    source.read(&mut mend)?;
+    let findings = mend.finish()?;
+    let packed = packer.finish(out)?;
+    let mut left_out = outline.left_out;
+    if packed.lost_xattrs > 0 {
+        left_out.push(format!(
+            "{} extended attributes that a squashfs cannot hold, such as POSIX ACLs",
+            packed.lost_xattrs
+        ));
+    }
+    let mut notes = source.notes;
+    if packed.foreign_root {
+        notes.push(FOREIGN_ROOT.to_owned());
+    }
+    Ok(Built {
+        image: out.clone(),
+        source: source.kind,
+        arch: source.arch,
+        size: packed.image,
+        content: packed.bytes,
+        entries: packed.entries,
+        left_out,
+        notes,
+        findings,
+        seconds: started.elapsed().as_secs_f64(),
+    })
+}
+
+const FOREIGN_ROOT: &str = "the image's root folder belongs to your user, for mksquashfs gives it to whoever runs it, and here no user \
+                            namespaces are allowed: build as root";
+
+/// Where a file lies, or will.
+fn folder_of(file: &Path) -> &Path {
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or_else(|| Path::new("."))
+}
+
+/// A new file beside another, which goes when it is dropped.
+fn beside(file: &Path) -> anyhow::Result<NamedTempFile> {
+    use std::os::unix::fs::PermissionsExt;
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    tempfile::Builder::new()
+        .prefix(&format!(".{name}."))
+        .suffix(".tmp")
+        // Less what the umask takes, as any new file.
+        .permissions(std::fs::Permissions::from_mode(0o666))
+        .tempfile_in(folder_of(file))
+        .with_context(|| format!("writing {}", file.display()))
+}

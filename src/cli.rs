@@ -12,7 +12,7 @@ use crate::images::pick::Prefix;
 
 /// Boots machines without a disk from one verified squashfs in RAM.
 ///
-/// First `ramboot publish image.sqfs`, then `ramboot serve`, then switch a machine on that boots from the network.
+/// First `ramboot build SOURCE -o image.sqfs`, then `ramboot publish image.sqfs`, then `ramboot serve`, then switch a machine on that boots from the network.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -38,6 +38,8 @@ pub struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make an image of any root file system: a folder, a tar, a container image, a disk image.
+    Build(BuildArgs),
     /// Check an image, make its boot files and let workers boot it.
     Publish(PublishArgs),
     /// Answer machines that boot from the network.
@@ -51,6 +53,55 @@ pub enum Command {
     /// Remove old generations, and the images that nothing needs then.
     Gc(GcArgs),
 }
+
+/// `ramboot build`
+///
+/// Owners, modes, devices, hard links, extended attributes and file capabilities come over as they are; root is not needed.
+/// The same source makes the same image, byte for byte. mksquashfs does the packing (apt install squashfs-tools).
+///
+/// What would stop or spoil a machine whose root is in RAM is named: lines of fstab for disks, swap files, first-boot
+/// resizing. --fix switches it off in the image.
+#[derive(Debug, Args)]
+#[command(after_long_help = BUILD_EXAMPLES)]
+pub struct BuildArgs {
+    /// A folder; a tar, also .gz, .xz or .zst; an OCI image layout, as a folder or a tar; an archive of "docker save"; a
+    /// disk image, also .gz, .xz or .zst; a squashfs. "-" reads from a pipe. What it is, its content says, not its name.
+    pub source: PathBuf,
+    /// The image to write; one that is there is replaced when the new one is complete.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Switch off what would stop or spoil a machine whose root is in RAM.
+    #[arg(long)]
+    pub fix: bool,
+    /// Of a container image for several machines, which: amd64, arm64 [default: this machine's].
+    #[arg(long, value_name = "ARCH")]
+    pub arch: Option<String>,
+    /// Of a disk image with several Linux partitions, the number of the one that is the root.
+    #[arg(long, value_name = "N")]
+    pub partition: Option<u32>,
+    /// No time in the image is later: seconds since 1970 [default: the newest time in the source].
+    #[arg(
+        long,
+        env = "SOURCE_DATE_EPOCH",
+        hide_env_values = true,
+        value_name = "SECONDS"
+    )]
+    pub source_date_epoch: Option<u64>,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+const BUILD_EXAMPLES: &str = "\
+Examples:
+  ramboot build rootfs/ -o worker.sqfs
+  ramboot build rootfs.tar.zst -o worker.sqfs --fix
+  ramboot build raspios-lite-arm64.img.xz -o pi.sqfs --fix
+  docker save my/worker | ramboot build - -o worker.sqfs
+  skopeo copy docker://debian:12 oci:debian && \\
+      ramboot build debian -o debian.sqfs --arch arm64
+  mmdebstrap --include=linux-image-amd64,systemd-sysv bookworm - | \\
+      ramboot build - -o debian.sqfs";
 
 /// `ramboot publish`
 #[derive(Debug, Args)]

@@ -5,13 +5,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ramboot::cli::{Cli, Command};
-use ramboot::{images, publish, serve};
+use ramboot::{build, images, publish, serve};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr(&cli.log);
     let result = match &cli.command {
+        Command::Build(args) => build::run(args),
         Command::Publish(args) => publish::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Images(args) => images::list::run(args),

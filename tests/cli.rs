@@ -21,6 +21,7 @@ fn stderr(output: &Output) -> String {
 fn help_fits_eighty_columns() {
     for args in [
         &["--help"][..],
+        &["build", "--help"],
         &["publish", "--help"],
         &["serve", "--help"],
     ] {
@@ -46,6 +47,7 @@ fn a_wrong_word_is_named_with_exit_code_2() {
         ),
         (&["serve", "--http-port", "0"], "0"),
         (&["publish"], "<IMAGE>"),
+        (&["build", "rootfs"], "--output <FILE>"),
         (&["publish", "x", "--kernel", "k"], "--modules"),
     ] {
         let output = ramboot(args);

@@ -4,8 +4,8 @@
 set -eu
 
 packages="qemu-system-x86 seabios ipxe-qemu ipxe ovmf qemu-system-arm qemu-efi-aarch64 systemd-boot-efi squashfs-tools
-    mmdebstrap debian-archive-keyring uidmap kmod dnsmasq-base nginx tftpd-hpa strace busybox-static iproute2 iputils-ping nftables
-    zstd cpio curl systemd util-linux
+    squashfs-tools-ng mmdebstrap debian-archive-keyring uidmap kmod dnsmasq-base nginx tftpd-hpa strace busybox-static iproute2 iputils-ping nftables
+    zstd xz-utils cpio curl systemd util-linux
     e2fsprogs dosfstools mtools fdisk"
 missing=
 for package in $packages; do

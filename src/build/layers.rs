@@ -1,0 +1,236 @@
+//! Tar archives on top of each other as a source: read twice, once for what they amount to, once for the files.
+
+use std::io::{self, Read, empty};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, anyhow, bail, ensure};
+use sha2::{Digest, Sha256};
+
+use super::entry::{Entry, Kind, Sink};
+use super::merge::{Merge, Plan};
+use super::outline::Outline;
+use super::tar_read::Reader;
+use super::unpack::Part;
+
+/// Where a tar comes from.
+#[derive(Debug)]
+pub(super) enum Stored {
+    /// A file or part of one, maybe packed.
+    Part(Part),
+    /// A squashfs, which sqfs2tar reads. It is the one reader that gives extended attributes out as they are.
+    Squashfs(PathBuf),
+}
+
+/// One of the archives.
+#[derive(Debug)]
+pub(super) struct Layer {
+    /// For messages.
+    pub(super) name: String,
+    pub(super) stored: Stored,
+    /// What the bytes must hash to.
+    pub(super) promise: Option<Promise>,
+}
+
+/// A SHA-256 digest that a manifest promises.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Promise {
+    /// In hexadecimal.
+    pub(super) sha256: String,
+    /// Of the unpacked tar, not of the bytes as they are stored.
+    pub(super) unpacked: bool,
+}
+
+/// The archives, and what is to be taken from each.
+#[derive(Debug)]
+pub(super) struct Layers {
+    layers: Vec<Layer>,
+    plan: Plan,
+}
+
+impl Layers {
+    /// Checks digests and reads all headers.
+    ///
+    /// # Errors
+    /// An archive is damaged, not what its manifest promises, or has names that cannot be taken.
+    pub(super) fn new(layers: Vec<Layer>, whiteouts: bool) -> anyhow::Result<Self> {
+        let mut merge = Merge::new(whiteouts);
+        for (number, layer) in layers.iter().enumerate() {
+            if number > 0 {
+                merge.next_layer();
+            }
+            layer.keep_promise()?;
+            let reading = || format!("reading {}", layer.name);
+            let mut reader = Reader::new(layer.open()?);
+            while let Some(item) = reader.next_item().with_context(reading)? {
+                merge.add(item).with_context(reading)?;
+            }
+            // What has no digest may be cut off between two entries.
+            ensure!(
+                reader.ended() || layer.promise.is_some(),
+                "{} ends without the mark of its end: it is cut off",
+                layer.name
+            );
+            finish(reader.into_inner()).with_context(reading)?;
+        }
+        let plan = merge.plan();
+        Ok(Self { layers, plan })
+    }
+
+    pub(super) fn outline(&self) -> Outline {
+        Outline {
+            root: self.plan.folders.first().map(|root| root.meta.clone()),
+            newest: self.plan.newest,
+            bytes: self.plan.bytes,
+            left_out: Vec::new(),
+        }
+    }
+
+    /// Gives all of it to a sink.
+    ///
+    /// # Errors
+    /// An archive cannot be read any more.
+    pub(super) fn read(&self, sink: &mut dyn Sink) -> anyhow::Result<()> {
+        for folder in &self.plan.folders {
+            sink.entry(folder, &mut empty())?;
+        }
+        for (number, layer) in self.layers.iter().enumerate() {
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            self.files(number, layer, sink)
+                .with_context(|| format!("reading {}", layer.name))?;
+        }
+        for other in &self.plan.others {
+            sink.entry(other, &mut empty())?;
+        }
+        Ok(())
+    }
+
+    fn files(&self, number: u32, layer: &Layer, sink: &mut dyn Sink) -> anyhow::Result<()> {
+        let mut wanted = self.plan.files.range((number, 0)..=(number, u32::MAX));
+        let Some(mut next) = wanted.next() else {
+            return Ok(());
+        };
+        let mut reader = Reader::new(layer.open()?);
+        let mut ordinal = 0;
+        while let Some(item) = reader.next_item()? {
+            let ((_, place), path) = next;
+            ordinal += 1;
+            if ordinal - 1 != *place {
+                continue;
+            }
+            ensure!(
+                matches!(item.kind, Kind::File { .. }),
+                "it was changed while it was read"
+            );
+            let entry = Entry {
+                path: path.clone(),
+                kind: item.kind,
+                meta: item.meta,
+            };
+            sink.entry(&entry, &mut reader.content())?;
+            match wanted.next() {
+                Some(more) => next = more,
+                None => return Ok(()),
+            }
+        }
+        bail!("it was changed while it was read")
+    }
+}
+
+impl Layer {
+    fn open(&self) -> anyhow::Result<Box<dyn Read>> {
+        let opened = match &self.stored {
+            Stored::Part(part) => part.unpacked(),
+            Stored::Squashfs(path) => return sqfs2tar(path),
+        };
+        opened.with_context(|| format!("reading {}", self.name))
+    }
+
+    fn keep_promise(&self) -> anyhow::Result<()> {
+        let (Some(promise), Stored::Part(part)) = (&self.promise, &self.stored) else {
+            return Ok(());
+        };
+        let mut bytes: Box<dyn Read> = if promise.unpacked {
+            self.open()?
+        } else {
+            Box::new(part.clone())
+        };
+        let sha256 = sha256(&mut bytes).with_context(|| format!("reading {}", self.name))?;
+        ensure!(
+            sha256 == promise.sha256,
+            "{} is damaged: its SHA-256 is {sha256}, and the manifest says {}",
+            self.name,
+            promise.sha256
+        );
+        Ok(())
+    }
+}
+
+/// In hexadecimal.
+pub(super) fn sha256(bytes: &mut dyn Read) -> io::Result<String> {
+    let mut digest = Sha256::new();
+    let mut block = vec![0; 1 << 17];
+    loop {
+        match bytes.read(&mut block)? {
+            0 => break,
+            got => digest.update(block.get(..got).unwrap_or_default()),
+        }
+    }
+    Ok(digest
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
+
+/// Reads to the end: only there a packed stream's checksum, or a program's exit status, says that all was well.
+fn finish(mut rest: Box<dyn Read>) -> io::Result<()> {
+    io::copy(&mut rest, &mut io::sink()).map(drop)
+}
+
+/// A program's output; its end is one only if it ended well.
+struct Output {
+    child: Child,
+    pipe: ChildStdout,
+    name: PathBuf,
+}
+
+impl Read for Output {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.pipe.read(buffer)?;
+        if got == 0 && !buffer.is_empty() && !self.child.wait()?.success() {
+            let said = format!(
+                "sqfs2tar cannot read {}: it is damaged, or packed in a way that sqfs2tar does not know",
+                self.name.display()
+            );
+            return Err(io::Error::other(said));
+        }
+        Ok(got)
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn sqfs2tar(image: &Path) -> anyhow::Result<Box<dyn Read>> {
+    let mut command = Command::new("sqfs2tar");
+    // The root's own entry comes with it, as "./".
+    command.args(["--root-becomes", "."]).arg(image);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    command.stderr(Stdio::null());
+    let mut child = command.spawn().map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            anyhow!("sqfs2tar is missing, which reads a squashfs with its extended attributes: apt install squashfs-tools-ng")
+        } else {
+            anyhow!("starting sqfs2tar: {error}")
+        }
+    })?;
+    let pipe = child.stdout.take().context("starting sqfs2tar")?;
+    let name = image.to_owned();
+    let output = Output { child, pipe, name };
+    Ok(Box::new(io::BufReader::with_capacity(1 << 17, output)))
+}

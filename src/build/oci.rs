@@ -1,0 +1,368 @@
+//! Container images: which layers make one, in what order, and what each must hash to.
+//!
+//! Two forms. An OCI image layout (image-spec: image-layout.md, image-index.md, manifest.md) says `oci-layout`, and its
+//! `index.json` leads by digests to manifests and layers. What `docker save` wrote before Docker 25 has a `manifest.json` with
+//! paths, and digests of the unpacked layers in the config it names. Since then `docker save` writes both; then the first counts.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use anyhow::{Context, bail, ensure};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::layers::{Layer, Promise, Stored, sha256};
+use super::unpack::Part;
+
+/// Of any document: Docker's registries take 4 MiB for a manifest.
+const MAX_JSON_BYTES: u64 = 4 << 20;
+/// Indexes in indexes.
+const MAX_DEPTH: usize = 4;
+/// Docker itself allows 127.
+const MAX_LAYERS: usize = 1000;
+
+/// Finds what lies under a path of the layout or archive, such as `blobs/sha256/…`.
+pub(super) trait Lookup {
+    /// `None` if there is no such file.
+    fn part(&self, path: &str) -> anyhow::Result<Option<Part>>;
+}
+
+/// A container image.
+#[derive(Debug)]
+pub(super) struct Image {
+    /// Lowest first.
+    pub(super) layers: Vec<Layer>,
+    /// As OCI says it: `amd64`, `arm64`.
+    pub(super) arch: Option<String>,
+    /// Others that were there.
+    pub(super) others: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Descriptor {
+    digest: String,
+    #[serde(default)]
+    size: u64,
+    platform: Option<Platform>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Platform {
+    #[serde(default)]
+    architecture: String,
+    #[serde(default)]
+    os: String,
+}
+
+/// An index or a manifest: media types are optional in both, so what they have tells them apart.
+#[derive(Deserialize)]
+struct Document {
+    manifests: Option<Vec<Descriptor>>,
+    config: Option<Descriptor>,
+    layers: Option<Vec<Descriptor>>,
+}
+
+#[derive(Deserialize)]
+struct Config {
+    #[serde(default)]
+    architecture: String,
+    rootfs: Option<RootFs>,
+}
+
+#[derive(Deserialize)]
+struct RootFs {
+    #[serde(default)]
+    diff_ids: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Saved {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    layers: Vec<String>,
+}
+
+struct Candidate {
+    arch: String,
+    name: String,
+    layers: Vec<Descriptor>,
+}
+
+/// The image for `arch` in an OCI image layout; `own` is this machine's, taken if there are several and none is asked for.
+///
+/// # Errors
+/// A blob is missing or damaged, or it is not clear which image is meant.
+pub(super) fn layout(lookup: &dyn Lookup, arch: Option<&str>, own: &str) -> anyhow::Result<Image> {
+    let index: Document = json(lookup, "index.json", None)?;
+    let mut candidates = Vec::new();
+    let found = index.manifests.context("index.json has no manifests")?;
+    for descriptor in &found {
+        gather(lookup, descriptor, "", 0, &mut candidates)?;
+    }
+    let archs: Vec<String> = candidates.iter().map(|one| one.arch.clone()).collect();
+    let chosen = choose(&archs, arch, own)?;
+    let mut same: Vec<Candidate> = candidates
+        .into_iter()
+        .filter(|one| one.arch == chosen)
+        .collect();
+    let one = same.pop().context("index.json names no image")?;
+    if !same.is_empty() {
+        let names: Vec<&str> = same.iter().chain([&one]).map(|one| &one.name[..]).collect();
+        bail!(
+            "{} images are in it ({}); save one alone",
+            names.len(),
+            names.join(", ")
+        );
+    }
+    let others = archs.into_iter().filter(|arch| *arch != chosen).collect();
+    ensure!(
+        one.layers.len() <= MAX_LAYERS,
+        "more than {MAX_LAYERS} layers"
+    );
+    let layers = one.layers.iter().enumerate().map(|(number, descriptor)| {
+        let sha256 = hex(&descriptor.digest)?;
+        let part = blob(lookup, descriptor)?;
+        Ok(Layer {
+            name: format!("layer {} (sha256:{:.12})", number + 1, sha256),
+            stored: Stored::Part(part),
+            promise: Some(Promise {
+                sha256: sha256.to_owned(),
+                unpacked: false,
+            }),
+        })
+    });
+    Ok(Image {
+        layers: layers.collect::<anyhow::Result<_>>()?,
+        arch: Some(chosen).filter(|arch| !arch.is_empty()),
+        others,
+    })
+}
+
+/// Images below a descriptor, in order.
+fn gather(
+    lookup: &dyn Lookup,
+    descriptor: &Descriptor,
+    above: &str,
+    depth: usize,
+    candidates: &mut Vec<Candidate>,
+) -> anyhow::Result<()> {
+    ensure!(
+        depth < MAX_DEPTH,
+        "indexes lie {MAX_DEPTH} deep in each other"
+    );
+    let annotation = |key: &str| descriptor.annotations.get(key).cloned();
+    // What BuildKit adds beside an image to tell how it was made.
+    if annotation("vnd.docker.reference.type").as_deref() == Some("attestation-manifest") {
+        return Ok(());
+    }
+    let name = annotation("io.containerd.image.name")
+        .or_else(|| annotation("org.opencontainers.image.ref.name"))
+        .unwrap_or_else(|| above.to_owned());
+    let document: Document = json(lookup, "", Some(descriptor))?;
+    if let Some(manifests) = &document.manifests {
+        for inside in manifests {
+            // An index names images that were not saved with it.
+            if blob(lookup, inside).is_ok() {
+                gather(lookup, inside, &name, depth + 1, candidates)?;
+            }
+        }
+        return Ok(());
+    }
+    let layers = document.layers.context("a manifest has no layers")?;
+    let arch = match &descriptor.platform {
+        Some(platform) if platform.os == "unknown" => return Ok(()),
+        Some(platform) if !platform.architecture.is_empty() => platform.architecture.clone(),
+        _ => match &document.config {
+            Some(config) => json::<Config>(lookup, "", Some(config))?.architecture,
+            None => String::new(),
+        },
+    };
+    ensure!(
+        candidates.len() < MAX_LAYERS,
+        "more than {MAX_LAYERS} images are in it"
+    );
+    candidates.push(Candidate { arch, name, layers });
+    Ok(())
+}
+
+/// Which architecture is meant.
+fn choose(archs: &[String], asked: Option<&str>, own: &str) -> anyhow::Result<String> {
+    let mut there: Vec<&str> = archs.iter().map(String::as_str).collect();
+    there.sort_unstable();
+    there.dedup();
+    let has = |arch: &str| there.contains(&arch);
+    match (asked, &there[..]) {
+        (_, []) => bail!("there is no image in it"),
+        (Some(arch), _) if has(oci_arch(arch)) => Ok(oci_arch(arch).to_owned()),
+        (Some(arch), _) => bail!(
+            "there is no image for {arch} in it, only for {}",
+            there.join(", ")
+        ),
+        (None, [only]) => Ok((*only).to_owned()),
+        (None, _) if has(oci_arch(own)) => Ok(oci_arch(own).to_owned()),
+        (None, _) => bail!(
+            "it has images for {}: say which with --arch",
+            there.join(", ")
+        ),
+    }
+}
+
+/// Go's names, which OCI uses, from the kernel's.
+fn oci_arch(arch: &str) -> &str {
+    match arch {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// The image in an archive of `docker save`, as it was before Docker 25.
+///
+/// # Errors
+/// As [`layout`].
+pub(super) fn saved(lookup: &dyn Lookup, asked: Option<&str>) -> anyhow::Result<Image> {
+    let images: Vec<Saved> = json(lookup, "manifest.json", None)?;
+    let [image] = &images[..] else {
+        let names = images.iter().filter_map(|image| image.repo_tags.clone());
+        let names: Vec<String> = names.flatten().collect();
+        bail!(
+            "{} images are in it ({}); save one alone",
+            images.len(),
+            names.join(", ")
+        );
+    };
+    let config: Config = json(lookup, &image.config, None)?;
+    if let Some(asked) = asked {
+        choose(std::slice::from_ref(&config.architecture), Some(asked), "")?;
+    }
+    let diff_ids = config.rootfs.map_or(Vec::new(), |rootfs| rootfs.diff_ids);
+    ensure!(
+        diff_ids.len() == image.layers.len() && diff_ids.len() <= MAX_LAYERS,
+        "{} has digests of {} layers, manifest.json has {} layers",
+        image.config,
+        diff_ids.len(),
+        image.layers.len()
+    );
+    let layers = image.layers.iter().zip(&diff_ids).map(|(path, diff_id)| {
+        let part = lookup.part(path)?;
+        Ok(Layer {
+            name: format!("layer {path}"),
+            stored: Stored::Part(part.with_context(|| format!("the layer {path} is missing"))?),
+            promise: Some(Promise {
+                sha256: hex(diff_id)?.to_owned(),
+                unpacked: true,
+            }),
+        })
+    });
+    Ok(Image {
+        layers: layers.collect::<anyhow::Result<_>>()?,
+        arch: Some(config.architecture).filter(|arch| !arch.is_empty()),
+        others: Vec::new(),
+    })
+}
+
+/// A blob by its digest.
+fn blob(lookup: &dyn Lookup, descriptor: &Descriptor) -> anyhow::Result<Part> {
+    let path = format!("blobs/sha256/{}", hex(&descriptor.digest)?);
+    let part = lookup.part(&path)?;
+    let part = part.with_context(|| format!("{path} is missing"))?;
+    ensure!(
+        part.length == descriptor.size || descriptor.size == 0,
+        "{path} has {} bytes, and the manifest says {}",
+        part.length,
+        descriptor.size
+    );
+    Ok(part)
+}
+
+/// The digits of `sha256:…`, so that nothing else gets into a path.
+fn hex(digest: &str) -> anyhow::Result<&str> {
+    let digits = digest.strip_prefix("sha256:").filter(|digits| {
+        digits.len() == 64
+            && digits
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    });
+    digits.with_context(|| {
+        let digest: String = digest.chars().take(80).collect();
+        format!("{digest:?} is not a digest of the form sha256:…, the only one that is known")
+    })
+}
+
+/// A document under a path, or that of a descriptor, whose digest is checked.
+fn json<T: DeserializeOwned>(
+    lookup: &dyn Lookup,
+    path: &str,
+    descriptor: Option<&Descriptor>,
+) -> anyhow::Result<T> {
+    let (part, path) = match descriptor {
+        Some(descriptor) => (blob(lookup, descriptor)?, descriptor.digest.as_str()),
+        None => {
+            let part = lookup.part(path)?;
+            (part.with_context(|| format!("{path} is missing"))?, path)
+        }
+    };
+    let reading = || format!("reading {path}");
+    ensure!(
+        part.length <= MAX_JSON_BYTES,
+        "{path} has {} bytes; at most {MAX_JSON_BYTES} are read",
+        part.length
+    );
+    let mut bytes = Vec::new();
+    part.clone()
+        .take(MAX_JSON_BYTES)
+        .read_to_end(&mut bytes)
+        .with_context(reading)?;
+    if let Some(descriptor) = descriptor {
+        let sha256 = sha256(&mut &bytes[..]).with_context(reading)?;
+        ensure!(
+            hex(&descriptor.digest)? == sha256,
+            "{path} is damaged: its SHA-256 is {sha256}"
+        );
+    }
+    serde_json::from_slice(&bytes).with_context(reading)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_architecture_is_the_one_asked_for_the_only_one_or_ones_own() {
+        let archs = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let both = archs(&["amd64", "arm64"]);
+        for (there, asked, own, want) in [
+            (archs(&["arm64"]), None, "x86_64", Ok("arm64")),
+            (both.clone(), None, "x86_64", Ok("amd64")),
+            (both.clone(), Some("aarch64"), "x86_64", Ok("arm64")),
+            (
+                both.clone(),
+                Some("riscv64"),
+                "x86_64",
+                Err("only for amd64, arm64"),
+            ),
+            (both, None, "riscv64", Err("say which with --arch")),
+            (vec![], None, "x86_64", Err("there is no image in it")),
+        ] {
+            match (choose(&there, asked, own), want) {
+                (Ok(chosen), Ok(want)) => assert_eq!(chosen, want),
+                (Err(error), Err(want)) => assert!(error.to_string().contains(want), "{error}"),
+                (other, want) => panic!("{other:?}, not {want:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_digest_gets_into_a_path() {
+        let digits = "0123456789abcdef".repeat(4);
+        assert_eq!(hex(&format!("sha256:{digits}")).ok(), Some(&digits[..]));
+        for bad in ["", "sha256:", "sha256:../../etc", "sha512:00", &digits] {
+            assert!(hex(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! What a SOURCE is, told by its content and never by its name.
+
+use std::fs::{self, File};
+use std::io::{Read, stdin};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail, ensure};
+
+use super::entry::Sink;
+use super::layers::{Layer, Layers, Stored};
+use super::lookup::{InFolder, InTar, may_be_image};
+use super::oci::{self, Image};
+use super::outline::Outline;
+use super::tar_read::is_tar;
+use super::unpack::{Packing, Part, to_file};
+use super::{disk, folder};
+
+/// Where entries come from.
+#[derive(Debug)]
+pub(super) struct Source {
+    what: What,
+    /// For the summary: `a folder`, `a tar (xz)`.
+    pub(super) kind: String,
+    /// Of a container image.
+    pub(super) arch: Option<String>,
+    pub(super) notes: Vec<String>,
+}
+
+#[derive(Debug)]
+enum What {
+    Folder(PathBuf),
+    Layers(Layers),
+    Disk(Disk),
+}
+
+#[derive(Debug)]
+struct Disk {
+    /// For an image that was unpacked, that of a file without a name, which must stay open.
+    path: PathBuf,
+    _file: Arc<File>,
+    options: disk::Options,
+    /// For messages.
+    shown: String,
+}
+
+impl Disk {
+    fn read(&self, sink: &mut dyn Sink) -> anyhow::Result<Vec<String>> {
+        let read = disk::read(&self.path, self.options, sink, &mut |_| {});
+        read.with_context(|| format!("reading {}", self.shown))
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wish<'a> {
+    /// As the user wrote it; `-` is the standard input.
+    pub(super) source: &'a Path,
+    /// For which machine, if a container image is for several.
+    pub(super) arch: Option<&'a str>,
+    /// The root's partition on a disk, if it is not clear.
+    pub(super) partition: Option<u32>,
+    /// Where temporary files go.
+    pub(super) folder: &'a Path,
+}
+
+impl Source {
+    /// Opens it and, of an archive, reads all that is not content.
+    ///
+    /// # Errors
+    /// It is none of the known kinds, damaged, or hostile.
+    pub(super) fn open(wish: Wish<'_>) -> anyhow::Result<Self> {
+        let path = wish.source;
+        let shown = path.display();
+        if path == Path::new("-") {
+            // Read twice, which a pipe cannot be.
+            let file = to_file(&mut stdin().lock(), wish.folder)?;
+            return Self::file(Part::whole(file)?, wish)
+                .with_context(|| "reading the standard input");
+        }
+        let about = fs::metadata(path).with_context(|| format!("opening {shown}"))?;
+        if about.is_dir() {
+            return Self::folder(wish).with_context(|| format!("reading {shown}"));
+        }
+        ensure!(
+            about.is_file(),
+            "{shown} is neither a file nor a folder: {KNOWN}"
+        );
+        let file = File::open(path).with_context(|| format!("opening {shown}"))?;
+        Self::file(Part::whole(file)?, wish).with_context(|| format!("reading {shown}"))
+    }
+
+    fn folder(wish: Wish<'_>) -> anyhow::Result<Self> {
+        let path = wish.source;
+        let has = |name: &str| path.join(name).is_file();
+        if has("oci-layout") && has("index.json") {
+            let image = oci::layout(&InFolder(path), wish.arch, std::env::consts::ARCH)?;
+            return Self::image(image, "an OCI image layout");
+        }
+        // The image would grow by itself.
+        let inside = fs::canonicalize(wish.folder)?.starts_with(fs::canonicalize(path)?);
+        ensure!(
+            !inside,
+            "the image would lie in the folder it is made of: give another one with -o"
+        );
+        Ok(Self {
+            what: What::Folder(path.to_owned()),
+            kind: "a folder".to_owned(),
+            arch: None,
+            notes: Vec::new(),
+        })
+    }
+
+    fn file(part: Part, wish: Wish<'_>) -> anyhow::Result<Self> {
+        let outside = part.begin()?;
+        let packing = Packing::of(&outside);
+        let begin = match packing {
+            None => outside,
+            Some(_) => {
+                let mut begin = Vec::new();
+                part.unpacked()?.take(1 << 16).read_to_end(&mut begin)?;
+                begin
+            }
+        };
+        let packed = packing.map_or(String::new(), |packing| format!(" ({})", packing.name()));
+        let plain = || match packing {
+            None => Ok(part.clone()),
+            Some(_) => {
+                Ok::<_, anyhow::Error>(Part::whole(to_file(&mut part.unpacked()?, wish.folder)?)?)
+            }
+        };
+        if is_tar(&begin) || is_empty_tar(&begin) {
+            if !may_be_image(part.unpacked()?)? {
+                return Self::tar(part, wish, format!("a tar{packed}"));
+            }
+            let archive = InTar::read(plain()?)?;
+            if archive.has("oci-layout") && archive.has("index.json") {
+                let image = oci::layout(&archive, wish.arch, std::env::consts::ARCH)?;
+                return Self::image(image, &format!("an archive of an OCI image layout{packed}"));
+            }
+            if archive.has("manifest.json") {
+                let image = oci::saved(&archive, wish.arch)?;
+                return Self::image(image, &format!("an archive of docker save{packed}"));
+            }
+            return Self::tar(part, wish, format!("a tar{packed}"));
+        }
+        if begin.starts_with(b"hsqs") {
+            return Self::squashfs(wish, packing);
+        }
+        if is_disk(&begin) {
+            let options = disk::Options {
+                partition: wish.partition,
+            };
+            let file = plain()?.file;
+            let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+            let disk = Disk {
+                path,
+                _file: file,
+                options,
+                shown: wish.source.display().to_string(),
+            };
+            return Ok(Self {
+                what: What::Disk(disk),
+                kind: format!("a disk image{packed}"),
+                arch: None,
+                notes: Vec::new(),
+            });
+        }
+        bail!("{}: {KNOWN}", what_else(&begin))
+    }
+
+    fn tar(part: Part, wish: Wish<'_>, kind: String) -> anyhow::Result<Self> {
+        let layer = Layer {
+            name: wish.source.display().to_string(),
+            stored: Stored::Part(part),
+            promise: None,
+        };
+        Ok(Self {
+            what: What::Layers(Layers::new(vec![layer], false)?),
+            kind,
+            arch: None,
+            notes: Vec::new(),
+        })
+    }
+
+    fn squashfs(wish: Wish<'_>, packing: Option<Packing>) -> anyhow::Result<Self> {
+        let shown = wish.source.display();
+        if let Some(packing) = packing {
+            bail!(
+                "it is a squashfs packed with {}, which makes it no smaller: unpack it first",
+                packing.name()
+            );
+        }
+        ensure!(
+            wish.source != Path::new("-"),
+            "a squashfs cannot be read from a pipe: give its file"
+        );
+        let layer = Layer {
+            name: shown.to_string(),
+            stored: Stored::Squashfs(wish.source.to_owned()),
+            promise: None,
+        };
+        Ok(Self {
+            what: What::Layers(Layers::new(vec![layer], false)?),
+            kind: "a squashfs".to_owned(),
+            arch: None,
+            notes: Vec::new(),
+        })
+    }
+
+    fn image(image: Image, kind: &str) -> anyhow::Result<Self> {
+        let Image {
+            layers,
+            arch,
+            others,
+        } = image;
+        let count = layers.len();
+        let plural = if count == 1 { "" } else { "s" };
+        let mut notes = Vec::new();
+        if let (Some(arch), false) = (&arch, others.is_empty()) {
+            notes.push(format!(
+                "the image for {arch} is taken; --arch takes another: {}",
+                others.join(", ")
+            ));
+        }
+        Ok(Self {
+            what: What::Layers(Layers::new(layers, true)?),
+            kind: format!("{kind}, {count} layer{plural}"),
+            arch,
+            notes,
+        })
+    }
+
+    /// What is known before it is read as a whole.
+    ///
+    /// # Errors
+    /// A folder in it cannot be read.
+    pub(super) fn outline(&mut self) -> anyhow::Result<Outline> {
+        match &self.what {
+            What::Folder(path) => folder::outline(path),
+            What::Layers(layers) => Ok(layers.outline()),
+            What::Disk(disk) => {
+                let mut outline = Outline::default();
+                self.notes.extend(disk.read(&mut outline)?);
+                Ok(outline)
+            }
+        }
+    }
+
+    /// Gives all of it to a sink.
+    ///
+    /// # Errors
+    /// The source's or the sink's.
+    pub(super) fn read(&self, sink: &mut dyn Sink) -> anyhow::Result<()> {
+        match &self.what {
+            What::Folder(path) => folder::read(path, sink),
+            What::Layers(layers) => layers.read(sink),
+            What::Disk(disk) => disk.read(sink).map(drop),
+        }
+    }
+}
+
+/// For refusals.
+const KNOWN: &str = "known are a folder, a tar (.gz, .xz, .zst), an OCI image layout, an archive of docker save, a disk image (.gz, .xz, .zst), and a squashfs";
+
+/// A boot sector's mark, which the table of a GPT disk has too, or the superblock of ext2, ext3 and ext4.
+fn is_disk(begin: &[u8]) -> bool {
+    begin.get(510..512) == Some(b"\x55\xaa") || begin.get(1080..1082) == Some(b"\x53\xef")
+}
+
+/// What it is, if it is something known that is not taken.
+fn what_else(begin: &[u8]) -> &'static str {
+    let at = |offset: usize, magic: &[u8]| {
+        begin
+            .get(offset..)
+            .is_some_and(|rest| rest.starts_with(magic))
+    };
+    if begin.is_empty() {
+        "it is empty"
+    } else if at(0, b"PK\x03\x04") {
+        "it is a zip archive; unpack it first"
+    } else if at(0, b"BZh") {
+        "it is packed with bzip2; unpack it first"
+    } else if at(0, b"7z\xbc\xaf\x27\x1c") {
+        "it is a 7z archive; unpack it first"
+    } else if at(0, b"QFI\xfb") {
+        "it is a disk of QEMU's own format; qemu-img convert -O raw makes a plain one of it"
+    } else if at(0x8001, b"CD001") {
+        "it is an image of a CD"
+    } else if at(0, b"!<arch>\n") {
+        "it is a package, not a root file system"
+    } else {
+        "it is of no kind that is known"
+    }
+}
+
+/// A tar of nothing: two blocks of zeros.
+fn is_empty_tar(begin: &[u8]) -> bool {
+    begin.len() >= 1024 && begin.len() <= 10_240 && begin.iter().all(|byte| *byte == 0)
+}
