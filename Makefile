@@ -8,8 +8,8 @@ SHELL := /bin/bash
 PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
-# What `make images` builds.
-RECIPES ?= debian raspberry-pi network-managers
+# What `make images` builds. k3s-worker needs a program that is not Debian's: see its README.
+RECIPES ?= debian raspberry-pi network-managers slurm-worker
 
 # VM tests make namespaces. Who is not root gets the right in a user namespace of his own.
 ROOTLIKE := $(shell [ "$$(id -u)" = 0 ] || echo unshare --user --map-root-user --net --mount)
