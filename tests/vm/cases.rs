@@ -6,12 +6,15 @@ mod dhcp;
 mod faults;
 mod fleet;
 mod identity;
+mod k3s;
 mod memory;
 mod outages;
 mod pi_boots;
 mod pis;
 mod refusals;
 mod screen;
+mod slurm;
+mod sources;
 mod uefi;
 
 use anyhow::Result;
@@ -89,6 +92,9 @@ pub(crate) const ALL: &[(&str, Story)] = &[
         uefi::arm64_http_beside_dnsmasq,
     ),
     ("ipxe_runs_autoexec", uefi::autoexec),
+    ("any_source_boots", sources::all_boot),
+    ("slurm_nodes_add_themselves", slurm::nodes_add_themselves),
+    ("k3s_agent_starts", k3s::agent_starts),
     ("addresses_outlive_everybody", addresses::outlive_everybody),
 ];
 

@@ -37,6 +37,11 @@ impl Image {
         Self::built("network-managers")
     }
 
+    /// The first one with Slurm.
+    pub(crate) fn slurm_worker() -> Result<Self> {
+        Self::built("slurm-worker")
+    }
+
     fn built(recipe: &str) -> Result<Self> {
         let project = Path::new(env!("CARGO_MANIFEST_DIR"));
         let path = project.join(format!("target/images/{recipe}.sqfs"));

@@ -28,6 +28,7 @@ pub(crate) struct Machine {
     clock: Option<&'static str>,
     late: Option<Duration>,
     has_screen: bool,
+    again: Option<u32>,
 }
 
 /// A machine whose firmware has done its part elsewhere: kernel, initramfs, device tree and command line are in its memory.
@@ -75,6 +76,15 @@ impl Machine {
             clock: None,
             late: None,
             has_screen: false,
+            again: None,
+        }
+    }
+
+    /// One that was switched on before: with its MAC.
+    pub(crate) const fn again(self, number: u32) -> Self {
+        Self {
+            again: Some(number),
+            ..self
         }
     }
 
@@ -170,7 +180,8 @@ impl Machine {
     pub(crate) fn boot(self, case: &Case, lan: &Lan) -> Result<Worker> {
         let tap = lan.tap()?;
         let netdev = format!("tap,id=n,ifname={},script=no,downscript=no", tap.name);
-        let mac = format!("52:54:00:12:34:{:02x}", tap.number);
+        let number = self.again.unwrap_or(tap.number);
+        let mac = format!("52:54:00:12:34:{number:02x}");
         let device = format!("{},netdev=n,mac={mac}", self.nic);
         let mut qemu = self.firmware.board();
         if self.has_screen {

@@ -39,10 +39,15 @@ const BOOT: Duration = Duration::from_secs(300);
 const ANSWER: Duration = Duration::from_secs(120);
 
 /// What cases start.
-const TOOLS: [&str; 16] = [
+const TOOLS: [&str; 23] = [
+    "debugfs",
     "depmod",
     "dnsmasq",
+    "gzip",
     "ip",
+    "mcopy",
+    "mke2fs",
+    "mkfs.vfat",
     "mksquashfs",
     "mmdebstrap",
     "nft",
@@ -50,8 +55,10 @@ const TOOLS: [&str; 16] = [
     "qemu-system-aarch64",
     "qemu-system-x86_64",
     "setpriv",
+    "sfdisk",
     "sha256sum",
     "sort",
+    "sqfs2tar",
     "tc",
     "unshare",
     "unsquashfs",
