@@ -112,7 +112,8 @@ fn taken(image: &Path) -> (Kept, Vec<String>) {
 fn with(image: &Path, options: Options) -> anyhow::Result<(Kept, Vec<String>)> {
     let mut kept = Kept::default();
     let mut last = 0;
-    let notes = read(image, options, &mut kept, &mut |bytes| {
+    let file = fs::File::open(image)?;
+    let notes = read(file, image, options, &mut kept, &mut |bytes| {
         assert!(bytes >= last);
         last = bytes;
     })?;
@@ -656,6 +657,8 @@ fn what_the_sink_says_is_what_is_said() {
     }
     let work = Work::new();
     let image = work.small("root.ext4", &["-t", "ext4"]);
-    let said = read(&image, Options::default(), &mut Full, &mut |_| ()).expect_err("it is full");
+    let file = fs::File::open(&image).expect("an image");
+    let said =
+        read(file, &image, Options::default(), &mut Full, &mut |_| ()).expect_err("it is full");
     assert_eq!(format!("{said:#}"), "packing: the disk is full");
 }

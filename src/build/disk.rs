@@ -38,26 +38,33 @@ pub struct Options {
 }
 
 /// Gives everything in an image to `sink`, always in the same order, and tells `progress` how many bytes of content were
-/// given so far. Returns what the user should know of what was taken or left out, one sentence each.
+/// given so far; messages call it `image`. Returns what the user should know of what was taken or left out, one sentence
+/// each.
 ///
 /// # Errors
 /// It has no root that can be read, or it is not clear which; it is damaged or cut short; or the sink refused something.
 pub fn read(
+    file: File,
     image: &Path,
     options: Options,
     sink: &mut dyn Sink,
     progress: &mut dyn FnMut(u64),
 ) -> anyhow::Result<Vec<String>> {
     let mut out = Out::new(sink, progress);
-    let given = give_all(image, options, &mut out);
+    let given = give_all(file, image, options, &mut out);
     given.map_err(|error| {
         let told = || format!("reading disk image {}", image.display());
         out.refused.take().unwrap_or_else(|| error.context(told()))
     })
 }
 
-fn give_all(image: &Path, options: Options, out: &mut Out<'_>) -> anyhow::Result<Vec<String>> {
-    let whole = Window::whole(File::open(image)?)?;
+fn give_all(
+    file: File,
+    image: &Path,
+    options: Options,
+    out: &mut Out<'_>,
+) -> anyhow::Result<Vec<String>> {
+    let whole = Window::whole(file)?;
     let (partitions, mut notes) = partitions(&whole)?;
     let mut seen = Vec::new();
     let mut windows = Vec::new();

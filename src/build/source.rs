@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::{Read, stdin};
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -37,18 +36,17 @@ enum What {
 
 #[derive(Debug)]
 struct Disk {
-    /// For an image that was unpacked, that of a file without a name, which must stay open.
-    path: PathBuf,
-    _file: Arc<File>,
+    /// Of an image that was packed, one without a name.
+    file: Arc<File>,
     options: disk::Options,
-    /// For messages.
-    shown: String,
+    /// What it is called, once it is unpacked.
+    name: PathBuf,
 }
 
 impl Disk {
     fn read(&self, sink: &mut dyn Sink) -> anyhow::Result<Vec<String>> {
-        let read = disk::read(&self.path, self.options, sink, &mut |_| {});
-        read.with_context(|| format!("reading {}", self.shown))
+        let file = self.file.try_clone().context("opening the disk image")?;
+        disk::read(file, &self.name, self.options, sink, &mut |_| {})
     }
 }
 
@@ -152,13 +150,13 @@ impl Source {
             let options = disk::Options {
                 partition: wish.partition,
             };
-            let file = plain()?.file;
-            let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
             let disk = Disk {
-                path,
-                _file: file,
+                file: plain()?.file,
                 options,
-                shown: wish.source.display().to_string(),
+                name: match packing {
+                    Some(_) => wish.source.with_extension(""),
+                    None => wish.source.to_owned(),
+                },
             };
             return Ok(Self {
                 what: What::Disk(disk),
