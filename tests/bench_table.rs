@@ -294,12 +294,34 @@ mod the_quick {
         }
     }
 
+    const CPU: &str = "2 × ours";
+
+    /// A baseline that was measured here.
+    fn ours(row: &Row) -> String {
+        format!("- CPU: {CPU}\n{}", row.render(Style::Markdown))
+    }
+
+    #[test]
+    fn another_make_of_processor_has_other_ratios() {
+        let row_of = |ratio| row("http veth 4 whole", ratio);
+        let baseline = format!("- CPU: 2 × theirs\n{}", row_of(0.8).render(Style::Markdown));
+        for (cpu, now, worse) in [
+            ("2 × theirs", 1.01, true),
+            ("2 × ours", 1.01, false),
+            ("2 × ours", 1.6, false),
+            ("4 × theirs", 1.61, true),
+        ] {
+            let compared = compare(&[row_of(now)], &baseline, cpu).expect("a baseline");
+            assert_eq!(compared[0].worse(), worse, "{cpu} {now}");
+        }
+    }
+
     #[test]
     fn a_quarter_dearer_is_too_much() {
-        let baseline = row("http veth 4 whole", 0.8).render(Style::Markdown);
+        let baseline = ours(&row("http veth 4 whole", 0.8));
         for (now, worse) in [(0.4, false), (0.8, false), (1.0, false), (1.01, true)] {
             let compared =
-                compare(&[row("http veth 4 whole", now)], &baseline).expect("a baseline");
+                compare(&[row("http veth 4 whole", now)], &baseline, CPU).expect("a baseline");
             assert_eq!(compared.len(), 1, "CPU alone");
             assert_eq!(compared[0].worse(), worse, "{now}");
             assert_eq!(judge(&compared, 0.0).is_err(), worse, "{now}");
@@ -308,14 +330,16 @@ mod the_quick {
 
     #[test]
     fn a_busy_machine_judges_nothing() {
-        let baseline = row("http veth 4 whole", 0.8).render(Style::Markdown);
-        let compared = compare(&[row("http veth 4 whole", 1.2)], &baseline).expect("a baseline");
+        let baseline = ours(&row("http veth 4 whole", 0.8));
+        let compared =
+            compare(&[row("http veth 4 whole", 1.2)], &baseline, CPU).expect("a baseline");
         let said = judge(&compared, 0.6).expect("not judged");
         assert!(
             said.contains("NOT JUDGED") && said.contains("0.60"),
             "{said}"
         );
-        let compared = compare(&[row("http veth 4 whole", 0.8)], &baseline).expect("a baseline");
+        let compared =
+            compare(&[row("http veth 4 whole", 0.8)], &baseline, CPU).expect("a baseline");
         let said = judge(&compared, 0.6).expect("ok");
         assert!(said.contains("ok, none of 1"), "{said}");
     }
@@ -327,21 +351,19 @@ mod the_quick {
             "http veth 64 whole",
             "tftp 50 window 16",
         ];
-        let baseline: String = rows
-            .iter()
-            .map(|name| row(name, 0.8).render(Style::Markdown))
-            .collect();
+        let baseline: String = rows.iter().map(|name| ours(&row(name, 0.8))).collect();
         let now = [1.2, 0.8, 1.1].iter().zip(rows);
         let now: Vec<_> = now.map(|(ratio, name)| row(name, *ratio)).collect();
-        let words = worse_rows(&compare(&now, &baseline).expect("a baseline"));
+        let words = worse_rows(&compare(&now, &baseline, CPU).expect("a baseline"));
         let wanted = Wanted::parse(&words);
         assert_eq!(rows.map(|name| wanted.holds(name)), [true, false, true]);
     }
 
     #[test]
     fn both_values_are_said_and_what_to_do() {
-        let baseline = row("http veth 4 whole", 0.8).render(Style::Markdown);
-        let compared = compare(&[row("http veth 4 whole", 1.2)], &baseline).expect("a baseline");
+        let baseline = ours(&row("http veth 4 whole", 0.8));
+        let compared =
+            compare(&[row("http veth 4 whole", 1.2)], &baseline, CPU).expect("a baseline");
         assert_eq!(
             compared[0].line(),
             "http veth 4 whole CPU: 1.20 × nginx, baseline 0.80: WORSE"
@@ -360,14 +382,15 @@ mod the_quick {
 
     #[test]
     fn what_has_no_baseline_is_not_passed_over() {
-        let baseline = row("http veth 4 whole", 0.8).render(Style::Markdown);
-        let error = compare(&[row("http veth 64 whole", 0.8)], &baseline).expect_err("no baseline");
+        let baseline = ours(&row("http veth 4 whole", 0.8));
+        let error =
+            compare(&[row("http veth 64 whole", 0.8)], &baseline, CPU).expect_err("no baseline");
         let error = error.to_string();
         assert!(
             error.contains("http veth 64 whole") && error.contains("WRITE=1"),
             "{error}"
         );
-        compare(&[], &baseline).expect_err("nothing was compared");
+        compare(&[], &baseline, CPU).expect_err("nothing was compared");
     }
 
     #[test]

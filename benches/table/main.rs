@@ -110,7 +110,7 @@ fn compare_rows(
 ) -> anyhow::Result<(Vec<quick::Compared>, f64)> {
     let mut plan = Plan::new(Wanted::parse(rows), rounds)?.beside(&quick::PEERS);
     measure(&mut plan)?;
-    let compared = quick::compare(&plan.rows, baseline)?;
+    let compared = quick::compare(&plan.rows, baseline, &report::cpu()?)?;
     println!("\n{}", ended(&plan)?);
     for one in &compared {
         println!("{}", one.line());

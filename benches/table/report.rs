@@ -52,33 +52,31 @@ fn text(plan: &Plan, machine: &[(&str, String)]) -> String {
 
 /// What the figures depend on.
 fn machine() -> anyhow::Result<Vec<(&'static str, String)>> {
-    let line = |file: &str, field: &str| {
-        let text = fs::read_to_string(file).unwrap_or_default();
-        let value = text.lines().find_map(|line| line.strip_prefix(field));
-        value.map(|v| v.trim_start_matches([' ', '\t', ':']).to_owned())
-    };
-    let unknown = || "unknown".to_owned();
-    let cores = std::thread::available_parallelism()?;
     Ok(vec![
         (
             "commit",
             said("git", &["describe", "--always", "--dirty", "--abbrev=12"])?,
         ),
         ("date", said("date", &["--utc", "+%F"])?),
-        (
-            "CPU",
-            format!(
-                "{cores} × {}",
-                line("/proc/cpuinfo", "model name").unwrap_or_else(unknown)
-            ),
-        ),
-        (
-            "memory",
-            line("/proc/meminfo", "MemTotal").unwrap_or_else(unknown),
-        ),
+        ("CPU", cpu()?),
+        ("memory", line("/proc/meminfo", "MemTotal")),
         ("kernel", said("uname", &["--kernel-release"])?),
         ("packages", packages()?),
     ])
+}
+
+/// How many, and of what make.
+pub(crate) fn cpu() -> anyhow::Result<String> {
+    let cores = std::thread::available_parallelism()?;
+    Ok(format!("{cores} × {}", line("/proc/cpuinfo", "model name")))
+}
+
+/// What a file of the kernel's says of `field`.
+fn line(file: &str, field: &str) -> String {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let value = text.lines().find_map(|line| line.strip_prefix(field));
+    let value = value.map(|value| value.trim_start_matches([' ', '\t', ':']).to_owned());
+    value.unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// Versions of what is measured against.
