@@ -33,14 +33,7 @@ fn taken(image: &Path) -> anyhow::Result<()> {
         bytes: 0,
     };
     let options = Options { partition: None };
-    read(
-        File::open(image)?,
-        image,
-        options,
-        &mut sink,
-        &mut |_| (),
-    )
-    .map(drop)
+    read(File::open(image)?, image, options, &mut sink, &mut |_| ()).map(drop)
 }
 
 fn root(tree: &Path) {

@@ -115,12 +115,12 @@ fn mend(
             mended.content.extend(line);
             continue;
         };
-        let (does, new) = apply(&remedy, text, &fields);
-        let verb = if fix { "" } else { "--fix " };
+        let ((does, done), new) = apply(&remedy, text, &fields);
+        let remedy = if fix { done } else { does };
         mended.findings.push(Finding {
             rule,
             place: format!("{path} line {}", number + 1),
-            sentence: format!("{would}; {verb}{does}"),
+            sentence: format!("{would}; {remedy}"),
             fixed: fix,
         });
         mended.content.extend(new.as_bytes());
@@ -128,9 +128,13 @@ fn mend(
     mended
 }
 
-fn apply(remedy: &Remedy, line: &str, fields: &[&str]) -> (&'static str, String) {
+/// What is said of it, before and after, and the new line.
+fn apply(remedy: &Remedy, line: &str, fields: &[&str]) -> ((&'static str, &'static str), String) {
     match remedy {
-        Remedy::Off => ("makes it a comment", format!("# ramboot build: {line}")),
+        Remedy::Off => (
+            ("--fix makes it a comment", "it is a comment now"),
+            format!("# ramboot build: {line}"),
+        ),
         Remedy::NoFail(number) => {
             let fields = fields.iter().enumerate().map(|(at, field)| {
                 if at == *number {
@@ -140,7 +144,10 @@ fn apply(remedy: &Remedy, line: &str, fields: &[&str]) -> (&'static str, String)
                 }
             });
             let fields: Vec<String> = fields.collect();
-            ("adds nofail to it", fields.join(" ") + "\n")
+            (
+                ("--fix adds nofail to it", "it has nofail now"),
+                fields.join(" ") + "\n",
+            )
         }
     }
 }
