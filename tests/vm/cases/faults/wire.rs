@@ -99,8 +99,9 @@ fn was_bad(wire: &Wire, fetch: &StageLine, chunks: &StageLine, lost: u64) -> Res
         let seen = number(fetch, "mbps")?;
         ensure!(seen <= megabits.into(), "{}: {seen} Mbit/s", wire.name);
     }
-    // A handshake, a question and its answer: there and back twice.
-    let late = wire.late.unwrap_or_default().as_millis() * 4;
+    // A handshake, a question and its answer: there and back twice. QEMU lets frames go when an interval ends, so the first
+    // waits less if it is sent in the middle of one; each other is the answer to one that was just let go.
+    let late = wire.late.unwrap_or_default().as_millis() * 3;
     ensure!(
         u128::from(chunks.ms) >= late,
         "{}: the chunk list came in {} ms instead of {late}",
