@@ -19,7 +19,7 @@ pub(crate) const MORE_ROUNDS: usize = 15;
 /// What a ratio may be of its baseline.
 pub(crate) const TOLERANCE: f64 = 1.25;
 /// The same where the baseline was measured on a CPU of another make: one commit's ratio of small requests to the limit was 1.45 on
-/// an AMD EPYC and 1.94 on an Intel Xeon (a later one's 1.78 to 2.11), that of whole bodies 0.97 and 0.64.
+/// an AMD EPYC and 1.94 on an Intel Xeon (a later one's 1.78 to 2.11 there, and 0.64 for whole bodies, 0.97 before).
 pub(crate) const OTHER_CPU: f64 = 2.0;
 /// CPUs that others have (the hypervisor's other guests, too) where ratios scatter by more than that.
 const TOO_BUSY: f64 = 0.5;
