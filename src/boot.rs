@@ -116,6 +116,7 @@ impl Desk {
             hostname: given.hostname,
             files: given.files,
             debug: boot.debug,
+            heartbeat: boot.heartbeat,
             deadline: boot.deadline,
             bootif: asker.mac,
         };

@@ -94,7 +94,7 @@ pub struct Subnet {
 }
 
 /// `[boot]`
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Boot {
     /// Name of the image for machines that have no rule.
     pub image: Option<String>,
@@ -106,6 +106,8 @@ pub struct Boot {
     pub deadline: Option<u32>,
     /// `/init` prints more.
     pub debug: bool,
+    /// Workers say now and then that they are alive.
+    pub heartbeat: bool,
     /// The folder that Raspberry Pis with `TFTP_PREFIX=1` ask in; empty for none.
     pub pi_prefix: String,
     /// Where the same images are, too: workers go there when this manager fails them.
@@ -124,6 +126,22 @@ pub struct ConfigError {
     pub column: usize,
     /// What is wrong, and what would be right.
     pub problem: String,
+}
+
+impl Default for Boot {
+    fn default() -> Self {
+        Self {
+            image: None,
+            cmdline: String::new(),
+            overlay: None,
+            deadline: None,
+            debug: false,
+            heartbeat: true,
+            pi_prefix: String::new(),
+            bases: Vec::new(),
+            overlays: Vec::new(),
+        }
+    }
 }
 
 impl Default for Config {
@@ -337,6 +355,7 @@ impl Door<'_> {
             overlay: self.check(form.overlay, |text| text.parse::<Overlay>().map_err(value))?,
             deadline: form.deadline,
             debug: form.debug,
+            heartbeat: form.heartbeat.unwrap_or(true),
             pi_prefix: self.check(form.pi_prefix, pi_prefix)?.unwrap_or_default(),
             bases: self.bases(form.bases)?,
             overlays: self.overlays(form.overlays)?,

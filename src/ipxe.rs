@@ -197,6 +197,7 @@ mod tests {
             hostname: Some("node-1".to_owned()),
             files: None,
             debug: false,
+            heartbeat: true,
             deadline: None,
             bootif: Some(MAC),
         }

@@ -83,6 +83,7 @@ mod tests {
             hostname: None,
             files: None,
             debug: false,
+            heartbeat: true,
             deadline: None,
             bootif: Some(Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56])),
         };

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 
 use anyhow::Context as _;
 use ramboot_wire::cmdline::Urgent;
-use ramboot_wire::{BootArgs, Stage};
+use ramboot_wire::{BootArgs, Mac, Stage};
 
 use crate::aside::Aside;
 use crate::chunks::fetch_list;
@@ -17,6 +17,7 @@ use crate::fetch::{Counts, Pace, STREAMS, fetch};
 use crate::files::fetch_files;
 use crate::files::lay::lay;
 use crate::handover;
+use crate::heartbeat::Orders;
 use crate::journal::{Journal, fact};
 use crate::keep::look::keep;
 use crate::last;
@@ -168,11 +169,13 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         }
         handover::settle(&new_root, args.hostname.as_deref(), &lease)?;
         let keeps = keep(&new_root, &link, &lease, &kernel());
+        let heartbeat = start_heartbeat(&args, link.mac);
         handover::switch(&new_root)?;
         let facts = vec![
             fact("init", init),
             fact("keeps", keeps),
             fact("files", done.laid),
+            fact("heartbeat", heartbeat),
         ];
         Ok(((), facts))
     })?;
@@ -189,6 +192,20 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
     console::hand_over(init);
     last::disarm();
     Err(handover::exec(init, init_args)).with_context(|| format!("starting {init}"))
+}
+
+/// Whether it beats. Without one the worker runs as well.
+fn start_heartbeat(args: &BootArgs, mac: Mac) -> &'static str {
+    if !args.heartbeat {
+        return "off";
+    }
+    match Orders::new(args, mac).start() {
+        Ok(()) => "on",
+        Err(error) => {
+            console::say(&format!("ramboot: starting the heartbeat: {error}"));
+            "failed"
+        }
+    }
 }
 
 fn kernel() -> String {

@@ -15,6 +15,7 @@ pub mod fault;
 pub mod fetch;
 pub mod files;
 pub mod handover;
+pub mod heartbeat;
 pub mod http;
 pub mod journal;
 pub mod keep;

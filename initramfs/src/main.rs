@@ -1,20 +1,24 @@
-//! PID 1 of a worker: boots, and if that fails says so and does what the command line says.
+//! PID 1 of a worker: boots, and if that fails says so and does what the command line says. Started once more by itself, it
+//! is what stays and sends heartbeats.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use ramboot_init::{boot, console, last};
+use ramboot_init::{boot, console, heartbeat, last};
 
 fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
     if !rustix::process::getpid().is_init() {
+        if let Some(orders) = heartbeat::called(&args) {
+            return heartbeat::run(&orders);
+        }
         eprintln!(
             "ramboot-init is the first process of a netbooted worker (/init in its initramfs); it does nothing else"
         );
         return ExitCode::from(2);
     }
     last::hook_panics();
-    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
-    match boot::boot(&args) {
+    match boot::boot(args.get(1..).unwrap_or_default()) {
         Ok(never) => match never {},
         Err(error) => {
             console::stop(&error);

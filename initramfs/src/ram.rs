@@ -158,7 +158,7 @@ const fn device_len(size: u64) -> u64 {
     size.next_multiple_of(PAGE)
 }
 
-fn mem_available(meminfo: &str) -> Option<u64> {
+pub(crate) fn mem_available(meminfo: &str) -> Option<u64> {
     let line = meminfo
         .lines()
         .find_map(|line| line.strip_prefix("MemAvailable:"))?;

@@ -59,6 +59,7 @@ pub(super) struct Boot {
     pub(super) deadline: Option<u32>,
     #[serde(default)]
     pub(super) debug: bool,
+    pub(super) heartbeat: Option<bool>,
     pub(super) pi_prefix: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) bases: Vec<Spanned<String>>,

@@ -21,6 +21,7 @@ fn all_that_can_stand_there() {
             overlay = "50%"
             deadline = 600
             debug = true
+            heartbeat = false
             pi_prefix = "pis/"
             bases = ["http://10.0.0.2:8067", "http://10.0.0.3/cache"]
             overlays = ["lab"]
@@ -71,6 +72,7 @@ fn all_that_can_stand_there() {
                 overlay: Some(Overlay::Percent(50)),
                 deadline: Some(600),
                 debug: true,
+                heartbeat: false,
                 pi_prefix: "pis/".to_owned(),
                 bases: ["http://10.0.0.2:8067", "http://10.0.0.3/cache"]
                     .map(|base| base.parse().expect("a base"))
@@ -269,7 +271,7 @@ fn what_is_wrong_is_shown_with_its_place_and_a_remedy() {
         ),
         (
             "[boot]\ncmdline = \"quiet ramboot.image=1\"",
-            "line 2, column 11: \"ramboot.image=1\" is written by ramboot itself: use the keys hostname, overlay, deadline or debug",
+            "line 2, column 11: \"ramboot.image=1\" is written by ramboot itself: use the keys hostname, overlay, deadline, debug or heartbeat",
         ),
         (
             "[boot]\ncmdline = \"a ${net0/mac}\"",

@@ -108,7 +108,7 @@ pub(super) fn cmdline(text: String) -> Result<String, String> {
     }) {
         None => Ok(text),
         Some(word) => Err(format!(
-            "{word:?} is written by ramboot itself: use the keys hostname, overlay, deadline or debug"
+            "{word:?} is written by ramboot itself: use the keys hostname, overlay, deadline, debug or heartbeat"
         )),
     }
 }

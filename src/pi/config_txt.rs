@@ -225,6 +225,7 @@ mod tests {
             hostname: Some("rack1-pi07".to_owned()),
             files: None,
             debug: false,
+            heartbeat: true,
             deadline: None,
             bootif: Some(Mac([0xdc, 0xa6, 0x32, 1, 2, 3])),
         }

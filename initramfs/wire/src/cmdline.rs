@@ -35,6 +35,8 @@ pub struct BootArgs {
     pub files: Option<Files>,
     /// Print more on the console.
     pub debug: bool,
+    /// Leave a process behind that tells the manager how the worker does.
+    pub heartbeat: bool,
     /// Reboot after this many seconds without a handover; `None` waits for ever.
     pub deadline: Option<u32>,
     /// The NIC the firmware booted from.
@@ -141,6 +143,9 @@ impl BootArgs {
         if self.debug {
             words.push("ramboot.debug".to_owned());
         }
+        if !self.heartbeat {
+            words.push("ramboot.heartbeat=off".to_owned());
+        }
         words.extend(
             self.bootif
                 .map(|mac| format!("BOOTIF=01-{}", mac.hyphenated())),
@@ -196,6 +201,7 @@ struct Found {
     hostname: Option<String>,
     files: Option<Files>,
     debug: Option<bool>,
+    heartbeat: Option<bool>,
     deadline: Option<u32>,
     bootif: Option<Mac>,
 }
@@ -220,6 +226,11 @@ impl Found {
                 once(&mut self.files, key, files)
             }
             "ramboot.debug" => once(&mut self.debug, key, true),
+            "ramboot.heartbeat" => match value {
+                "on" => once(&mut self.heartbeat, key, true),
+                "off" => once(&mut self.heartbeat, key, false),
+                _ => Err(bad("ramboot.heartbeat", value, "on or off is wanted")),
+            },
             "ramboot.deadline" => {
                 let seconds = value
                     .parse()
@@ -246,6 +257,7 @@ impl Found {
             hostname: self.hostname,
             files: self.files,
             debug: self.debug.unwrap_or(false),
+            heartbeat: self.heartbeat.unwrap_or(true),
             deadline: self.deadline,
             bootif: self.bootif,
         })
@@ -439,6 +451,7 @@ mod tests {
             hostname: None,
             files: None,
             debug: false,
+            heartbeat: true,
             deadline: None,
             bootif: None,
         }
@@ -461,6 +474,7 @@ mod tests {
                     .expect("a worker"),
             }),
             debug: true,
+            heartbeat: false,
             deadline: Some(600),
             bootif: Some(Mac([1, 2, 3, 4, 5, 6])),
             ..minimal()
@@ -534,6 +548,10 @@ mod tests {
             (
                 "ramboot.deadline=soon".into(),
                 "ramboot.deadline=soon: a number of seconds is wanted",
+            ),
+            (
+                "ramboot.heartbeat=no".into(),
+                "ramboot.heartbeat=no: on or off is wanted",
             ),
             (
                 "ramboot.hostname=-a".into(),

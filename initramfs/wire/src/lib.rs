@@ -1,5 +1,5 @@
 //! What a ramboot manager and its workers must agree on: digests, the kernel command line, URL paths, the module
-//! table inside the initramfs, stage lines and reports. No I/O and no clock: bytes and text in, checked values out.
+//! table inside the initramfs, stage lines, reports and heartbeats. No I/O and no clock: bytes and text in, checked values out.
 //!
 //! It lives beside `/init`, because the initramfs is the side that is hardest to upgrade.
 #![forbid(unsafe_code)]
@@ -7,6 +7,7 @@
 pub mod client;
 pub mod cmdline;
 pub mod files;
+pub mod heartbeat;
 pub mod image;
 pub mod mac;
 pub mod modules;
@@ -18,6 +19,7 @@ pub mod stage;
 pub use client::{Arch, Client, Uuid};
 pub use cmdline::{Base, BootArgs, Overlay};
 pub use files::{Files, FilesId, Worker};
+pub use heartbeat::Heartbeat;
 pub use image::{CHUNK_BYTES, ChunkList, ImageId};
 pub use mac::Mac;
 pub use modules::ModuleTable;

@@ -59,6 +59,7 @@ fn choice_of(files: &[&str], generation: u8, mac: Option<Mac>) -> PiChoice {
         hostname: None,
         files: None,
         debug: false,
+        heartbeat: true,
         deadline: None,
         bootif: mac,
     };

@@ -86,6 +86,7 @@ impl Server {
             hostname: None,
             files: None,
             debug: false,
+            heartbeat: true,
             deadline: None,
             bootif: None,
         };
