@@ -63,6 +63,8 @@ pub struct Counters {
     pub refused: AtomicU64,
     /// Transfers that ended otherwise: the client fell silent, left in the middle or said so.
     pub failed: AtomicU64,
+    /// Bytes of datagrams that left.
+    pub bytes: AtomicU64,
 }
 
 impl Counters {

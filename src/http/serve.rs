@@ -46,6 +46,10 @@ pub struct Counters {
     pub bytes: AtomicU64,
     /// Of these, bytes of images.
     pub image_bytes: AtomicU64,
+    /// Bytes that the kernel took, headers included.
+    pub sent: AtomicU64,
+    /// Connections that are open.
+    pub connections: AtomicU64,
 }
 
 impl fmt::Display for Counters {

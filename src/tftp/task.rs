@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddrV4;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use tokio::net::UdpSocket;
@@ -61,7 +62,11 @@ impl Task {
                     }
                     // A full queue or an interface that is down for a moment: lost like any other.
                     Err(error) => debug!(client = %self.client, "TFTP: sending: {error}"),
-                    Ok(_) => {}
+                    Ok(bytes) => {
+                        self.counters
+                            .bytes
+                            .fetch_add(bytes as u64, Ordering::Relaxed);
+                    }
                 }
             }
             // Each acknowledgement puts the deadline off; the timer is only set again when it has fired, or is too late.

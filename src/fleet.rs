@@ -1,0 +1,207 @@
+//! The machines that boot here, as far as this manager has seen: [`Fleet`] takes [`Event`]s and the time, and gives a
+//! [`snapshot::Snapshot`] for people and programs.
+//!
+//! Pure but for [`watch`]. Nothing here decides what a machine boots, and all of it may be lost: heartbeats tell it anew.
+//! What anybody on the network can send is bounded: so many machines, so many reports of each, one machine that only says
+//! it exists for each address, and machines that were never seen to boot go first where room is needed.
+
+pub mod event;
+pub mod problem;
+pub mod snapshot;
+pub mod watch;
+pub mod worker;
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use ramboot_wire::Mac;
+
+use event::{Event, Who};
+use worker::{News, Worker};
+
+/// All machines, by hardware address.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    workers: HashMap<Mac, Worker>,
+    by_address: HashMap<Ipv4Addr, Mac>,
+    /// Events that were not believed.
+    refused: u64,
+}
+
+impl Fleet {
+    /// Something was seen; what somebody who counts hears of it.
+    pub fn apply(&mut self, event: Event, now: Duration) -> Option<News> {
+        match event {
+            Event::Asked(asked) => {
+                let known = self.workers.contains_key(&asked.mac);
+                if known || asked.asker != event::AskedBy::System {
+                    self.worker(asked.mac, now).asked(&asked, now);
+                    self.lives_at(asked.mac, asked.address);
+                }
+                None
+            }
+            Event::Chosen(who, hostname, image) => {
+                let worker = self.of(who, now)?;
+                worker.hostname = hostname.map(|name| worker::plain(&name, MAX_HOSTNAME));
+                worker.image = Some(image);
+                None
+            }
+            Event::Begins(who, part) => {
+                self.of(who, now)?.begins(part, now);
+                None
+            }
+            Event::Loaded(who, part) => {
+                self.of(who, now)?.loaded(part, now);
+                None
+            }
+            Event::Nothing(who, why) => {
+                self.of(who, now)?.nothing(&why, now);
+                None
+            }
+            Event::Sent(address, bytes) => {
+                let mac = self.by_address.get(&address)?;
+                self.workers.get_mut(mac)?.sent(bytes, now);
+                None
+            }
+            Event::Reported(from, report) => {
+                self.believed(report.mac, from, now)?.reported(&report, now)
+            }
+            Event::Beat(from, beat) => {
+                self.believed(beat.mac, from, now)?.beat(&beat, now);
+                None
+            }
+        }
+    }
+
+    /// Time goes by: who was not heard of for long is forgotten.
+    pub fn tick(&mut self, now: Duration) {
+        self.workers
+            .retain(|_, worker| now.saturating_sub(worker.seen) < FORGET);
+        self.tidy();
+    }
+
+    /// How many machines are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// None is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.workers.is_empty()
+    }
+
+    /// Reports and heartbeats that were thrown away: too many of one machine, or from another address than its own.
+    #[must_use]
+    pub const fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// The machine that has this address, as far as is known.
+    #[must_use]
+    pub fn at(&self, address: Ipv4Addr) -> Option<Mac> {
+        self.by_address.get(&address).copied()
+    }
+
+    /// What a Raspberry Pi with this serial number said of itself when it asked for an address.
+    #[must_use]
+    pub fn board(&self, serial: u32) -> Option<crate::pi::id::Identity> {
+        let mut boards = self.workers.values().filter_map(|worker| worker.pi);
+        boards.find(|pi| pi.serial == Some(serial))
+    }
+
+    fn worker(&mut self, mac: Mac, now: Duration) -> &mut Worker {
+        if self.workers.len() >= MAX_WORKERS && !self.workers.contains_key(&mac) {
+            self.make_room();
+        }
+        self.workers
+            .entry(mac)
+            .or_insert_with(|| Worker::new(mac, now))
+    }
+
+    /// The machine that loads something: it speaks with us, so its address is right.
+    fn of(&mut self, who: Who, now: Duration) -> Option<&mut Worker> {
+        let mac = who.mac.or_else(|| self.at(who.address))?;
+        self.worker(mac, now);
+        self.lives_at(mac, Some(who.address));
+        self.workers.get_mut(&mac)
+    }
+
+    /// The machine that a report speaks of, if it can be of that machine.
+    fn believed(&mut self, mac: Mac, from: Ipv4Addr, now: Duration) -> Option<&mut Worker> {
+        let is_its_own = self.workers.get(&mac).is_none_or(|worker| {
+            let quiet = now.saturating_sub(worker.seen) > MOVED;
+            quiet || worker.address.is_none_or(|address| address == from)
+        });
+        if !is_its_own {
+            self.refused += 1;
+            return None;
+        }
+        // Whoever makes machines up has one address for them.
+        if let Some(other) = self.at(from).filter(|other| *other != mac)
+            && self.workers.get(&other).is_some_and(|other| !other.proven)
+        {
+            self.workers.remove(&other);
+        }
+        if !self.worker(mac, now).may_report(now) {
+            self.refused += 1;
+            return None;
+        }
+        self.lives_at(mac, Some(from));
+        self.workers.get_mut(&mac)
+    }
+
+    fn lives_at(&mut self, mac: Mac, address: Option<Ipv4Addr>) {
+        let Some(address) = address.filter(|address| !address.is_unspecified()) else {
+            return;
+        };
+        let Some(worker) = self.workers.get_mut(&mac) else {
+            return;
+        };
+        let before = worker.address.replace(address);
+        if let Some(before) = before.filter(|before| *before != address)
+            && self.by_address.get(&before) == Some(&mac)
+        {
+            self.by_address.remove(&before);
+        }
+        self.by_address.insert(address, mac);
+    }
+
+    /// Many at a time, so that a flood does not look through all of them for each packet.
+    fn make_room(&mut self) {
+        let mut by_worth: Vec<(bool, Duration, Mac)> = self
+            .workers
+            .values()
+            .map(|worker| (worker.proven, worker.seen, worker.mac))
+            .collect();
+        let victims = (MAX_WORKERS / 16).min(by_worth.len() - 1);
+        by_worth.select_nth_unstable(victims);
+        for (_, _, mac) in by_worth.drain(..=victims) {
+            self.workers.remove(&mac);
+        }
+        self.tidy();
+    }
+
+    fn tidy(&mut self) {
+        let workers = &self.workers;
+        self.by_address.retain(|address, mac| {
+            workers
+                .get(mac)
+                .is_some_and(|w| w.address == Some(*address))
+        });
+    }
+}
+
+/// A /16 full of machines.
+pub const MAX_WORKERS: usize = 65_536;
+/// A machine that is not heard of for a week is not shown any more.
+const FORGET: Duration = Duration::from_secs(7 * 24 * 3600);
+/// After so long a silence a machine may have another address.
+const MOVED: Duration = Duration::from_secs(120);
+/// RFC 1123.
+const MAX_HOSTNAME: usize = 253;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! What the manager sees of machines: each thing that it hears or hands out, as a value.
+
+use std::net::Ipv4Addr;
+
+use ramboot_wire::{Arch, Heartbeat, ImageId, Mac, Report, Uuid};
+
+use crate::pi::id::Identity;
+
+/// One thing that was seen.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A machine that boots from the network asked DHCP.
+    Asked(Asked),
+    /// What a machine will boot was decided: the host name it gets, if any, and the image.
+    Chosen(Who, Option<String>, ImageId),
+    /// A machine begins to load something.
+    Begins(Who, Part),
+    /// It has loaded it, whole.
+    Loaded(Who, Part),
+    /// There is nothing for a machine to boot, and why.
+    Nothing(Who, String),
+    /// Bytes of images went to an address.
+    Sent(Ipv4Addr, u64),
+    /// `/init` says how a stage ended.
+    Reported(Ipv4Addr, Report),
+    /// A running worker is alive.
+    Beat(Ipv4Addr, Heartbeat),
+}
+
+/// A DHCP request and its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// Its hardware address.
+    pub mac: Mac,
+    /// What it is, in words: `PC with BIOS`.
+    pub model: String,
+    /// What a Raspberry Pi says of itself.
+    pub pi: Option<Identity>,
+    /// Option 97 of a PC.
+    pub uuid: Option<Uuid>,
+    /// Option 93.
+    pub arch: Option<Arch>,
+    /// The address that it has now: given by this manager, or brought along.
+    pub address: Option<Ipv4Addr>,
+    /// Who asks.
+    pub asker: AskedBy,
+    /// It was answered.
+    pub answered: bool,
+}
+
+/// What of a machine asks for an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AskedBy {
+    /// Its firmware, or a loader: it boots.
+    Firmware,
+    /// `/init`.
+    Init,
+    /// An operating system, which may be the image's.
+    System,
+}
+
+/// A machine, as far as it is known at that moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Who {
+    /// Its hardware address, if it said so.
+    pub mac: Option<Mac>,
+    /// Where it asked from.
+    pub address: Ipv4Addr,
+}
+
+/// What a machine loads before Linux runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// iPXE, a Raspberry Pi's firmware files, a menu or a script.
+    Loader,
+    /// The kernel.
+    Kernel,
+    /// The initramfs.
+    Initramfs,
+    /// Both in one EFI program.
+    Uki,
+}
+
+impl Part {
+    /// What a file is, by its name.
+    #[must_use]
+    pub fn of(path: &str) -> Self {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        if name.starts_with("vmlinuz") {
+            Self::Kernel
+        } else if name.starts_with("initrd") {
+            Self::Initramfs
+        } else if name == "boot.efi" {
+            Self::Uki
+        } else {
+            Self::Loader
+        }
+    }
+
+    /// As a bar of the waterfall is called.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Loader => "loader",
+            Self::Kernel => "kernel",
+            Self::Initramfs => "initramfs",
+            Self::Uki => "kernel+initramfs",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_what_it_is() {
+        for (path, want) in [
+            ("undionly.kpxe", Part::Loader),
+            ("5b154510/start4.elf", Part::Loader),
+            ("5b154510/vmlinuz-0123456789abcdef", Part::Kernel),
+            ("initrd-0123456789abcdef", Part::Initramfs),
+            ("efi/x/boot.efi", Part::Uki),
+            ("", Part::Loader),
+        ] {
+            assert_eq!(Part::of(path), want, "{path}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What is wrong with a machine, in one sentence, and what a person can do about it. Pure.
+
+use std::time::Duration;
+
+use ramboot_wire::Stage;
+
+use super::event::Part;
+use super::worker::{State, Worker};
+
+/// Something went wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// What.
+    pub sentence: Box<str>,
+    /// What helps.
+    pub remedy: &'static str,
+    /// When; since the manager's start.
+    pub at: Duration,
+}
+
+/// There is nothing to boot: the sentence itself says what would change that.
+pub const NOTHING: &str = "The machine asks again by itself: nobody need go there.";
+
+/// What helps when a stage failed.
+#[must_use]
+pub const fn of_stage(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Early => {
+            "Firmware or a loader changed the kernel's command line, or the kernel lacks devtmpfs: look at the machine's screen."
+        }
+        Stage::Modules | Stage::Net => {
+            "The image lacks the driver of this machine's network card, or no cable is in: `ramboot publish --dry-run IMAGE` names missing drivers."
+        }
+        Stage::Dhcp => {
+            "Is a DHCP server there that knows this machine? `ramboot doctor` shows who answers."
+        }
+        Stage::Files => {
+            "An overlay, the config or the secret was changed while it booted: switch the machine off and on."
+        }
+        Stage::Chunks | Stage::Fetch => {
+            "What was sent is not the image, or does not fit into RAM: `ramboot doctor --deep` reads the store again; bytes that are wrong are never used."
+        }
+        Stage::Mount => {
+            "The image's kernel cannot mount it: `ramboot publish --dry-run IMAGE` says what is missing."
+        }
+        Stage::Handover => {
+            "The image's own init did not start: `ramboot publish --dry-run IMAGE` checks it."
+        }
+    }
+}
+
+/// What a long silence means, or an endless question. `None` while all goes on.
+#[must_use]
+pub fn of_silence(worker: &Worker, now: Duration) -> Option<Problem> {
+    let quiet = now.saturating_sub(worker.seen);
+    let since = now.saturating_sub(worker.since);
+    let (sentence, remedy) = match worker.state {
+        State::Asking(asks) if asks >= MANY_ASKS && since > ASKING && quiet < STALLED => (
+            format!(
+                "asked for an address {asks} times in {} s and took no answer",
+                since.as_secs()
+            ),
+            if worker.pi.is_some() {
+                "Another DHCP server may answer this Raspberry Pi with something it does not take, or the switch port opens late (spanning tree: set portfast). `ramboot doctor` shows what is offered."
+            } else {
+                "Another DHCP server may be quicker, or a firewall may be in the way of UDP 69 and the HTTP port. `ramboot doctor` looks at both."
+            },
+        ),
+        State::Loading(part) if quiet > STALLED => (
+            format!(
+                "has not gone on with {} for {} s",
+                part.name(),
+                quiet.as_secs()
+            ),
+            match part {
+                Part::Loader => {
+                    "Is it still on? Its own screen says what it waits for; `ramboot doctor` tries the same."
+                }
+                _ => {
+                    "Is it still on, and the network between in order? Its own screen says what it waits for."
+                }
+            },
+        ),
+        State::Starting if quiet > STALLED => (
+            format!(
+                "loaded kernel and initramfs, and /init was not heard of for {} s",
+                quiet.as_secs()
+            ),
+            "Look at its screen: the kernel may not start on this machine, or lack the driver of its network card.",
+        ),
+        State::Booting(stage) if quiet > STALLED => (
+            format!(
+                "was not heard of for {} s, in the stage {stage}",
+                quiet.as_secs()
+            ),
+            "Is it still on, and the cable in? Its own screen says what it waits for; it goes on by itself.",
+        ),
+        _ => return None,
+    };
+    Some(Problem {
+        sentence: sentence.into(),
+        remedy,
+        at: worker.seen,
+    })
+}
+
+const MANY_ASKS: u32 = 4;
+/// A Pi 3's ROM asks five times in 25 s, and then never again.
+const ASKING: Duration = Duration::from_secs(20);
+/// Firmware gives up sooner; /init reports sooner unless it waits.
+const STALLED: Duration = Duration::from_secs(60);

@@ -1,0 +1,77 @@
+//! The shell around [`Fleet`]: one for all servers, with the clock; tells those who look that something has changed.
+#![expect(clippy::disallowed_methods, reason = "shell: owns the clock")]
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::Fleet;
+use super::event::Event;
+use super::snapshot::{Catalogue, WorkerRow};
+use crate::metrics::Metrics;
+
+/// What servers tell what they saw.
+#[derive(Debug)]
+pub struct Watch {
+    fleet: Mutex<Fleet>,
+    start: Instant,
+    changes: watch::Sender<u64>,
+    metrics: Metrics,
+}
+
+impl Watch {
+    /// Nothing was seen yet; time begins.
+    #[must_use]
+    pub fn new(metrics: Metrics) -> Self {
+        Self {
+            fleet: Mutex::default(),
+            start: Instant::now(),
+            changes: watch::Sender::new(0),
+            metrics,
+        }
+    }
+
+    /// Since the manager started.
+    #[must_use]
+    pub fn up(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Something was seen.
+    pub fn saw(&self, event: Event) {
+        let news = self.lock().apply(event, self.up());
+        if let Some(news) = news {
+            self.metrics.boot(news);
+        }
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// Time goes by.
+    pub fn tick(&self) {
+        self.lock().tick(self.up());
+    }
+
+    /// The machines now.
+    #[must_use]
+    pub fn rows(&self, catalogue: &Catalogue) -> Vec<WorkerRow> {
+        self.lock().rows(catalogue, self.up())
+    }
+
+    /// Who looks until something changes.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Where all is counted.
+    #[must_use]
+    pub const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The fleet, for one question. It is whole after every event, whoever panicked.
+    pub fn lock(&self) -> MutexGuard<'_, Fleet> {
+        self.fleet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

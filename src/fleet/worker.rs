@@ -1,0 +1,417 @@
+//! One machine: what is known of it, and what each thing seen of it changes. Pure; times are since the manager's start.
+//!
+//! Reports and heartbeats are untrusted: texts are cut and made plain, lists are bounded, and nothing is decided by them.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use ramboot_wire::stage::Bar;
+use ramboot_wire::{Arch, Heartbeat, ImageId, Mac, Report, Stage, Uuid};
+
+use super::event::{Asked, AskedBy, Part};
+use super::problem::{self, Problem};
+use crate::pi::id::Identity;
+
+/// What is known of one machine.
+#[derive(Debug, Clone)]
+pub struct Worker {
+    pub(super) mac: Mac,
+    pub(super) hostname: Option<Box<str>>,
+    pub(super) address: Option<Ipv4Addr>,
+    /// What it is, in words.
+    pub(super) model: Box<str>,
+    pub(super) pi: Option<Identity>,
+    pub(super) uuid: Option<Uuid>,
+    pub(super) arch: Option<Arch>,
+    /// Bytes of RAM.
+    pub(super) memory: Option<u64>,
+    /// What it boots, or runs.
+    pub(super) image: Option<ImageId>,
+    pub(super) state: State,
+    /// Since when it is in this state.
+    pub(super) since: Duration,
+    pub(super) boot: Boot,
+    /// The last thing that went wrong in this boot.
+    pub(super) problem: Option<Problem>,
+    pub(super) vitals: Option<Vitals>,
+    /// When it was last heard of.
+    pub(super) seen: Duration,
+    /// It asked DHCP, or loaded something: there is a machine, and not just somebody who says so.
+    pub(super) proven: bool,
+    budget: Budget,
+}
+
+/// Where a machine stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Its firmware asks for an address, so often.
+    Asking(u32),
+    /// It loads something.
+    Loading(Part),
+    /// All is loaded: Linux starts.
+    Starting,
+    /// `/init` works on this stage.
+    Booting(Stage),
+    /// `/init` stopped in this stage.
+    Failed(Stage),
+    /// The image's init runs.
+    Up,
+}
+
+/// One boot.
+#[derive(Debug, Clone, Default)]
+pub struct Boot {
+    /// When its firmware first asked; `None` if this manager did not see that.
+    pub(super) began: Option<Duration>,
+    /// What the firmware did, in milliseconds since `began`.
+    pub(super) firmware: Vec<Bar>,
+    /// What is being loaded, and since when.
+    open: Option<(Part, Duration)>,
+    /// What `/init` did, in milliseconds since it started.
+    pub(super) init: Vec<Bar>,
+    /// When `/init` started.
+    pub(super) init_began: Option<Duration>,
+    /// From `began`, or from the kernel's start, to the image's init.
+    pub(super) took_ms: Option<u64>,
+    /// Bytes of the image that went to it.
+    pub(super) fetched: u64,
+    /// Bytes a second, of late.
+    pub(super) rate: u64,
+    /// When `fetched` last grew.
+    fetched_at: Option<Duration>,
+}
+
+/// What a heartbeat says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vitals {
+    pub(super) up_s: u64,
+    pub(super) memory: u64,
+    pub(super) available: u64,
+    pub(super) load_percent: u32,
+    /// When it came.
+    pub(super) at: Duration,
+}
+
+/// What somebody who counts hears of a boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// A stage ended well, after so many milliseconds.
+    Stage(Stage, u64),
+    /// The image's init runs: the milliseconds of the last stage, and those since the firmware first asked, if that was seen.
+    Up(u64, Option<u64>),
+    /// `/init` stopped in this stage.
+    Failed(Stage),
+}
+
+impl Worker {
+    pub(super) fn new(mac: Mac, now: Duration) -> Self {
+        Self {
+            mac,
+            hostname: None,
+            address: None,
+            model: Box::default(),
+            pi: None,
+            uuid: None,
+            arch: None,
+            memory: None,
+            image: None,
+            state: State::Asking(0),
+            since: now,
+            boot: Boot::default(),
+            problem: None,
+            vitals: None,
+            seen: now,
+            proven: false,
+            budget: Budget::new(now),
+        }
+    }
+
+    /// There is room for one more report of it.
+    pub(super) fn may_report(&mut self, now: Duration) -> bool {
+        self.budget.take(now)
+    }
+
+    pub(super) fn asked(&mut self, asked: &Asked, now: Duration) {
+        self.proven = true;
+        if asked.asker == AskedBy::Firmware {
+            if self.begins_anew(now) {
+                self.anew(now);
+            }
+            if let State::Asking(asks) = self.state {
+                self.state = State::Asking(asks.saturating_add(1));
+            }
+            // iPXE says less of the machine than its firmware did.
+            if self.model.is_empty() || asked.pi.is_some() {
+                self.model = plain(&asked.model, MAX_MODEL);
+            }
+            self.pi = match (self.pi, asked.pi) {
+                // A Pi 3's ROM does not know its serial number; what it has loaded does.
+                (Some(old), Some(new)) if new.serial.is_none() => Some(old),
+                (old, new) => new.or(old),
+            };
+            self.uuid = asked.uuid.or(self.uuid);
+            self.arch = asked.arch.or(self.arch);
+        }
+        self.seen = now;
+    }
+
+    /// Its firmware asks in the middle of something that firmware does not do: it was switched off and on.
+    fn begins_anew(&self, now: Duration) -> bool {
+        match self.state {
+            State::Asking(_) | State::Loading(Part::Loader) => {
+                self.boot.began.is_none() || now.saturating_sub(self.seen) > PAUSE
+            }
+            State::Loading(_)
+            | State::Starting
+            | State::Booting(_)
+            | State::Failed(_)
+            | State::Up => true,
+        }
+    }
+
+    fn anew(&mut self, now: Duration) {
+        self.boot = Boot {
+            began: Some(now),
+            ..Boot::default()
+        };
+        self.problem = None;
+        self.vitals = None;
+        self.enter(State::Asking(0), now);
+    }
+
+    fn enter(&mut self, state: State, now: Duration) {
+        if self.state != state {
+            self.state = state;
+            self.since = now;
+        }
+    }
+
+    pub(super) fn begins(&mut self, part: Part, now: Duration) {
+        self.proven = true;
+        self.seen = now;
+        if matches!(self.state, State::Up | State::Failed(_)) {
+            self.anew(now);
+        }
+        if self.boot.firmware.is_empty() && self.boot.began.is_some() {
+            self.boot.bar("dhcp", self.boot.began.unwrap_or(now), now);
+        }
+        if self.boot.open.is_none_or(|(open, _)| open != part) {
+            self.boot.open = Some((part, now));
+        }
+        if !matches!(self.state, State::Booting(_)) {
+            self.enter(State::Loading(part), now);
+        }
+    }
+
+    pub(super) fn loaded(&mut self, part: Part, now: Duration) {
+        self.seen = now;
+        if let Some((open, begin)) = self.boot.open
+            && open == part
+        {
+            self.boot.bar(part.name(), begin, now);
+            self.boot.open = None;
+        }
+        let last = matches!(part, Part::Initramfs | Part::Uki);
+        if last && matches!(self.state, State::Loading(_)) {
+            self.enter(State::Starting, now);
+        }
+    }
+
+    pub(super) fn nothing(&mut self, why: &str, now: Duration) {
+        self.seen = now;
+        self.problem = Some(Problem {
+            sentence: plain(why, MAX_SENTENCE),
+            remedy: problem::NOTHING,
+            at: now,
+        });
+    }
+
+    pub(super) fn sent(&mut self, bytes: u64, now: Duration) {
+        self.seen = now;
+        let boot = &mut self.boot;
+        boot.fetched = boot.fetched.saturating_add(bytes);
+        if let Some(before) = boot.fetched_at {
+            let ms = now.saturating_sub(before).as_millis().max(1);
+            let rate = u64::try_from(u128::from(bytes) * 1000 / ms).unwrap_or(u64::MAX);
+            // Half of what it was: smooth enough to read, quick enough to believe.
+            boot.rate = if boot.rate == 0 {
+                rate
+            } else {
+                boot.rate / 2 + rate / 2
+            };
+        }
+        boot.fetched_at = Some(now);
+    }
+
+    pub(super) fn reported(&mut self, report: &Report, now: Duration) -> Option<News> {
+        self.seen = now;
+        let (stage, line) = (report.line.stage, &report.line);
+        if self.state == State::Up && stage != Stage::Handover {
+            // It has started over, and its firmware did not ask here.
+            self.boot = Boot::default();
+            self.problem = None;
+            self.vitals = None;
+        }
+        self.image = Some(report.image);
+        if stage == Stage::Early {
+            if let Some(machine) = line.fact("machine").filter(|_| self.pi.is_none()) {
+                self.model = plain(machine, MAX_MODEL);
+            }
+            let memory = line.fact("memory").and_then(|bytes| bytes.parse().ok());
+            self.memory = memory.or(self.memory);
+        }
+        if let Some(error) = &line.error {
+            self.problem = Some(Problem {
+                sentence: plain(error, MAX_SENTENCE),
+                remedy: problem::of_stage(stage),
+                at: now,
+            });
+            if line.fact("again") == Some("yes") {
+                return None;
+            }
+        }
+        self.boot.stage(report, now);
+        if line.error.is_some() {
+            self.enter(State::Failed(stage), now);
+            return Some(News::Failed(stage));
+        }
+        let next = Stage::ALL.into_iter().find(|next| *next > stage);
+        match next {
+            Some(next) => {
+                if next == Stage::Fetch {
+                    (self.boot.fetched, self.boot.rate) = (0, 0);
+                    self.boot.fetched_at = Some(now);
+                }
+                self.enter(State::Booting(next), now);
+                Some(News::Stage(stage, line.ms))
+            }
+            None => {
+                self.enter(State::Up, now);
+                let took = self.boot.began.map(|began| ms(now.saturating_sub(began)));
+                self.boot.took_ms = took;
+                Some(News::Up(line.ms, took))
+            }
+        }
+    }
+
+    pub(super) fn beat(&mut self, beat: &Heartbeat, now: Duration) {
+        self.seen = now;
+        self.image = Some(beat.image);
+        if let Some(name) = &beat.hostname {
+            self.hostname = Some(name.as_str().into());
+        }
+        self.memory = Some(beat.memory);
+        self.vitals = Some(Vitals {
+            up_s: beat.up_s,
+            memory: beat.memory,
+            available: beat.available.min(beat.memory),
+            load_percent: beat.load_percent,
+            at: now,
+        });
+        let took = self.boot.took_ms.get_or_insert(beat.boot_ms);
+        *took = (*took).min(MAX_BOOT_MS);
+        if self.state != State::Up {
+            self.enter(State::Up, now);
+        }
+    }
+}
+
+impl Boot {
+    /// Adds to what the firmware did; a second file of the same kind makes its bar longer.
+    fn bar(&mut self, what: &str, begin: Duration, end: Duration) {
+        let Some(began) = self.began else { return };
+        let (begin_ms, end_ms) = (
+            ms(begin.saturating_sub(began)),
+            ms(end.saturating_sub(began)),
+        );
+        let room = self.firmware.len() < MAX_BARS;
+        match self.firmware.last_mut() {
+            Some(last) if last.what == what => last.end_ms = end_ms,
+            _ if room => self.firmware.push(Bar {
+                what: what.to_owned(),
+                begin_ms,
+                end_ms,
+            }),
+            _ => {}
+        }
+    }
+
+    /// One more stage of `/init`, or all of them.
+    fn stage(&mut self, report: &Report, now: Duration) {
+        let line = &report.line;
+        if report.waterfall.is_empty() {
+            let begin_ms = self.init.last().map_or(0, |last| last.end_ms);
+            if self.init.len() < MAX_BARS {
+                self.init.push(Bar {
+                    what: line.stage.name().to_owned(),
+                    begin_ms,
+                    end_ms: begin_ms.saturating_add(line.ms).min(MAX_BOOT_MS),
+                });
+            }
+        } else {
+            let bars = report.waterfall.iter().take(MAX_BARS);
+            self.init = bars
+                .map(|bar| Bar {
+                    what: plain(&bar.what, MAX_BAR_NAME).into(),
+                    begin_ms: bar.begin_ms.min(MAX_BOOT_MS),
+                    end_ms: bar
+                        .end_ms
+                        .min(MAX_BOOT_MS)
+                        .max(bar.begin_ms.min(MAX_BOOT_MS)),
+                })
+                .collect();
+        }
+        let end = self.init.iter().map(|bar| bar.end_ms).max().unwrap_or(0);
+        self.init_began = Some(now.saturating_sub(Duration::from_millis(end)));
+    }
+}
+
+/// So many reports at once, and one each second: a boot has nine.
+#[derive(Debug, Clone, Copy)]
+struct Budget {
+    left: u8,
+    at: Duration,
+}
+
+impl Budget {
+    const fn new(now: Duration) -> Self {
+        Self {
+            left: BURST,
+            at: now,
+        }
+    }
+
+    fn take(&mut self, now: Duration) -> bool {
+        let seconds = now.saturating_sub(self.at).as_secs();
+        if seconds > 0 {
+            let more = u8::try_from(seconds).unwrap_or(BURST);
+            self.left = self.left.saturating_add(more).min(BURST);
+            self.at = now;
+        }
+        let may = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        may
+    }
+}
+
+/// One line of at most `max` characters, whatever was in it.
+pub(super) fn plain(text: &str, max: usize) -> Box<str> {
+    let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    clean.take(max).collect::<String>().into()
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Firmware that asks after a longer silence begins anew.
+const PAUSE: Duration = Duration::from_secs(120);
+const BURST: u8 = 64;
+const MAX_BARS: usize = 16;
+const MAX_BAR_NAME: usize = 24;
+/// Characters.
+const MAX_MODEL: usize = 80;
+/// Characters.
+pub(super) const MAX_SENTENCE: usize = 400;
+/// A month: what is longer is nonsense.
+const MAX_BOOT_MS: u64 = 30 * 24 * 3600 * 1000;
