@@ -8,15 +8,17 @@ pub mod files;
 pub mod shelf;
 
 use std::collections::HashMap;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use anyhow::Context;
-use ramboot_wire::{Base, BootArgs, Client, Worker};
+use ramboot_wire::{Base, BootArgs, Client, Mac, Worker};
 use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::config::worker::Asker;
+use crate::fleet::event::{Event, Who};
+use crate::fleet::watch::Watch;
 use crate::ipxe;
 use crate::machine::{self, Published};
 use crate::roms::Roms;
@@ -34,6 +36,8 @@ pub struct Desk {
     pub roms: Arc<Roms>,
     /// Which machine is whom, and what belongs to it.
     pub belongings: Arc<Belongings>,
+    /// Hears of what was decided.
+    pub fleet: Arc<Watch>,
 }
 
 /// What one machine boots.
@@ -107,6 +111,9 @@ impl Desk {
             uuid: asker.uuid,
         };
         let given = self.belongings.hand_out(&self.config, &worker)?;
+        self.tell(asker.mac, |who| {
+            Event::Chosen(who, given.hostname.clone(), generation.image)
+        });
         let boot = &self.config.boot;
         let args = BootArgs {
             image: generation.image,
@@ -128,6 +135,17 @@ impl Desk {
         })
     }
 
+    /// Of a machine that says which it is.
+    fn tell(&self, mac: Option<Mac>, event: impl FnOnce(Who) -> Event) {
+        let Some(mac) = mac else { return };
+        // Where it is, the server knows that talks to it.
+        let address = Ipv4Addr::UNSPECIFIED;
+        let _ = self.fleet.saw(event(Who {
+            mac: Some(mac),
+            address,
+        }));
+    }
+
     /// The script for `client`, which reached us at `base`.
     #[must_use]
     pub fn script(&self, client: &Client, base: &Base) -> String {
@@ -136,6 +154,7 @@ impl Desk {
             Err(error) => {
                 let reason = format!("{error:#}");
                 warn!(worker = %client.mac, "boot script: nothing to boot: {reason}");
+                self.tell(Some(client.mac), |who| Event::Nothing(who, reason.clone()));
                 ipxe::wait(base, client, &reason)
             }
         }

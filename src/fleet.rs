@@ -1,11 +1,12 @@
 //! The machines that boot here, as far as this manager has seen: [`Fleet`] takes [`Event`]s and the time, and gives a
 //! [`snapshot::Snapshot`] for people and programs.
 //!
-//! Pure but for [`watch`]. Nothing here decides what a machine boots, and all of it may be lost: heartbeats tell it anew.
+//! Pure but for [`watch`] and [`listen`]. Nothing here decides what a machine boots, and all of it may be lost: heartbeats tell it anew.
 //! What anybody on the network can send is bounded: so many machines, so many reports of each, one machine that only says
 //! it exists for each address, and machines that were never seen to boot go first where room is needed.
 
 pub mod event;
+pub mod listen;
 pub mod problem;
 pub mod snapshot;
 pub mod watch;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use ramboot_wire::Mac;
 
-use event::{Event, Who};
+use event::{AskedBy, Event, Who};
 use worker::{News, Worker};
 
 /// All machines, by hardware address.
@@ -29,49 +30,65 @@ pub struct Fleet {
     refused: u64,
 }
 
+/// Why a report or a heartbeat is not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It comes from another machine.
+    #[error("{0} has another address")]
+    Address(Mac),
+    /// A machine has not so much to say.
+    #[error("too many reports of {0}")]
+    TooMany(Mac),
+}
+
 impl Fleet {
     /// Something was seen; what somebody who counts hears of it.
-    pub fn apply(&mut self, event: Event, now: Duration) -> Option<News> {
+    ///
+    /// # Errors
+    /// Somebody says something that is not believed.
+    pub fn apply(&mut self, event: Event, now: Duration) -> Result<Option<News>, Refused> {
         match event {
             Event::Asked(asked) => {
                 let known = self.workers.contains_key(&asked.mac);
-                if known || asked.asker != event::AskedBy::System {
+                if known || asked.asker != AskedBy::System {
                     self.worker(asked.mac, now).asked(&asked, now);
                     self.lives_at(asked.mac, asked.address);
                 }
-                None
-            }
-            Event::Chosen(who, hostname, image) => {
-                let worker = self.of(who, now)?;
-                worker.hostname = hostname.map(|name| worker::plain(&name, MAX_HOSTNAME));
-                worker.image = Some(image);
-                None
-            }
-            Event::Begins(who, part) => {
-                self.of(who, now)?.begins(part, now);
-                None
-            }
-            Event::Loaded(who, part) => {
-                self.of(who, now)?.loaded(part, now);
-                None
-            }
-            Event::Nothing(who, why) => {
-                self.of(who, now)?.nothing(&why, now);
-                None
-            }
-            Event::Sent(address, bytes) => {
-                let mac = self.by_address.get(&address)?;
-                self.workers.get_mut(mac)?.sent(bytes, now);
-                None
             }
             Event::Reported(from, report) => {
-                self.believed(report.mac, from, now)?.reported(&report, now)
+                let worker = self.believed(report.mac, from, now)?;
+                return Ok(worker.reported(&report, now));
             }
-            Event::Beat(from, beat) => {
-                self.believed(beat.mac, from, now)?.beat(&beat, now);
-                None
+            Event::Beat(from, beat) => self.believed(beat.mac, from, now)?.beat(&beat, now),
+            Event::Sent(address, bytes) => {
+                let mac = self.by_address.get(&address);
+                if let Some(worker) = mac.and_then(|mac| self.workers.get_mut(mac)) {
+                    worker.sent(bytes, now);
+                }
+            }
+            Event::Chosen(who, hostname, image) => {
+                if let Some(worker) = self.of(who, now) {
+                    worker.hostname = hostname.map(|name| worker::plain(&name, MAX_HOSTNAME));
+                    worker.image = Some(image);
+                }
+            }
+            Event::Begins(who, part) => {
+                if let Some(worker) = self.of(who, now) {
+                    worker.begins(part, now);
+                }
+            }
+            Event::Loaded(who, part) => {
+                if let Some(worker) = self.of(who, now) {
+                    worker.loaded(part, now);
+                }
+            }
+            Event::Nothing(who, why) => {
+                if let Some(worker) = self.of(who, now) {
+                    worker.nothing(&why, now);
+                }
             }
         }
+        Ok(None)
     }
 
     /// Time goes by: who was not heard of for long is forgotten.
@@ -130,14 +147,19 @@ impl Fleet {
     }
 
     /// The machine that a report speaks of, if it can be of that machine.
-    fn believed(&mut self, mac: Mac, from: Ipv4Addr, now: Duration) -> Option<&mut Worker> {
+    fn believed(
+        &mut self,
+        mac: Mac,
+        from: Ipv4Addr,
+        now: Duration,
+    ) -> Result<&mut Worker, Refused> {
         let is_its_own = self.workers.get(&mac).is_none_or(|worker| {
             let quiet = now.saturating_sub(worker.seen) > MOVED;
             quiet || worker.address.is_none_or(|address| address == from)
         });
         if !is_its_own {
             self.refused += 1;
-            return None;
+            return Err(Refused::Address(mac));
         }
         // Whoever makes machines up has one address for them.
         if let Some(other) = self.at(from).filter(|other| *other != mac)
@@ -147,10 +169,10 @@ impl Fleet {
         }
         if !self.worker(mac, now).may_report(now) {
             self.refused += 1;
-            return None;
+            return Err(Refused::TooMany(mac));
         }
         self.lives_at(mac, Some(from));
-        self.workers.get_mut(&mac)
+        Ok(self.worker(mac, now))
     }
 
     fn lives_at(&mut self, mac: Mac, address: Option<Ipv4Addr>) {

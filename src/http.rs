@@ -5,8 +5,10 @@
 
 pub mod answer;
 pub mod body;
+pub mod events;
 mod gate;
 mod meter;
 pub mod range;
 pub mod serve;
 mod turn;
+pub mod view;

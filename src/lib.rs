@@ -47,3 +47,4 @@ pub mod store;
 pub mod template;
 pub mod tftp;
 pub mod uki;
+pub mod views;

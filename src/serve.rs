@@ -9,6 +9,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -24,12 +25,15 @@ use crate::boot::shelf::Shelf;
 use crate::boot::{self, Desk};
 use crate::cli::{DhcpMode, ServeArgs};
 use crate::config::Config;
+use crate::fleet::watch::Watch;
 use crate::http::answer::Content;
 use crate::http::serve::Site;
 use crate::interface::{self, Interface};
+use crate::metrics::Metrics;
 use crate::roms::Roms;
 use crate::store::{Store, marks};
-use crate::{dhcp, http, roms, tftp};
+use crate::views::Viewer;
+use crate::{dhcp, fleet, http, roms, tftp};
 use sockets::{Sockets, TFTP_PORT};
 
 /// Runs until a signal ends it.
@@ -88,16 +92,23 @@ async fn serve(
         }
     }
     say_ready(&config, interfaces, &store);
-    let counters = Arc::new(Counters::default());
+    let fleet = Arc::new(Watch::new(Metrics::new().context("making the counters")?));
+    let counters = Arc::new(Counters::new(&fleet));
     let (stop, stopped) = watch::channel(false);
     let desk = Desk {
         store: Arc::new(store),
         config: Arc::new(config),
         roms: Arc::new(roms),
         belongings: Arc::new(belongings),
+        fleet: Arc::clone(&fleet),
     };
     let store = Arc::clone(&desk.store);
-    let site = Arc::new(site(&desk, &counters));
+    let viewer = Arc::new(Viewer::new(
+        desk.clone(),
+        Arc::clone(&counters.http),
+        Arc::clone(&counters.tftp),
+    ));
+    let site = Arc::new(site(&desk, &counters, &viewer));
     let files = Arc::new(Shelf::new(desk));
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
     for listener in sockets.http {
@@ -108,6 +119,9 @@ async fn serve(
             http::serve::run(listener, site, stopped).await;
             Ok(())
         });
+    }
+    for socket in sockets.heartbeats {
+        tasks.spawn(fleet::listen::run(socket, Arc::clone(&fleet)));
     }
     for socket in sockets.tftp {
         tasks.spawn(tftp::run(
@@ -128,6 +142,13 @@ async fn serve(
     tasks.spawn(async move {
         loop {
             store.tick(marks.tick().await.into_std());
+        }
+    });
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    tasks.spawn(async move {
+        loop {
+            seconds.tick().await;
+            viewer.tick();
         }
     });
     // Fails where systemd did not start us: then there is nobody to tell.
@@ -202,8 +223,8 @@ impl Signals {
     }
 }
 
-fn site(desk: &Desk, counters: &Counters) -> Site {
-    let made = desk.clone();
+fn site(desk: &Desk, counters: &Counters, viewer: &Arc<Viewer>) -> Site {
+    let (made, viewer) = (desk.clone(), Arc::clone(viewer));
     Site {
         store: Arc::clone(&desk.store),
         made: Box::new(move |resource, local| {
@@ -243,13 +264,15 @@ fn site(desk: &Desk, counters: &Counters) -> Site {
                 _ => None,
             })
         }),
+        views: Box::new(move |view, _| viewer.show(view)),
+        fleet: Arc::clone(&desk.fleet),
         counters: Arc::clone(&counters.http),
         connections: http::serve::MAX_CONNECTIONS,
     }
 }
 
 /// What is asked for, counted; printed when the manager stops.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counters {
     dhcp: dhcp::serve::Shared,
     tftp: Arc<tftp::Counters>,
@@ -257,6 +280,14 @@ struct Counters {
 }
 
 impl Counters {
+    fn new(fleet: &Arc<Watch>) -> Self {
+        Self {
+            dhcp: dhcp::serve::Shared::new(Arc::clone(fleet)),
+            tftp: Arc::default(),
+            http: Arc::default(),
+        }
+    }
+
     fn log(&self) {
         let dhcp::socket::Counts {
             asked,

@@ -38,6 +38,9 @@ pub struct Ask<'a> {
 pub trait Files: Send + Sync + 'static {
     /// The file of that name, `None` where there is none. Called where all requests pass, so it must not wait for anything.
     fn open(&self, ask: &Ask<'_>) -> Option<Parts>;
+
+    /// A client has taken all of a file.
+    fn taken(&self, _client: SocketAddrV4, _name: &str) {}
 }
 
 /// Name → content, the same for every client.

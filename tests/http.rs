@@ -9,8 +9,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ramboot::fleet::watch::Watch;
 use ramboot::http::answer::Content;
 use ramboot::http::serve::{Counters, MAX_CONNECTIONS, Site, run};
+use ramboot::metrics::Metrics;
 use ramboot::store::{BootFile, Store};
 use ramboot_wire::ImageId;
 use ramboot_wire::image::{CHUNK_BYTES, CHUNK_LEN, chaining_value};
@@ -43,13 +45,10 @@ impl Manager {
             store: Arc::new(Store::open(state.path()).expect("store")),
             made: Box::new(|resource, local| {
                 let text = format!("#!ipxe\n# {} by {local}\n", resource.path());
-                Ok(Some(Content {
-                    bytes: Bytes::from(text).into(),
-                    etag: None,
-                    media_type: "text/plain",
-                    mapping: None,
-                }))
+                Ok(Some(made(text)))
             }),
+            views: Box::new(|view, _| Ok(made(format!("{view:?}\n")))),
+            fleet: Arc::new(Watch::new(Metrics::new().expect("metrics"))),
             counters: Arc::clone(&counters),
             connections,
         });
@@ -129,6 +128,15 @@ impl Drop for Manager {
             .expect("started")
             .join()
             .expect("no panic in the server");
+    }
+}
+
+fn made(text: String) -> Content {
+    Content {
+        bytes: Bytes::from(text).into(),
+        etag: None,
+        media_type: "text/plain",
+        mapping: None,
     }
 }
 

@@ -45,11 +45,13 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         }
         let args = BootArgs::parse(&cmdline).context("reading the kernel command line")?;
         console::call_image(&args.image.short(), args.size);
-        let facts = vec![
+        let mut facts = vec![
             fact("kernel", kernel()),
             fact("image", args.image.short()),
             fact("size", args.size),
+            fact("memory", ram::total()),
         ];
+        facts.extend(early::machine().map(|machine| fact("machine", machine)));
         Ok((args, facts))
     })?;
     let mut modules = journal.stage(Stage::Modules, |_| {

@@ -96,3 +96,66 @@ fn open_console() -> io::Result<()> {
 pub fn cmdline() -> anyhow::Result<String> {
     fs::read_to_string("/proc/cmdline").context("reading /proc/cmdline")
 }
+
+/// What the machine is, as its maker has it; `None` where it does not say.
+#[must_use]
+pub fn machine() -> Option<String> {
+    let read = |path: &str| fs::read_to_string(path).ok();
+    // Device trees (a Raspberry Pi's), then SMBIOS (PCs).
+    if let Some(model) = read("/proc/device-tree/model") {
+        return named("", model.trim_end_matches('\0'));
+    }
+    let vendor = read("/sys/class/dmi/id/sys_vendor").unwrap_or_default();
+    named(&vendor, &read("/sys/class/dmi/id/product_name")?)
+}
+
+/// Vendor and product in one; mainboard makers leave words in both that say nothing.
+fn named(vendor: &str, product: &str) -> Option<String> {
+    let says = |text: &str| {
+        let text = text.trim();
+        let empty = text.is_empty()
+            || text.starts_with("To ")
+            || text.starts_with("Default ")
+            || text.starts_with("System ");
+        (!empty).then(|| text.to_owned())
+    };
+    let product = says(product)?;
+    let name = match says(vendor).filter(|vendor| !product.starts_with(vendor.as_str())) {
+        Some(vendor) => format!("{vendor} {product}"),
+        None => product,
+    };
+    Some(name.chars().take(MAX_MACHINE).collect())
+}
+
+const MAX_MACHINE: usize = 80;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_called_as_its_maker_does() {
+        for (vendor, product, want) in [
+            (
+                "",
+                "Raspberry Pi 4 Model B Rev 1.4",
+                Some("Raspberry Pi 4 Model B Rev 1.4"),
+            ),
+            (
+                "QEMU\n",
+                "Standard PC (i440FX + PIIX, 1996)\n",
+                Some("QEMU Standard PC (i440FX + PIIX, 1996)"),
+            ),
+            ("HP\n", "HP EliteDesk 800 G3\n", Some("HP EliteDesk 800 G3")),
+            ("To Be Filled By O.E.M.\n", "X570\n", Some("X570")),
+            ("System manufacturer\n", "System Product Name\n", None),
+            ("Dell Inc.", "", None),
+        ] {
+            assert_eq!(
+                named(vendor, product).as_deref(),
+                want,
+                "{vendor} {product}"
+            );
+        }
+    }
+}

@@ -21,7 +21,7 @@ use ramboot_wire::{BootArgs, Heartbeat, ImageId, Mac, cmdline};
 use rustix::stdio::stdin;
 
 use crate::clock;
-use crate::ram::mem_available;
+use crate::ram::{self, mem_available};
 
 /// How it is called in a list of processes.
 pub const NAME: &str = "ramboot-heartbeat";
@@ -150,7 +150,7 @@ impl Orders {
             hostname: self.hostname.clone(),
             boot_ms: self.boot_ms,
             up_s,
-            memory: u64::from(system.totalram).saturating_mul(u64::from(system.mem_unit)),
+            memory: ram::total(),
             available: mem_available(&text).unwrap_or(0),
             load_percent: load_percent(u64::from(system.loads[0])),
         }

@@ -158,6 +158,13 @@ const fn device_len(size: u64) -> u64 {
     size.next_multiple_of(PAGE)
 }
 
+/// Bytes of RAM that the kernel has.
+#[must_use]
+pub fn total() -> u64 {
+    let system = rustix::system::sysinfo();
+    u64::from(system.totalram).saturating_mul(u64::from(system.mem_unit))
+}
+
 pub(crate) fn mem_available(meminfo: &str) -> Option<u64> {
     let line = meminfo
         .lines()

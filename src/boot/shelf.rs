@@ -6,7 +6,7 @@
     reason = "shell: reads the clock and the neighbour table"
 )]
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 
 use super::{Choice, Desk, base};
 use crate::config::worker::Asker;
+use crate::fleet::event::{self, Event, Part};
 use crate::neighbour;
 use crate::parts::Parts;
 use crate::pi::choice::{Content, PiChoice};
@@ -68,7 +69,9 @@ impl Shelf {
                 let first = FIRST_FILES.iter().any(|file| name.ends_with(file));
                 match &why {
                     Why::NoImage(_) if first => {
-                        warn!(client = %address, name, "Raspberry Pi: {why}")
+                        warn!(client = %address, name, "Raspberry Pi: {why}");
+                        let who = self.who(address);
+                        let _ = self.desk.fleet.saw(Event::Nothing(who, why.to_string()));
                     }
                     Why::Loud(_) => warn!(client = %address, name, "Raspberry Pi: {why}"),
                     _ => debug!(client = %address, name, "TFTP: {why}"),
@@ -154,6 +157,37 @@ impl Shelf {
 impl tftp::Files for Shelf {
     /// Reads a few small files at most, and maps a boot file once.
     fn open(&self, ask: &tftp::Ask<'_>) -> Option<Parts> {
+        let found = self.find(ask)?;
+        let who = self.who(*ask.client.ip());
+        let _ = self.desk.fleet.saw(Event::Begins(who, part(ask.name)));
+        Some(found)
+    }
+
+    fn taken(&self, client: SocketAddrV4, name: &str) {
+        let who = self.who(*client.ip());
+        let _ = self.desk.fleet.saw(Event::Loaded(who, part(name)));
+    }
+}
+
+/// By TFTP an EFI program is iPXE.
+fn part(name: &str) -> Part {
+    match Part::of(name) {
+        Part::Uki => Part::Loader,
+        part => part,
+    }
+}
+
+impl Shelf {
+    /// Known by DHCP, or by the neighbour table.
+    fn who(&self, address: Ipv4Addr) -> event::Who {
+        let known = self.desk.fleet.lock().at(address);
+        event::Who {
+            mac: known.or_else(|| neighbour::mac_of(address)),
+            address,
+        }
+    }
+
+    fn find(&self, ask: &tftp::Ask<'_>) -> Option<Parts> {
         let base = base(SocketAddrV4::new(
             *ask.local.ip(),
             self.desk.config.http_port,

@@ -116,6 +116,22 @@ impl Firmware {
         }
     }
 
+    /// In one word, for who counts; a label of `ramboot_dhcp_decisions_total`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::BiosPxe => "bios-pxe",
+            Self::UefiPxe(_) => "uefi-pxe",
+            Self::UefiHttp(_) => "uefi-http",
+            Self::Ipxe(_) => "ipxe",
+            Self::Pi(_) => "raspberry-pi",
+            Self::UBoot => "u-boot",
+            Self::Init => "init",
+            Self::System => "system",
+            Self::Other(_) => "other",
+        }
+    }
+
     /// It uses the address of an OFFER at once and never sends a REQUEST, so the OFFER is the promise.
     #[must_use]
     pub const fn takes_offers(self) -> bool {

@@ -12,7 +12,7 @@ use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::pin::pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::io::unix::AsyncFd;
@@ -22,6 +22,7 @@ use tracing::{Level, debug, enabled, info, warn};
 use super::arp;
 use super::decide::decide;
 use super::delay::Delayed;
+use super::firmware::Firmware;
 use super::lease::{LeaseChange, Leases, SET_ASIDE_FOR};
 use super::policy::{Mode, Policy};
 use super::probe::{Due, Probes, Start};
@@ -30,6 +31,8 @@ use super::request::{Arrival, Kind, MAX_REQUEST_BYTES, Port, Request, parse};
 use super::socket::{Counters, Sockets};
 use super::verdict::Answer;
 use super::why::Why;
+use crate::fleet::event::{Asked, AskedBy, Event};
+use crate::fleet::watch::Watch;
 use crate::link::Link;
 
 /// After a receive error (the interface went down, say), so that a lasting one does not spin.
@@ -49,6 +52,8 @@ const BUFFER_BYTES: usize = MAX_REQUEST_BYTES + 1;
 pub struct Shared {
     /// What became of packets.
     pub counters: Counters,
+    /// Hears of machines that ask.
+    fleet: Arc<Watch>,
     leases: Mutex<Leases>,
     start: Instant,
 }
@@ -56,9 +61,10 @@ pub struct Shared {
 impl Shared {
     /// Nothing promised, nothing counted; time begins.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(fleet: Arc<Watch>) -> Self {
         Self {
             counters: Counters::default(),
+            fleet,
             leases: Mutex::default(),
             start: Instant::now(),
         }
@@ -67,12 +73,6 @@ impl Shared {
     /// Leases are whole after every change, so a task that panicked did not leave half of one.
     fn leases(&self) -> MutexGuard<'_, Leases> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Default for Shared {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -207,6 +207,7 @@ impl Desk<'_> {
                 Ok(()) => {
                     Counters::add(&self.shared.counters.answered);
                     answered(&request, reply, &self.policy);
+                    self.count("answered", request.firmware.label());
                 }
                 // What was not sent was not promised: no lease.
                 Err(error) => {
@@ -217,8 +218,11 @@ impl Desk<'_> {
             Answer::Ignore(why) => {
                 Counters::add(&self.shared.counters.ignored);
                 ignored(&request, why, &self.policy);
+                self.count("ignored", why.label());
             }
         }
+        // Whoever asks DHCP is believed.
+        let _ = self.shared.fleet.saw(seen(&request, &verdict.answer));
         if let Some(change) = verdict.lease {
             leases.apply(change);
         }
@@ -310,13 +314,49 @@ impl Desk<'_> {
         }
     }
 
+    fn count(&self, decision: &'static str, reason: &'static str) {
+        self.shared.fleet.metrics().dhcp(decision, reason);
+    }
+
     fn malformed(&self, why: &Why, source: &SocketAddrV4) {
         Counters::add(&self.shared.counters.malformed);
+        self.count("malformed", why.label());
         debug!(
             "packet from {source} on {} not answered: {why}",
             self.policy.interface
         );
     }
+}
+
+/// What is to be known of a machine by what it asked and was told.
+fn seen(request: &Request, answer: &Answer) -> Event {
+    let firmware = request.firmware;
+    let given = match answer {
+        Answer::Reply(reply) => Some(reply.message.yiaddr()),
+        // It takes what another server has offered.
+        Answer::Ignore(Why::OtherServer(_)) => request.requested,
+        Answer::Ignore(_) => None,
+    };
+    let client = request.client();
+    Event::Asked(Asked {
+        mac: request.mac,
+        model: firmware.to_string(),
+        pi: match firmware {
+            Firmware::Pi(identity) => Some(identity),
+            _ => None,
+        },
+        uuid: client.uuid,
+        arch: client.arch,
+        address: given
+            .filter(|address| !address.is_unspecified())
+            .or(Some(request.ciaddr)),
+        asker: match firmware {
+            Firmware::Init => AskedBy::Init,
+            Firmware::System => AskedBy::System,
+            _ => AskedBy::Firmware,
+        },
+        discover: request.kind == Kind::Discover,
+    })
 }
 
 fn answered(request: &Request, reply: &Reply, policy: &Policy) {

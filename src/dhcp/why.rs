@@ -108,6 +108,36 @@ pub enum Why {
 }
 
 impl Why {
+    /// In one word, for who counts; a label of `ramboot_dhcp_decisions_total`.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::TooLong { .. } => "too-long",
+            Self::TooShort(_) => "too-short",
+            Self::NotARequest(_) => "not-a-request",
+            Self::NotEthernet { .. } => "not-ethernet",
+            Self::NotAMachine(_) => "not-a-machine",
+            Self::Bootp => "bootp",
+            Self::NotAClients(_) => "not-a-clients",
+            Self::BadOption { .. } => "bad-option",
+            Self::Shapeless { .. } => "shapeless",
+            Self::NoWorker(_) => "no-worker",
+            Self::Relayed(_) => "relayed",
+            Self::NotNetboot => "not-netboot",
+            Self::NoProxy(_) => "no-proxy",
+            Self::AddressOnly => "address-only",
+            Self::OtherServer(_) => "other-server",
+            Self::NotOurAddress => "not-our-address",
+            Self::PoolExhausted => "pool-exhausted",
+            Self::ReservationInUse(_) => "reservation-in-use",
+            Self::NoRecord(_) => "no-record",
+            Self::Released(_) => "released",
+            Self::Declined(_) => "declined",
+            Self::NotHolder(_) => "not-holder",
+            Self::NoPoolHere(_) => "no-pool-here",
+        }
+    }
+
     /// The packet itself is at fault.
     #[must_use]
     pub const fn is_malformed(&self) -> bool {

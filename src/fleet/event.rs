@@ -44,8 +44,8 @@ pub struct Asked {
     pub address: Option<Ipv4Addr>,
     /// Who asks.
     pub asker: AskedBy,
-    /// It was answered.
-    pub answered: bool,
+    /// It looks for a server, and has not chosen one.
+    pub discover: bool,
 }
 
 /// What of a machine asks for an address.

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::Fleet;
 use super::event::Event;
 use super::snapshot::{Catalogue, WorkerRow};
+use super::{Fleet, Refused};
 use crate::metrics::Metrics;
 
 /// What servers tell what they saw.
@@ -39,17 +39,28 @@ impl Watch {
     }
 
     /// Something was seen.
-    pub fn saw(&self, event: Event) {
-        let news = self.lock().apply(event, self.up());
+    ///
+    /// # Errors
+    /// It is not believed.
+    pub fn saw(&self, event: Event) -> Result<(), Refused> {
+        let news = self.lock().apply(event, self.up())?;
         if let Some(news) = news {
             self.metrics.boot(news);
         }
         self.changes.send_modify(|changes| *changes += 1);
+        Ok(())
     }
 
-    /// Time goes by.
+    /// A second has gone by.
     pub fn tick(&self) {
-        self.lock().tick(self.up());
+        let seconds = self.up().as_secs();
+        if seconds.is_multiple_of(FORGET_EVERY) {
+            self.lock().tick(self.up());
+        }
+        // What was not heard of is news, too.
+        if seconds.is_multiple_of(NEWS_EVERY) {
+            self.changes.send_modify(|changes| *changes += 1);
+        }
     }
 
     /// The machines now.
@@ -75,3 +86,8 @@ impl Watch {
         self.fleet.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Seconds.
+const FORGET_EVERY: u64 = 60;
+/// Seconds.
+const NEWS_EVERY: u64 = 10;

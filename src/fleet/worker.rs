@@ -137,7 +137,9 @@ impl Worker {
             if self.begins_anew(now) {
                 self.anew(now);
             }
-            if let State::Asking(asks) = self.state {
+            if let State::Asking(asks) = self.state
+                && asked.discover
+            {
                 self.state = State::Asking(asks.saturating_add(1));
             }
             // iPXE says less of the machine than its firmware did.

@@ -47,6 +47,10 @@ const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=3153600
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
+/// Nothing from elsewhere, nothing that stands in the page itself.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 /// Separates the parts of a multipart answer. The parts' lengths are in their `Content-Range`, so it would not matter
 /// if an image held these bytes.
 const BOUNDARY: &str = "ramboot-5f1e0c6a9d3b47";
@@ -144,6 +148,23 @@ impl Answer {
             format!("only {allowed} here\n"),
         )
         .with(header::ALLOW, HeaderValue::from_static(allowed))
+    }
+
+    /// The same for no other page to frame, and for no browser to guess what it is.
+    #[must_use]
+    pub fn unframed(self) -> Self {
+        self.with(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        )
+        .with(
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static(POLICY),
+        )
+        .with(
+            header::REFERRER_POLICY,
+            HeaderValue::from_static("no-referrer"),
+        )
     }
 
     /// The same without its body, as HEAD wants it.

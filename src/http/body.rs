@@ -1,6 +1,7 @@
 //! A body that is slices of mappings, in order: handed to hyper window by window and never copied here.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,10 +10,22 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::task::JoinHandle;
 
+use super::events::Events;
 use crate::store::Mapping;
 
-/// What is left of it.
+/// What an answer consists of.
 #[derive(Debug)]
+pub enum Content {
+    /// Bytes that are there.
+    Slices(Slices),
+    /// Lines that come when something has changed.
+    Events(Events),
+}
+
+/// Told when all of a body was handed over, and not if it was given up before.
+pub type Told = Box<dyn FnOnce() + Send>;
+
+/// What is left of it.
 pub struct Slices {
     slices: VecDeque<Bytes>,
     left: u64,
@@ -20,6 +33,26 @@ pub struct Slices {
     mapping: Option<Mapping>,
     /// The next window is being read in.
     reading: Option<JoinHandle<io::Result<()>>>,
+    /// Somebody who wants to know when it is over.
+    told: Option<Told>,
+}
+
+impl fmt::Debug for Slices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slices")
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Slices {
+    fn drop(&mut self) {
+        if self.left == 0
+            && let Some(told) = self.told.take()
+        {
+            told();
+        }
+    }
 }
 
 impl Slices {
@@ -29,7 +62,13 @@ impl Slices {
             slices,
             mapping,
             reading: None,
+            told: None,
         }
+    }
+
+    pub(super) fn telling(mut self, told: Option<Told>) -> Self {
+        self.told = told;
+        self
     }
 
     /// The next bytes that are in memory; `Err` with the window that has to be read in first.
@@ -50,6 +89,35 @@ impl Slices {
         let frame = slice.split_to(len);
         self.left -= frame.len() as u64;
         Ok(Some(frame))
+    }
+}
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match self.get_mut() {
+            Self::Slices(slices) => Pin::new(slices).poll_frame(context),
+            Self::Events(events) => events.poll(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Slices(slices) => slices.is_end_stream(),
+            Self::Events(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Slices(slices) => slices.size_hint(),
+            Self::Events(_) => SizeHint::default(),
+        }
     }
 }
 

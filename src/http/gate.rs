@@ -30,10 +30,15 @@ pub(super) struct Gate {
     sent: Arc<AtomicU64>,
 }
 
+/// Bytes that went to one address.
+pub(super) type Sent = (IpAddr, u64);
+
 #[derive(Debug)]
 struct Inner {
     turns: Turns,
     workers: HashMap<IpAddr, Worker>,
+    /// What went to those who are gone, and was not told yet.
+    gone: Vec<Sent>,
 }
 
 /// One address with a connection.
@@ -41,6 +46,8 @@ struct Inner {
 struct Worker {
     connections: usize,
     meter: Arc<Meter>,
+    /// Of its bytes, those that were told.
+    told: u64,
     turn: Arc<Notify>,
 }
 
@@ -59,6 +66,7 @@ impl Gate {
             inner: Mutex::new(Inner {
                 turns: Turns::new(now()),
                 workers: HashMap::new(),
+                gone: Vec::new(),
             }),
             sent: Arc::default(),
         }
@@ -70,6 +78,7 @@ impl Gate {
         let one = inner.workers.entry(worker).or_insert_with(|| Worker {
             connections: 0,
             meter: Arc::new(Meter::new(Arc::clone(&self.sent))),
+            told: 0,
             turn: Arc::default(),
         });
         one.connections += 1;
@@ -85,12 +94,26 @@ impl Gate {
     pub(super) fn tick(&self) {
         let now = now();
         let mut inner = self.lock();
-        let Inner { turns, workers } = &mut *inner;
+        let Inner { turns, workers, .. } = &mut *inner;
         for (worker, one) in workers.iter() {
             turns.sent(*worker, one.meter.own(), now);
         }
         turns.tick(self.sent.load(Ordering::Relaxed), now);
         inner.admit(now);
+    }
+
+    /// What went to whom since this was asked for last.
+    pub(super) fn told(&self) -> Vec<Sent> {
+        let mut inner = self.lock();
+        let mut sent = std::mem::take(&mut inner.gone);
+        for (worker, one) in &mut inner.workers {
+            let new = one.meter.own() - one.told;
+            if new > 0 {
+                one.told += new;
+                sent.push((*worker, new));
+            }
+        }
+        sent
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -161,12 +184,19 @@ impl Drop for Pass {
             }
         };
         if last {
-            inner.workers.remove(&self.worker);
+            if let Some(one) = inner.workers.remove(&self.worker)
+                && inner.gone.len() < MAX_GONE
+            {
+                inner.gone.push((self.worker, one.meter.own() - one.told));
+            }
             inner.turns.gone(self.worker);
             inner.admit(now());
         }
     }
 }
+
+/// Between two looks; more connections than that do not end meanwhile, or it does not matter any more.
+const MAX_GONE: usize = 4096;
 
 /// How long whoever asks would wait: `Prefer: wait=<seconds>` among other preferences.
 pub(super) fn patience(request: &HeaderMap) -> Option<Duration> {

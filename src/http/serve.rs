@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
+use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -24,15 +25,19 @@ use ramboot_wire::queue::Place;
 use ramboot_wire::stage::{MAX_REPORT_BYTES, Report, Waterfall};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, info, warn};
 
 use super::answer::{self, Answer, Content};
-use super::body::Slices;
+use super::body::{self, Slices, Told};
+use super::events::Events;
 use super::gate::{self, Gate, Pass};
 use super::meter::Metered;
+use super::view::{View, Views};
+use crate::fleet::event::{Event, Part, Who};
+use crate::fleet::watch::Watch;
 use crate::store::Store;
 
 /// What HTTP was asked for.
@@ -74,6 +79,10 @@ pub struct Site {
     pub store: Arc<Store>,
     /// Boot scripts, EFI programs and worker files.
     pub made: Box<Made>,
+    /// What people look at.
+    pub views: Box<Views>,
+    /// Hears of what machines load, and what they say.
+    pub fleet: Arc<Watch>,
     /// Shared with whoever wants to know.
     pub counters: Arc<Counters>,
     /// Connections of one listener; more are told to come back.
@@ -94,6 +103,8 @@ pub async fn run(listener: TcpListener, site: Arc<Site>, mut stop: watch::Receiv
     let mut clock = tokio::time::interval(gate::TICK);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut connections = JoinSet::new();
+    let seats = Arc::new(Semaphore::new(MAX_WATCHERS));
+    let mut ticks = 0_u64;
     loop {
         // Those who are told to come back are few at a time: the others wait for that in the backlog.
         let room = connections.len() < site.connections + BEYOND;
@@ -103,6 +114,10 @@ pub async fn run(listener: TcpListener, site: Arc<Site>, mut stop: watch::Receiv
             Some(_) = connections.join_next() => continue,
             _ = clock.tick() => {
                 gate.tick();
+                ticks += 1;
+                if ticks % TOLD_EVERY == 0 {
+                    tell(&gate, &site);
+                }
                 continue;
             }
         };
@@ -110,11 +125,13 @@ pub async fn run(listener: TcpListener, site: Arc<Site>, mut stop: watch::Receiv
             Ok((stream, peer)) => {
                 let full = connections.len() >= site.connections;
                 let (site, pass) = (Arc::clone(&site), gate.enter(peer.ip()));
+                let seats = Arc::clone(&seats);
                 connections.spawn(async move {
+                    let _open = Open::new(&site.counters);
                     if full {
                         turn_away(stream, peer, &site).await;
                     } else {
-                        connection(stream, peer, site, pass).await;
+                        connection(stream, peer, Arc::clone(&site), (pass, seats)).await;
                     }
                 });
             }
@@ -127,14 +144,51 @@ pub async fn run(listener: TcpListener, site: Arc<Site>, mut stop: watch::Receiv
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, site: Arc<Site>, pass: Pass) {
+/// What went out since the last time.
+fn tell(gate: &Gate, site: &Site) {
+    for (address, bytes) in gate.told() {
+        site.counters.sent.fetch_add(bytes, Ordering::Relaxed);
+        if let IpAddr::V4(address) = address {
+            // Nobody need know it, or be told that nobody does.
+            let _ = site.fleet.saw(Event::Sent(address, bytes));
+        }
+    }
+}
+
+/// Counts one connection for as long as it is there.
+struct Open<'a>(&'a Counters);
+
+impl<'a> Open<'a> {
+    fn new(counters: &'a Counters) -> Self {
+        counters.connections.fetch_add(1, Ordering::Relaxed);
+        Self(counters)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    site: Arc<Site>,
+    (pass, seats): (Pass, Arc<Semaphore>),
+) {
     let local = match prepare(&stream) {
         Ok(local) => local,
         Err(error) => return debug!(%peer, %error, "HTTP: connection was gone before it began"),
     };
     let stream = Metered::new(stream, Arc::clone(&pass.meter));
-    let pass = Some(pass);
-    talk(stream, Guest { peer, local, pass }, site).await;
+    let guest = Guest {
+        peer,
+        local,
+        pass: Some(pass),
+        seats,
+    };
+    talk(stream, guest, site).await;
 }
 
 /// One connection too many: it is answered before it has asked, and closed.
@@ -160,6 +214,8 @@ struct Guest {
     local: SocketAddr,
     /// `None`: nobody is waited for.
     pass: Option<Pass>,
+    /// For those who look at events.
+    seats: Arc<Semaphore>,
 }
 
 /// Answers one connection's requests, until its other side or a fault ends it.
@@ -171,6 +227,7 @@ where
         peer,
         local,
         pass: None,
+        seats: Arc::new(Semaphore::new(MAX_WATCHERS)),
     };
     talk(stream, guest, site).await;
 }
@@ -210,9 +267,20 @@ async fn respond(
     request: Request<Incoming>,
     guest: Arc<Guest>,
     site: Arc<Site>,
-) -> Result<Response<Slices>, Infallible> {
+) -> Result<Response<body::Content>, Infallible> {
     let (head, body) = request.into_parts();
-    let answer = route(&head, body, &guest, &site).await;
+    let (answer, told) = match View::parse(head.uri.path()) {
+        Some(View::Events) if head.method == Method::GET => {
+            if let Ok(seat) = Arc::clone(&guest.seats).try_acquire_owned() {
+                return Ok(events(Events::new(site.fleet.changes(), seat)));
+            }
+            let text =
+                format!("{MAX_WATCHERS} look already: close a page, or reload now and then\n");
+            (Answer::text(StatusCode::SERVICE_UNAVAILABLE, text), None)
+        }
+        Some(view) => (show(view, &head, guest.local, &site), None),
+        None => Box::pin(route(&head, body, &guest, &site)).await,
+    };
     let counter = if answer.status.as_u16() < 400 {
         &site.counters.answered
     } else {
@@ -223,18 +291,42 @@ async fn respond(
     let (status, bytes) = (answer.status, answer.body_len());
     site.counters.bytes.fetch_add(bytes, Ordering::Relaxed);
     debug!(%peer, %method, path, status = status.as_u16(), bytes, "HTTP");
-    let mut response = Response::new(Slices::new(answer.body, answer.mapping));
+    let slices = Slices::new(answer.body, answer.mapping).telling(told);
+    let mut response = Response::new(body::Content::Slices(slices));
     *response.status_mut() = status;
     response.headers_mut().extend(answer.headers);
     Ok(response)
 }
 
-async fn route(head: &Parts, body: Incoming, guest: &Guest, site: &Site) -> Answer {
-    let Some(resource) = Resource::parse(head.uri.path()) else {
-        return Answer::not_found();
+fn events(events: Events) -> Response<body::Content> {
+    let mut response = Response::new(body::Content::Events(events));
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Answers who looks.
+fn show(view: View, head: &Parts, local: SocketAddr, site: &Site) -> Answer {
+    if !matches!(head.method, Method::GET | Method::HEAD) {
+        return Answer::method_not_allowed("GET, HEAD");
+    }
+    let answer = match (site.views)(view, local) {
+        Ok(content) => answer::content(&head.method, &head.headers, &content),
+        Err(error) => Answer::text(StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}\n")),
     };
-    match (&head.method, &resource) {
-        (&Method::POST, Resource::Report) => Box::pin(report(body, guest.peer)).await,
+    answer.unframed()
+}
+
+async fn route(head: &Parts, body: Incoming, guest: &Guest, site: &Site) -> (Answer, Option<Told>) {
+    let Some(resource) = Resource::parse(head.uri.path()) else {
+        return (Answer::not_found(), None);
+    };
+    let answer = match (&head.method, &resource) {
+        (&Method::POST, Resource::Report) => report(body, guest.peer, &site.fleet).await,
         (_, Resource::Report) => Answer::method_not_allowed("POST"),
         (&Method::GET | &Method::HEAD, _) => match turn(head, &resource, guest) {
             Some(turn) => match turn.await {
@@ -244,7 +336,40 @@ async fn route(head: &Parts, body: Incoming, guest: &Guest, site: &Site) -> Answ
             None => found(head, &resource, guest, site),
         },
         _ => Answer::method_not_allowed("GET, HEAD"),
+    };
+    let told = loads(&resource, &answer, guest.peer, &site.fleet);
+    (answer, told)
+}
+
+/// A machine loads something that comes before Linux; what it returns is told when it has it.
+fn loads(
+    resource: &Resource,
+    answer: &Answer,
+    peer: SocketAddr,
+    fleet: &Arc<Watch>,
+) -> Option<Told> {
+    let IpAddr::V4(address) = peer.ip() else {
+        return None;
+    };
+    let (mac, part) = match resource {
+        Resource::Script(client) => (Some(client.mac), Part::Loader),
+        // What is smaller is iPXE.
+        Resource::Efi(client) if answer.body_len() < SMALLEST_UKI => {
+            (Some(client.mac), Part::Loader)
+        }
+        Resource::Efi(client) => (Some(client.mac), Part::Uki),
+        Resource::Boot(_, name) => (None, Part::of(name)),
+        _ => return None,
+    };
+    if answer.status != StatusCode::OK || answer.body.is_empty() {
+        return None;
     }
+    let who = Who { mac, address };
+    let _ = fleet.saw(Event::Begins(who, part));
+    let fleet = Arc::clone(fleet);
+    Some(Box::new(move || {
+        let _ = fleet.saw(Event::Loaded(who, part));
+    }))
 }
 
 /// Answers GET or HEAD.
@@ -317,7 +442,7 @@ fn look_up(resource: &Resource, local: SocketAddr, site: &Site) -> anyhow::Resul
 }
 
 /// Logs what a worker says of itself. Nothing is decided by it: anybody on the LAN can send one.
-async fn report(body: Incoming, peer: SocketAddr) -> Answer {
+async fn report(body: Incoming, peer: SocketAddr, fleet: &Watch) -> Answer {
     let too_large = || {
         let text = format!("a report has at most {MAX_REPORT_BYTES} bytes\n");
         Answer::text(StatusCode::PAYLOAD_TOO_LARGE, text)
@@ -338,6 +463,12 @@ async fn report(body: Incoming, peer: SocketAddr) -> Answer {
     };
     match serde_json::from_slice::<Report>(&bytes) {
         Ok(report) => {
+            if let IpAddr::V4(from) = peer.ip()
+                && let Err(refused) = fleet.saw(Event::Reported(from, report.clone()))
+            {
+                debug!(%peer, worker = %report.mac, "HTTP: report not believed: {refused}");
+                return Answer::text(StatusCode::TOO_MANY_REQUESTS, format!("{refused}\n"));
+            }
             // StageLine's text has no control characters, whatever a worker sent.
             let line = report.line.to_string();
             let line = line.trim_start_matches("ramboot: ");
@@ -358,6 +489,12 @@ async fn report(body: Incoming, peer: SocketAddr) -> Answer {
     }
 }
 
+/// Pages that are open, of one listener.
+const MAX_WATCHERS: usize = 64;
+/// Ticks of the gate.
+const TOLD_EVERY: u64 = 5;
+/// Bytes; iPXE has one, a kernel with its initramfs ten at least.
+const SMALLEST_UKI: u64 = 4 << 20;
 /// A thousand workers with four streams each, and as many strangers.
 pub const MAX_CONNECTIONS: usize = 8192;
 /// Connections that are told to come back, at a time.

@@ -11,12 +11,16 @@ use crate::port::{self, Proto};
 
 /// RFC 1350.
 pub(super) const TFTP_PORT: u16 = 69;
+const TFTP_TAKEN: &str = "stop that TFTP server, BIOS machines ask this port only";
+const HTTP_TAKEN: &str = "give another one with --http-port";
 /// Connections that wait to be accepted: a rack that is switched on at once.
 const BACKLOG: i32 = 4096;
 
 /// All that `serve` listens on.
 pub(super) struct Sockets {
     pub(super) http: Vec<TcpListener>,
+    /// Heartbeats come to the port number that HTTP has.
+    pub(super) heartbeats: Vec<UdpSocket>,
     pub(super) tftp: Vec<UdpSocket>,
     pub(super) dhcp: Vec<(dhcp::socket::Sockets, Policy)>,
 }
@@ -25,6 +29,7 @@ impl Sockets {
     pub(super) fn open(config: &Config, interfaces: &[Interface]) -> anyhow::Result<Self> {
         let mut all = Self {
             http: Vec::new(),
+            heartbeats: Vec::new(),
             tftp: Vec::new(),
             dhcp: Vec::new(),
         };
@@ -38,7 +43,10 @@ impl Sockets {
         }
         for interface in interfaces {
             // On the interface's own address: an answer must come from where it was asked for.
-            all.tftp.push(udp(interface.address, TFTP_PORT)?);
+            all.tftp
+                .push(udp(interface.address, TFTP_PORT, TFTP_TAKEN)?);
+            all.heartbeats
+                .push(udp(interface.address, config.http_port, HTTP_TAKEN)?);
             all.http.push(tcp(interface.address, config.http_port)?);
         }
         Ok(all)
@@ -56,27 +64,12 @@ fn tcp(address: Ipv4Addr, port: u16) -> anyhow::Result<TcpListener> {
         socket.set_nonblocking(true)?;
         Ok(TcpListener::from(socket))
     };
-    open().map_err(|error| {
-        taken(
-            error,
-            Proto::Tcp,
-            address,
-            port,
-            "give another one with --http-port",
-        )
-    })
+    open().map_err(|error| taken(error, Proto::Tcp, address, port, HTTP_TAKEN))
 }
 
-fn udp(address: Ipv4Addr, port: u16) -> anyhow::Result<UdpSocket> {
-    UdpSocket::bind(SocketAddrV4::new(address, port)).map_err(|error| {
-        taken(
-            error,
-            Proto::Udp,
-            address,
-            port,
-            "stop that TFTP server, BIOS machines ask this port only",
-        )
-    })
+fn udp(address: Ipv4Addr, port: u16, remedy: &str) -> anyhow::Result<UdpSocket> {
+    UdpSocket::bind(SocketAddrV4::new(address, port))
+        .map_err(|error| taken(error, Proto::Udp, address, port, remedy))
 }
 
 /// A socket error in words: which port, who has it, and what to do.

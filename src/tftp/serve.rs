@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 
 use super::packet::{self, MAX_REQUEST_BYTES, Packet, Refusal, Request};
 use super::sessions::{Place, Pulse, Room, Session, Sessions};
-use super::task::Task;
+use super::task::{Ended, Task};
 use super::transfer::Transfer;
 use super::{Ask, Counters, Files};
 
@@ -62,7 +62,7 @@ struct Server<F> {
     files: Arc<F>,
     counters: Arc<Counters>,
     sessions: Sessions<Handle>,
-    tasks: JoinSet<SocketAddrV4>,
+    tasks: JoinSet<Ended>,
     /// All times are counted from here.
     epoch: Instant,
 }
@@ -187,9 +187,12 @@ impl<F: Files> Server<F> {
         self.sessions.insert(client, session);
     }
 
-    async fn ended(&mut self, ended: Result<(Id, SocketAddrV4), JoinError>) {
+    async fn ended(&mut self, ended: Result<(Id, Ended), JoinError>) {
         match ended {
-            Ok((id, client)) => {
+            Ok((id, Ended { client, taken })) => {
+                if let Some(name) = taken {
+                    self.files.taken(client, &name);
+                }
                 let now = self.epoch.elapsed();
                 let is_it = |handle: &Handle| handle.abort.id() == id;
                 if let Some(request) = self.sessions.remove(client, is_it, now) {

@@ -28,6 +28,13 @@ pub(super) struct Task {
     pub(super) told: bool,
 }
 
+/// A transfer is over.
+pub(super) struct Ended {
+    pub(super) client: SocketAddrV4,
+    /// What the client has now.
+    pub(super) taken: Option<String>,
+}
+
 impl Drop for Task {
     fn drop(&mut self) {
         if !self.told {
@@ -41,13 +48,16 @@ impl Drop for Task {
 }
 
 impl Task {
-    pub(super) async fn run(mut self, mut transfer: Transfer) -> SocketAddrV4 {
+    pub(super) async fn run(mut self, mut transfer: Transfer) -> Ended {
         let begin = self.epoch.elapsed();
         let outcome = self.carry(&mut transfer).await;
         let ms = self.epoch.elapsed().saturating_sub(begin).as_millis();
         self.tell(&outcome, transfer.len(), ms);
         self.told = true;
-        self.client
+        Ended {
+            client: self.client,
+            taken: matches!(outcome, Outcome::Completed).then(|| std::mem::take(&mut self.name)),
+        }
     }
 
     async fn carry(&self, transfer: &mut Transfer) -> Outcome {

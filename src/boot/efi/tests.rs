@@ -7,6 +7,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::boot::files::Belongings;
 use crate::config::Config;
+use crate::fleet::watch::Watch;
+use crate::metrics::Metrics;
 use crate::roms::Roms;
 use crate::store::commit::Staging;
 use crate::store::{ImageFacts, Store};
@@ -73,6 +75,7 @@ impl Bench {
             belongings: Arc::new(
                 Belongings::open(&self.folder.path().join("state")).expect("a secret"),
             ),
+            fleet: Arc::new(Watch::new(Metrics::new().expect("metrics"))),
         }
     }
 }

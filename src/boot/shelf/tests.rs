@@ -7,6 +7,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::boot::files::Belongings;
 use crate::config::Config;
+use crate::fleet::watch::Watch;
+use crate::metrics::Metrics;
 use crate::pi::files::pack;
 use crate::roms::Roms;
 use crate::store::commit::Staging;
@@ -65,6 +67,7 @@ fn shelf(folder: &TempDir, for_pis: bool) -> Shelf {
         config: Arc::new(Config::parse(CONFIG).expect("a config")),
         roms: Arc::new(Roms::read(folder.path())),
         belongings: Arc::new(Belongings::open(&state).expect("a secret")),
+        fleet: Arc::new(Watch::new(Metrics::new().expect("metrics"))),
     })
 }
 

@@ -7,8 +7,10 @@ use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
+use ramboot::fleet::watch::Watch;
 use ramboot::http::answer::Content;
 use ramboot::http::serve::{Site, converse};
+use ramboot::metrics::Metrics;
 use ramboot::store::Store;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::runtime::{Builder, Runtime};
@@ -28,17 +30,24 @@ static SITE: LazyLock<Arc<Site>> = LazyLock::new(|| {
     Arc::new(Site {
         store: Arc::new(Store::open(folder.path()).expect("an empty store")),
         made: Box::new(|_, _| {
-            let slices = CONTENT.chunks(300).map(Bytes::from_static);
-            Ok(Some(Content {
-                bytes: slices.collect(),
-                etag: Some("fuzz".to_owned()),
-                media_type: "application/octet-stream",
-                mapping: None,
-            }))
+            Ok(Some(content()))
         }),
+        views: Box::new(|_, _| Ok(content())),
+        fleet: Arc::new(Watch::new(Metrics::new().expect("metrics"))),
         counters: Arc::default(),
+        connections: 1,
     })
 });
+
+fn content() -> Content {
+    let slices = CONTENT.chunks(300).map(Bytes::from_static);
+    Content {
+        bytes: slices.collect(),
+        etag: Some("fuzz".to_owned()),
+        media_type: "application/octet-stream",
+        mapping: None,
+    }
+}
 
 fuzz_target!(|bytes: &[u8]| {
     let answer = RUNTIME.block_on(async {

@@ -1,0 +1,36 @@
+//! What people and programs look at: paths that no worker asks for. Nothing they do changes anything here.
+
+use std::net::SocketAddr;
+
+use super::answer::Content;
+
+/// What a path shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// `/nodes.json`: the fleet, the images and the manager ([`crate::fleet::snapshot::Snapshot`]).
+    Nodes,
+    /// `/events`: one line each time that something has changed, as server-sent events.
+    Events,
+    /// `/metrics`: counters for Prometheus.
+    Metrics,
+    /// `/healthz`: whether machines can boot.
+    Health,
+}
+
+impl View {
+    /// Reads the path of a request target, without the query.
+    #[must_use]
+    pub fn parse(path: &str) -> Option<Self> {
+        Some(match path {
+            "/nodes.json" => Self::Nodes,
+            "/events" => Self::Events,
+            "/metrics" => Self::Metrics,
+            "/healthz" => Self::Health,
+            _ => return None,
+        })
+    }
+}
+
+/// Makes what a view shows, for somebody who reached us at this address of ours. What is wrong with the manager's health
+/// is an error.
+pub type Views = dyn Fn(View, SocketAddr) -> anyhow::Result<Content> + Send + Sync;
