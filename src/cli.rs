@@ -1,6 +1,6 @@
 //! The command line's types: what a user can say, checked as far as one word can be.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -8,6 +8,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use crate::config::DEFAULT_HTTP_PORT;
 use crate::images::pick::Prefix;
 
 /// Boots machines without a disk from one verified squashfs in RAM.
@@ -44,6 +45,8 @@ pub enum Command {
     Publish(PublishArgs),
     /// Answer machines that boot from the network.
     Serve(ServeArgs),
+    /// Show the machines that boot here: who is up, who boots, who is in trouble and why.
+    Nodes(NodesArgs),
     /// Show what is published: names, images, kernels, and what machines boot now.
     Images(ImagesArgs),
     /// Let machines boot what a name stood for before.
@@ -180,6 +183,59 @@ pub struct ServeArgs {
     /// Where undionly.kpxe and snponly.efi are [default: /usr/lib/ipxe].
     #[arg(long, value_name = "DIR")]
     pub ipxe_dir: Option<PathBuf>,
+}
+
+/// `ramboot nodes`
+///
+/// A star after an image says that the machine would boot another one if it were switched off and on. A manager that was
+/// started anew hears of running machines by their heartbeats, within 40 seconds.
+#[derive(Debug, Args)]
+#[command(after_long_help = NODES_EXAMPLES)]
+pub struct NodesArgs {
+    /// Show it again and again, until Ctrl-C.
+    #[arg(long)]
+    pub watch: bool,
+    /// Print all that is known as one JSON object; with --watch, one a line.
+    #[arg(long)]
+    pub json: bool,
+    /// The manager to ask: an address, with its HTTP port unless that is 8067. Without it: the one on this machine.
+    #[arg(long, env = "RAMBOOT_MANAGER", value_name = "ADDRESS[:PORT]")]
+    pub manager: Option<Manager>,
+}
+
+const NODES_EXAMPLES: &str = "\
+Examples:
+  ramboot nodes
+  ramboot nodes --watch
+  ramboot nodes --manager 10.0.0.1
+  ramboot nodes --json | jq -r '.workers[] | select(.would_change) | .name'";
+
+/// Where a manager serves HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Manager(pub SocketAddrV4);
+
+/// The text is no such place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not the address of a manager such as 10.0.0.1 or 10.0.0.1:8067")]
+pub struct BadManager(String);
+
+impl FromStr for Manager {
+    type Err = BadManager;
+
+    fn from_str(text: &str) -> Result<Self, BadManager> {
+        let text = text
+            .strip_prefix("http://")
+            .unwrap_or(text)
+            .trim_end_matches('/');
+        let bad = || BadManager(text.chars().take(80).collect());
+        match text.parse() {
+            Ok(place) => Ok(Self(place)),
+            Err(_) => {
+                let address = text.parse().map_err(|_| bad())?;
+                Ok(Self(SocketAddrV4::new(address, DEFAULT_HTTP_PORT)))
+            }
+        }
+    }
 }
 
 /// Where the store is.
@@ -373,6 +429,21 @@ mod tests {
             ("99999999999G", None),
         ] {
             assert_eq!(text.parse().ok(), want.map(Size), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_manager_is_an_address() {
+        for (text, want) in [
+            ("10.0.0.1", Some("10.0.0.1:8067")),
+            ("10.0.0.1:80", Some("10.0.0.1:80")),
+            ("http://10.0.0.1:8067/", Some("10.0.0.1:8067")),
+            ("manager", None),
+            ("10.0.0.1:99999", None),
+            ("", None),
+        ] {
+            let found = text.parse().ok().map(|Manager(place)| place.to_string());
+            assert_eq!(found.as_deref(), want, "{text}");
         }
     }
 

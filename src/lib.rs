@@ -33,6 +33,7 @@ pub mod link;
 pub mod machine;
 pub mod metrics;
 pub mod neighbour;
+pub mod nodes;
 pub mod overlays;
 pub mod parts;
 pub mod pi;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ramboot::cli::{Cli, Command};
-use ramboot::{build, images, publish, serve};
+use ramboot::{build, images, nodes, publish, serve};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Command::Build(args) => build::run(args),
         Command::Publish(args) => publish::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::Nodes(args) => nodes::run(args),
         Command::Images(args) => images::list::run(args),
         Command::Rollback(args) => images::rollback::run(args),
         Command::Unpublish(args) => images::unpublish::run(args),

@@ -24,6 +24,7 @@ fn help_fits_eighty_columns() {
         &["build", "--help"],
         &["publish", "--help"],
         &["serve", "--help"],
+        &["nodes", "--help"],
     ] {
         let output = ramboot(args);
         assert!(output.status.success());

@@ -1,0 +1,96 @@
+//! `ramboot nodes`: the fleet in a terminal, as the manager that runs here, or the one that is named, sees it.
+#![expect(clippy::disallowed_methods, reason = "shell: waits between two looks")]
+
+pub mod ask;
+pub mod show;
+
+use std::io::{IsTerminal as _, Write as _, stdout};
+use std::net::SocketAddrV4;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use crate::cli::NodesArgs;
+use crate::config::DEFAULT_HTTP_PORT;
+use crate::fleet::snapshot::Snapshot;
+use crate::interface;
+
+/// Prints the machines; with `--watch` again and again.
+///
+/// # Errors
+/// No manager answers, or not in this form.
+pub fn run(args: &NodesArgs) -> anyhow::Result<()> {
+    let mut asked = look(args)?;
+    print(&asked, args, false)?;
+    while args.watch {
+        sleep(EVERY);
+        match look(args) {
+            Ok(snapshot) => {
+                asked = snapshot;
+                print(&asked, args, true)?;
+            }
+            // A manager that is restarted is back in a moment, and who watches wants to see that.
+            Err(error) => say(&format!("{error:#}\n"))?,
+        }
+    }
+    Ok(())
+}
+
+fn print(snapshot: &Snapshot, args: &NodesArgs, again: bool) -> anyhow::Result<()> {
+    let text = if args.json {
+        serde_json::to_string(snapshot).context("writing JSON")? + "\n"
+    } else {
+        show::table(snapshot)
+    };
+    let clear = again && !args.json && stdout().is_terminal();
+    let before = match (clear, again && !args.json) {
+        // ECMA-48: to the first column of the first line, and erase what follows.
+        (true, _) => "\x1b[H\x1b[J",
+        (false, true) => "\n",
+        (false, false) => "",
+    };
+    say(&format!("{before}{text}"))
+}
+
+fn say(text: &str) -> anyhow::Result<()> {
+    let mut out = stdout();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .context("writing to stdout")
+}
+
+fn look(args: &NodesArgs) -> anyhow::Result<Snapshot> {
+    let places = match args.manager {
+        Some(manager) => vec![manager.0],
+        None => here()?,
+    };
+    let mut refusals = Vec::new();
+    for place in &places {
+        match ask::snapshot(*place) {
+            Ok(snapshot) => return Ok(snapshot),
+            Err(error) => refusals.push(format!("{place}: {error:#}")),
+        }
+    }
+    if refusals.is_empty() {
+        bail!(
+            "no network interface of this machine has an address: name a manager with --manager ADDRESS"
+        );
+    }
+    bail!(
+        "no manager answers ({}): start one (ramboot serve, systemctl start ramboot), or name it with --manager ADDRESS",
+        refusals.join("; ")
+    )
+}
+
+/// Where a manager of this machine may be.
+fn here() -> anyhow::Result<Vec<SocketAddrV4>> {
+    let all = interface::all().context("listing network interfaces")?;
+    let up = all.iter().filter(|found| found.up && !found.loopback);
+    let addresses = up.filter_map(|found| found.address);
+    Ok(addresses
+        .map(|(address, _)| SocketAddrV4::new(address, DEFAULT_HTTP_PORT))
+        .collect())
+}
+
+const EVERY: Duration = Duration::from_secs(2);
