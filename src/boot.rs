@@ -5,6 +5,7 @@
 
 pub mod efi;
 pub mod files;
+pub mod live;
 pub mod shelf;
 
 use std::collections::HashMap;

@@ -11,6 +11,9 @@ use tracing_subscriber::EnvFilter;
 use crate::config::DEFAULT_HTTP_PORT;
 use crate::images::pick::Prefix;
 
+/// Where images are kept, unless told otherwise.
+pub const DEFAULT_STATE: &str = "/var/lib/ramboot";
+
 /// Boots machines without a disk from one verified squashfs in RAM.
 ///
 /// First `ramboot build SOURCE -o image.sqfs`, then `ramboot publish image.sqfs`, then `ramboot serve`, then switch a machine on that boots from the network.
@@ -183,6 +186,14 @@ pub struct ServeArgs {
     /// Where undionly.kpxe and snponly.efi are [default: /usr/lib/ipxe].
     #[arg(long, value_name = "DIR")]
     pub ipxe_dir: Option<PathBuf>,
+    /// Where the socket is made that "ramboot doctor" asks [default: /run/ramboot].
+    #[arg(
+        long,
+        env = "RUNTIME_DIRECTORY",
+        hide_env_values = true,
+        value_name = "DIR"
+    )]
+    pub run_dir: Option<PathBuf>,
 }
 
 /// `ramboot nodes`
@@ -359,6 +370,18 @@ pub enum DhcpMode {
     Full,
     /// Nothing on UDP 67 and 4011.
     Off,
+}
+
+impl DhcpMode {
+    /// As the user writes it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Proxy => "proxy",
+            Self::Full => "full",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// A range of addresses, both ends included.

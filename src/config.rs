@@ -22,6 +22,7 @@ use self::worker::{Asker, Worker};
 
 use crate::cli::{DhcpMode, Pool};
 
+pub mod change;
 mod form;
 pub mod network;
 pub mod word;
@@ -220,7 +221,13 @@ impl Config {
             std::io::Result::Ok(bytes)
         };
         let place = || format!("reading the config file {}", path.display());
-        let text = String::from_utf8(read().with_context(place)?)
+        let read = read().map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => anyhow::anyhow!(
+                "there is no such file: make it (each setting has a default, an empty one will do), or start without --config"
+            ),
+            _ => error.into(),
+        });
+        let text = String::from_utf8(read.with_context(place)?)
             .map_err(|e| e.utf8_error())
             .with_context(place)?;
         Self::parse(&text).with_context(place)

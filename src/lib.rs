@@ -9,7 +9,7 @@
 //!    build  publish  images  boot  progress
 //! 2  dhcp::{request,firmware,decide,…}  tftp::{packet,transfer,sessions}  http::{answer,range}
 //!    ipxe  pxelinux  uki  pi  initrd  kmod  squashfs  identity  overlays    deciders: values in, values out
-//! 1  config  machine  store  interface  link  neighbour  parts  roms  port  inits  template
+//! 1  config  control  machine  store  interface  link  neighbour  parts  roms  port  inits  template
 //! 0  ramboot-wire                    what a worker must agree on
 //! ```
 //!
@@ -19,6 +19,7 @@ pub mod boot;
 pub mod build;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod dhcp;
 pub mod fleet;
 pub mod http;

@@ -1,13 +1,18 @@
 //! `ramboot serve`: opens the sockets, starts DHCP, TFTP and HTTP, and stops them. The only place that spawns.
 //!
 //! Every socket is open before the first packet is answered, so a port that is taken is said at once and nothing
-//! half-runs. SIGTERM or Ctrl-C ends it within a second; workers that were fetching go on at the next start.
+//! half-runs. SIGTERM or Ctrl-C ends it within a second; workers that were fetching go on at the next start. SIGHUP reads
+//! the config again.
 
+mod alive;
+mod control;
+mod greeting;
+mod reload;
 mod sockets;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,24 +22,29 @@ use ramboot_wire::paths::Resource;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::boot::efi::Via;
 use crate::boot::files::Belongings;
+use crate::boot::live::Live;
 use crate::boot::shelf::Shelf;
 use crate::boot::{self, Desk};
 use crate::cli::{DhcpMode, ServeArgs};
 use crate::config::Config;
+use crate::control::{About, FOLDER, Served};
 use crate::fleet::watch::Watch;
 use crate::http::answer::Content;
 use crate::http::serve::Site;
 use crate::interface::{self, Interface};
 use crate::metrics::Metrics;
 use crate::roms::Roms;
-use crate::store::{Store, marks};
+use crate::store::{Generation, Name, Store, marks};
 use crate::views::Viewer;
 use crate::{dhcp, fleet, http, roms, tftp};
-use sockets::{Sockets, TFTP_PORT};
+use alive::{Keeper, Pulses};
+use control::{Door, Listener};
+use reload::Running;
+use sockets::Sockets;
 
 /// Runs until a signal ends it.
 ///
@@ -82,6 +92,8 @@ async fn serve(
     (store, belongings): (Store, Belongings),
 ) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
+    // One that comes while it starts is acted on after that.
+    let mut reload = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
     let sockets = Sockets::open(&config, interfaces)?;
     let folder = args.ipxe_dir.as_deref();
     let roms = Roms::read(folder.unwrap_or_else(|| Path::new(roms::FOLDER)));
@@ -91,58 +103,68 @@ async fn serve(
             () = signals.told_to_stop() => return Ok(()),
         }
     }
-    say_ready(&config, interfaces, &store);
+    say_ready(&config, interfaces, &store, &args.state);
     let fleet = Arc::new(Watch::new(Metrics::new().context("making the counters")?));
     let counters = Arc::new(Counters::new(&fleet));
     let (stop, stopped) = watch::channel(false);
-    let desk = Desk {
+    let about = about(args, &config, interfaces);
+    let live = Arc::new(Live::new(Desk {
         store: Arc::new(store),
         config: Arc::new(config),
         roms: Arc::new(roms),
         belongings: Arc::new(belongings),
         fleet: Arc::clone(&fleet),
-    };
-    let store = Arc::clone(&desk.store);
+    }));
+    let store = Arc::clone(&live.now().store);
     let viewer = Arc::new(Viewer::new(
-        desk.clone(),
+        Arc::clone(&live),
         Arc::clone(&counters.http),
         Arc::clone(&counters.tftp),
     ));
-    let site = Arc::new(site(&desk, &counters, &viewer));
-    let files = Arc::new(Shelf::new(desk));
+    let site = Arc::new(site(&live, &counters, &viewer));
+    let files = Arc::new(Shelf::new(Arc::clone(&live)));
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    let mut pulses = Pulses::new();
     for listener in sockets.http {
         let listener = tokio::net::TcpListener::from_std(listener)
             .context("making the HTTP socket asynchronous")?;
         let (site, stopped) = (Arc::clone(&site), stopped.clone());
-        tasks.spawn(async move {
+        tasks.spawn(pulses.with_pulse("HTTP".to_owned(), async move {
             http::serve::run(listener, site, stopped).await;
             Ok(())
-        });
+        }));
     }
     for socket in sockets.heartbeats {
         tasks.spawn(fleet::listen::run(socket, Arc::clone(&fleet)));
     }
     for socket in sockets.tftp {
-        tasks.spawn(tftp::run(
-            socket,
-            Arc::clone(&files),
-            Arc::clone(&counters.tftp),
-        ));
+        let (files, counters) = (Arc::clone(&files), Arc::clone(&counters.tftp));
+        let task = tftp::run(socket, files, counters);
+        tasks.spawn(pulses.with_pulse("TFTP".to_owned(), task));
     }
+    let mut policies = Vec::new();
     for (sockets, policy) in sockets.dhcp {
+        let name = format!("DHCP on {}", policy.interface);
+        let (policy, newest) = watch::channel(policy);
+        policies.push(policy);
         let (counters, mut stopped) = (Arc::clone(&counters), stopped.clone());
-        tasks.spawn(async move {
+        tasks.spawn(pulses.with_pulse(name, async move {
             let stop = async { drop(stopped.wait_for(|stop| *stop).await) };
-            dhcp::serve::run(sockets, policy, &counters.dhcp, stop).await;
+            dhcp::serve::run(sockets, newest, &counters.dhcp, stop).await;
+            Ok(())
+        }));
+    }
+    let place = door_of_this_machine(args.run_dir.as_deref()).map(|(listener, place)| {
+        let door = Door {
+            about,
+            policies: policies.iter().map(watch::Sender::subscribe).collect(),
+            counters: Arc::clone(&counters),
+        };
+        tasks.spawn(async move {
+            listener.run(door).await;
             Ok(())
         });
-    }
-    let mut marks = tokio::time::interval(marks::TICK);
-    tasks.spawn(async move {
-        loop {
-            store.tick(marks.tick().await.into_std());
-        }
+        place
     });
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     tasks.spawn(async move {
@@ -151,16 +173,72 @@ async fn serve(
             viewer.tick();
         }
     });
+    let mut marks = tokio::time::interval(marks::TICK);
+    let marked = Arc::clone(&store);
+    tasks.spawn(pulses.with_pulse("the store".to_owned(), async move {
+        loop {
+            marked.tick(marks.tick().await.into_std());
+        }
+    }));
+    let running = Running {
+        live,
+        policies,
+        interfaces: interfaces.to_vec(),
+    };
+    let mut keeper = Keeper::new(pulses, sd_notify::watchdog_enabled());
     // Fails where systemd did not start us: then there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let result = tokio::select! {
-        () = signals.told_to_stop() => Ok(()),
-        Some(ended) = tasks.join_next() => ended.context("a server task panicked").and_then(|result| result),
+    let result = loop {
+        tokio::select! {
+            () = signals.told_to_stop() => break Ok(()),
+            Some(()) = reload.recv() => running.reload(args),
+            Some(ended) = tasks.join_next() => break ended.context("a server task panicked").and_then(|result| result),
+            () = keeper.tick() => {
+                keeper.look();
+                say_status(interfaces, &store);
+            }
+        }
     };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     stop.send_replace(true);
+    drop(place);
     counters.log();
     result
+}
+
+/// The control socket, if it can be had; `folder` is what the user or systemd named.
+fn door_of_this_machine(folder: Option<&Path>) -> Option<(Listener, control::Place)> {
+    match Listener::open(folder.unwrap_or_else(|| Path::new(FOLDER))) {
+        Ok(opened) => Some(opened),
+        Err(error) if folder.is_some() => {
+            warn!("no control socket, \"ramboot doctor\" cannot ask this manager: {error:#}");
+            None
+        }
+        Err(error) => {
+            debug!("no control socket: {error:#}");
+            None
+        }
+    }
+}
+
+fn about(args: &ServeArgs, config: &Config, interfaces: &[Interface]) -> About {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let served = |one: &Interface| Served {
+        name: one.name.clone(),
+        address: one.address,
+        prefix_len: one.prefix_len,
+    };
+    let roms = args.ipxe_dir.as_deref();
+    About {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        dhcp: config.dhcp.mode.word().to_owned(),
+        interfaces: interfaces.iter().map(served).collect(),
+        http_port: config.http_port,
+        state: absolute(&args.state),
+        config: args.config.as_deref().map(absolute),
+        ipxe_dir: roms.map_or_else(|| PathBuf::from(roms::FOLDER), absolute),
+    }
 }
 
 /// No other DHCP server gives addresses where we are going to.
@@ -223,11 +301,13 @@ impl Signals {
     }
 }
 
-fn site(desk: &Desk, counters: &Counters, viewer: &Arc<Viewer>) -> Site {
-    let (made, viewer) = (desk.clone(), Arc::clone(viewer));
+fn site(live: &Arc<Live>, counters: &Counters, viewer: &Arc<Viewer>) -> Site {
+    let (live, viewer) = (Arc::clone(live), Arc::clone(viewer));
+    let fleet = Arc::clone(&live.now().fleet);
     Site {
-        store: Arc::clone(&desk.store),
+        store: Arc::clone(&live.now().store),
         made: Box::new(move |resource, local| {
+            let made = live.now();
             let SocketAddr::V4(local) = local else {
                 return Ok(None);
             };
@@ -265,7 +345,7 @@ fn site(desk: &Desk, counters: &Counters, viewer: &Arc<Viewer>) -> Site {
             })
         }),
         views: Box::new(move |view, _| viewer.show(view)),
-        fleet: Arc::clone(&desk.fleet),
+        fleet,
         counters: Arc::clone(&counters.http),
         connections: http::serve::MAX_CONNECTIONS,
     }
@@ -301,39 +381,33 @@ impl Counters {
     }
 }
 
-fn say_ready(config: &Config, interfaces: &[Interface], store: &Store) {
-    let mode = match config.dhcp.mode {
-        DhcpMode::Proxy => "proxyDHCP beside the DHCP server that is there",
-        DhcpMode::Full => "DHCP",
-        DhcpMode::Off => "no DHCP",
-    };
-    for interface in interfaces {
-        info!(
-            "serving on {} {}: {mode}, TFTP {TFTP_PORT}, HTTP {}",
-            interface.name, interface.address, config.http_port
-        );
-    }
+fn say_ready(config: &Config, interfaces: &[Interface], store: &Store, state: &Path) {
+    let lines = greeting::serving(config, interfaces);
+    lines.iter().for_each(|line| info!("{line}"));
     match published(store) {
-        Ok(lines) if lines.is_empty() => info!(
-            "no image is published yet: ramboot publish IMAGE, and machines that wait boot it"
-        ),
-        Ok(lines) => lines.iter().for_each(|line| info!("{line}")),
+        Ok(published) => {
+            let lines = greeting::images(&published, config, interfaces, state);
+            lines.iter().for_each(|line| info!("{line}"));
+        }
         Err(error) => warn!("reading the store: {error:#}"),
     }
 }
 
-fn published(store: &Store) -> anyhow::Result<Vec<String>> {
-    let mut lines = Vec::new();
+/// One sentence for `systemctl status`.
+fn say_status(interfaces: &[Interface], store: &Store) {
+    let images = store.names().map_or(0, |names| names.len());
+    let status = greeting::status(interfaces.len(), images, None);
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&status)]);
+}
+
+fn published(store: &Store) -> anyhow::Result<Vec<(Name, Generation)>> {
+    let mut published = Vec::new();
     for name in store.names()? {
         if let Some(current) = store.current(&name)? {
-            let (id, size) = (current.image.short(), current.size / 1_000_000);
-            lines.push(format!(
-                "image {name}: {id}, {size} MB, kernel {}",
-                current.kernel_version
-            ));
+            published.push((name, current));
         }
     }
-    Ok(lines)
+    Ok(published)
 }
 
 /// Two descriptors a worker's stream; the usual soft limit of 1 024 is for programs that use select(2).

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use bytes::Bytes;
 
-use crate::boot::Desk;
+use crate::boot::live::Live;
 use crate::fleet::snapshot::{self, Catalogue, ImageRow, Manager, Snapshot, Standing, WorkerRow};
 use crate::http::answer::Content;
 use crate::http::view::View;
@@ -21,7 +21,7 @@ use crate::{http, tftp};
 /// What all views are made of.
 #[derive(Debug)]
 pub struct Viewer {
-    desk: Desk,
+    live: Arc<Live>,
     http: Arc<http::serve::Counters>,
     tftp: Arc<tftp::Counters>,
     traffic: Mutex<Traffic>,
@@ -37,11 +37,15 @@ struct Traffic {
 }
 
 impl Viewer {
-    /// Over what `desk` decides and the servers count.
+    /// Over what is decided now and the servers count.
     #[must_use]
-    pub fn new(desk: Desk, http: Arc<http::serve::Counters>, tftp: Arc<tftp::Counters>) -> Self {
+    pub fn new(
+        live: Arc<Live>,
+        http: Arc<http::serve::Counters>,
+        tftp: Arc<tftp::Counters>,
+    ) -> Self {
         Self {
-            desk,
+            live,
             http,
             tftp,
             traffic: Mutex::new(Traffic {
@@ -65,7 +69,7 @@ impl Viewer {
             per_s: u64::try_from(new).unwrap_or(u64::MAX),
         };
         drop(traffic);
-        self.desk.fleet.tick();
+        self.live.now().fleet.tick();
     }
 
     /// What `view` shows now.
@@ -112,7 +116,7 @@ impl Viewer {
 
     fn look(&self) -> anyhow::Result<Snapshot> {
         let catalogue = self.catalogue()?;
-        let workers = self.desk.fleet.rows(&catalogue);
+        let workers = self.live.now().fleet.rows(&catalogue);
         let images = catalogue
             .current
             .iter()
@@ -123,10 +127,10 @@ impl Viewer {
             version: snapshot::VERSION,
             manager: Manager {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
-                up_s: self.desk.fleet.up().as_secs(),
+                up_s: self.live.now().fleet.up().as_secs(),
                 bytes_per_s: traffic.per_s,
                 bytes: self.sent(),
-                refused: self.desk.fleet.lock().refused(),
+                refused: self.live.now().fleet.lock().refused(),
             },
             images,
             workers,
@@ -134,7 +138,7 @@ impl Viewer {
     }
 
     fn image(&self, name: &Name, generation: &Generation, workers: &[WorkerRow]) -> ImageRow {
-        let before = self.desk.store.before(name, 1).ok().flatten();
+        let before = self.live.now().store.before(name, 1).ok().flatten();
         let previous = before
             .map(|before| before.image)
             .filter(|id| *id != generation.image);
@@ -161,7 +165,8 @@ impl Viewer {
 
     /// What every name stands for now.
     fn catalogue(&self) -> anyhow::Result<Catalogue> {
-        let store = &self.desk.store;
+        let desk = self.live.now();
+        let store = &desk.store;
         let mut current = Vec::new();
         for name in store.names()? {
             if let Some(generation) = store.current(&name)? {
@@ -169,20 +174,20 @@ impl Viewer {
             }
         }
         Ok(Catalogue {
-            config: Arc::clone(&self.desk.config),
+            config: Arc::clone(&desk.config),
             current,
         })
     }
 
     fn metrics(&self) -> anyhow::Result<Vec<u8>> {
         let snapshot = self.snapshot()?;
-        self.desk.fleet.metrics().text(&Sources {
+        self.live.now().fleet.metrics().text(&Sources {
             http: &self.http,
             tftp: &self.tftp,
             refused: snapshot.manager.refused,
             workers: &snapshot.workers,
             images: snapshot.images.len(),
-            up_s: self.desk.fleet.up().as_secs(),
+            up_s: self.live.now().fleet.up().as_secs(),
         })
     }
 

@@ -21,6 +21,10 @@ struct Manager {
 
 impl Manager {
     fn script(state: &Path, script: &str) -> Self {
+        Self::with(state, script, &[])
+    }
+
+    fn with(state: &Path, script: &str, variables: &[(&str, &str)]) -> Self {
         let mut process = Command::new("unshare")
             .args([
                 "--user",
@@ -34,6 +38,8 @@ impl Manager {
             .arg(env!("CARGO_BIN_EXE_ramboot"))
             .arg(state)
             .env_remove("RAMBOOT_LOG")
+            .env("RUNTIME_DIRECTORY", state.join("run"))
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -73,6 +79,25 @@ fn without_an_image_it_starts_and_says_what_to_do() {
     let mut manager = Manager::script(state.path(), &script);
     manager.expect("serving on lan0 10.9.8.1: proxyDHCP beside the DHCP server that is there, TFTP 69, HTTP 8067");
     manager.expect("no image is published yet: ramboot publish IMAGE");
+    let publish = manager.expect("  2. ramboot publish image.sqfs --state ");
+    assert!(publish.contains("/absent "), "{publish}");
+    manager.expect("switch a machine on that boots from the network (lan0); it fetches from http://10.9.8.1:8067");
+}
+
+#[test]
+fn a_config_that_is_not_there_is_named_with_the_remedy() {
+    let state = tempfile::tempdir().expect("folder");
+    let output = Command::new(env!("CARGO_BIN_EXE_ramboot"))
+        .args(["serve", "--config", "/nowhere/ramboot.toml", "--state"])
+        .arg(state.path())
+        .env_remove("RAMBOOT_LOG")
+        .output()
+        .expect("runs");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "ramboot: reading the config file /nowhere/ramboot.toml: there is no such file: make it (each setting has a default, an empty one will do), or start without --config\n"
+    );
+    assert_eq!(output.status.code(), Some(1));
 }
 
 #[test]
@@ -231,4 +256,241 @@ fn no_image_is_opened_before_it_is_asked_for() {
     assert!(asked.status.success(), "{asked:?}");
     assert_eq!(asked.stdout, b"hsqs");
     assert!(mapped() > 0, "after it was asked for");
+}
+
+/// Publishes a small image as `worker` and gives what it said.
+fn publish(state: &Path) {
+    let image = state.join("small.sqfs");
+    let bytes = small_image::squashfs(&small_image::debian_like());
+    std::fs::write(&image, &bytes).expect("written");
+    let published = Command::new(env!("CARGO_BIN_EXE_ramboot"))
+        .args(["publish", "--name", "worker", "--state"])
+        .args([state, &image])
+        .output()
+        .expect("runs");
+    assert!(published.status.success(), "{published:?}");
+}
+
+/// The boot script of a machine, asked for in the manager's own network.
+fn boot_script(pid: u32) -> String {
+    let asked = Command::new("nsenter")
+        .args(["--user", "--preserve-credentials", "--net", "--target"])
+        .arg(pid.to_string())
+        .args(["curl", "--silent", "--show-error", "--fail"])
+        .arg("http://10.9.8.1:8067/ipxe/52-54-00-12-34-56")
+        .output()
+        .expect("nsenter");
+    assert!(asked.status.success(), "{asked:?}");
+    String::from_utf8(asked.stdout).expect("text")
+}
+
+fn hang_up(pid: u32) {
+    let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).expect("signalled");
+}
+
+/// What a manager says to its service manager.
+struct Heard(std::os::unix::net::UnixDatagram);
+
+impl Heard {
+    /// The next message that has this line; others are passed over.
+    fn expect(&self, line: &str) -> String {
+        let mut message = [0; 4096];
+        loop {
+            let length = self.0.recv(&mut message).expect("a message within 5 s");
+            let text = String::from_utf8_lossy(&message[..length]).into_owned();
+            if text.lines().any(|one| one.starts_with(line)) {
+                return text;
+            }
+        }
+    }
+}
+
+#[test]
+fn sighup_takes_the_new_config_or_keeps_the_old_one() {
+    let state = tempfile::tempdir().expect("folder");
+    publish(state.path());
+    let config = state.path().join("ramboot.toml");
+    let write = |text: &str| std::fs::write(&config, text).expect("written");
+    write("[boot]\ncmdline = \"first\"\n");
+    let notify = state.path().join("notify");
+    let heard = std::os::unix::net::UnixDatagram::bind(&notify).expect("bind");
+    let patience = Some(Duration::from_secs(5));
+    heard.set_read_timeout(patience).expect("set");
+    let heard = Heard(heard);
+    let notify = notify.to_str().expect("text");
+    let script = format!(
+        "{UP}; exec \"$1\" serve --state \"$2\" --config \"$2/ramboot.toml\" --interface lan0"
+    );
+    let variables = [("NOTIFY_SOCKET", notify), ("WATCHDOG_USEC", "400000")];
+    let mut manager = Manager::with(state.path(), &script, &variables);
+    manager.expect("image worker: ");
+    let pid = manager.process.id();
+    heard.expect("READY=1");
+    assert_eq!(heard.expect("STATUS="), "STATUS=1 interface, 1 image\n");
+    heard.expect("WATCHDOG=1");
+    heard.expect("WATCHDOG=1");
+    assert!(boot_script(pid).contains(" first"));
+
+    write(
+        "[boot]\ncmdline = \"second\"\n[http]\nport = 80\n[[worker]]\nmac = \"52:54:00:*\"\ncmdline = \"third\"\n",
+    );
+    hang_up(pid);
+    let line = manager.expect("reloaded ");
+    assert!(
+        line.contains(
+            "ramboot.toml: cmdline of [boot] is now \"second\" (was \"first\"), 1 rule more"
+        ),
+        "{line}"
+    );
+    let line = manager.expect("takes effect at the next restart");
+    assert!(
+        line.contains("port of [http] is now 80 (was 8067)"),
+        "{line}"
+    );
+    let message = heard.expect("RELOADING=1");
+    assert!(
+        message
+            .lines()
+            .any(|line| line.starts_with("MONOTONIC_USEC=")),
+        "{message}"
+    );
+    heard.expect("READY=1");
+    assert!(
+        boot_script(pid).contains(" second third"),
+        "{}",
+        boot_script(pid)
+    );
+
+    // Each is refused for another reason, and nothing of it counts.
+    for (text, want) in [
+        (
+            "[boot]\ncmdline = \"fourth\"\nimmage = \"x\"\n",
+            "ramboot.toml: line 3, column 1: unknown field `immage`",
+        ),
+        (
+            "[boot]\ncmdline = \"fourth\"\noverlays = [\"absent\"]\n",
+            "there is no folder ",
+        ),
+    ] {
+        write(text);
+        hang_up(pid);
+        let line = manager.expect("not reloaded, the config of before stays in force: ");
+        assert!(line.contains(want), "{line}");
+        heard.expect("RELOADING=1");
+        heard.expect("READY=1");
+        assert!(boot_script(pid).contains(" second third"));
+    }
+}
+
+#[test]
+fn the_control_socket_answers_and_changes_nothing() {
+    use ramboot::control::{Answer, Packet, Question, SOCKET, ask, hex, unhex};
+    use std::os::unix::fs::PermissionsExt as _;
+    let state = tempfile::tempdir().expect("folder");
+    let run = state.path().join("run");
+    // One address: who is given it has it, and the other gets none.
+    let script = format!(
+        "{UP}; exec \"$1\" serve --state \"$2\" --interface lan0 --dhcp full --pool 10.9.8.7-10.9.8.7"
+    );
+    // What a manager left that was killed is no hindrance.
+    std::fs::create_dir(&run).expect("folder");
+    drop(std::os::unix::net::UnixListener::bind(run.join(SOCKET)).expect("bind"));
+    let mut manager = Manager::script(state.path(), &script);
+    manager.expect("serving on lan0");
+    manager.expect("says what a machine would get");
+    let about = |run: &Path| {
+        // It is made a moment after the last line.
+        let begin = Instant::now();
+        loop {
+            match ask(run, &Question::About) {
+                Ok(Answer::About(about)) => return about,
+                other if begin.elapsed() > Duration::from_secs(5) => panic!("{other:?}"),
+                _ => std::thread::yield_now(),
+            }
+        }
+    };
+    let about = about(&run);
+    assert_eq!(
+        (about.pid, about.dhcp.as_str()),
+        (manager.process.id(), "full")
+    );
+    assert_eq!((about.http_port, about.interfaces.len()), (8067, 1));
+    assert_eq!(about.interfaces[0].address.octets(), [10, 9, 8, 1]);
+    let mode = std::fs::metadata(run.join(SOCKET))
+        .expect("there")
+        .permissions();
+    assert_eq!(mode.mode() & 0o777, 0o600);
+
+    let discover = |last: u8| {
+        let frame = ramboot::dhcp::rival::question(ramboot_wire::Mac([2, 0, 0, 0, 0, last]), 7);
+        Packet {
+            interface: "lan0".to_owned(),
+            port: 67,
+            source: "0.0.0.0:68".parse().expect("an address"),
+            packet: hex(&frame[42..]),
+        }
+    };
+    for machine in 1..=3 {
+        let answer = ask(&run, &Question::Ask(discover(machine))).expect("answered");
+        let Answer::Replies(replies) = answer else {
+            panic!("{answer:?}");
+        };
+        assert_eq!(replies.len(), 1);
+        let offer = unhex(&replies[0].packet).expect("hexadecimal");
+        assert_eq!(offer[16..20], [10, 9, 8, 7], "still free");
+    }
+    let error = |packet: Packet| match ask(&run, &Question::Ask(packet)).expect("answered") {
+        Answer::Error(text) | Answer::Ignored(text) => text,
+        other => panic!("{other:?}"),
+    };
+    let with = |change: &dyn Fn(&mut Packet)| {
+        let mut packet = discover(1);
+        change(&mut packet);
+        error(packet)
+    };
+    assert_eq!(
+        with(&|p| p.interface = "eth7".to_owned()),
+        "DHCP is not answered on eth7"
+    );
+    assert_eq!(
+        with(&|p| p.port = 69),
+        "port 69: 67 and 4011 are listened on"
+    );
+    assert_eq!(
+        with(&|p| p.packet = "0".to_owned()),
+        "packet: two hexadecimal digits are wanted for each byte"
+    );
+    assert_eq!(
+        with(&|p| p.packet = "01".to_owned()),
+        "1 bytes, a request has at least 240"
+    );
+
+    // Whatever comes, it is answered or cut off, and the next one is served.
+    let say = |bytes: &[u8]| {
+        let mut stream = std::os::unix::net::UnixStream::connect(run.join(SOCKET)).expect("open");
+        // It may hang up before it has read all of it.
+        let _ = stream.write_all(bytes);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut text = String::new();
+        let _ = stream.read_to_string(&mut text);
+        text
+    };
+    assert!(say(b"{}\n").starts_with(r#"{"error":"not a question: "#));
+    assert!(say(b"\"about\"").contains("a question is one line of at most 8192 bytes"));
+    assert!(say(b"\xff\xfe\n").starts_with(r#"{"error":"#));
+    say(&vec![b'['; 1 << 20]);
+    say(b"");
+    // More than it takes at once, all silent: those who come later have their turn when these are cut off.
+    let silent: Vec<_> = (0..20)
+        .map(|_| std::os::unix::net::UnixStream::connect(run.join(SOCKET)).expect("queued"))
+        .collect();
+    drop(silent);
+    assert!(say(b"\"about\"\n").contains(r#""dhcp":"full""#));
+
+    // It goes with the manager.
+    let pid = nix::unistd::Pid::from_raw(manager.process.id().cast_signed());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("signalled");
+    manager.process.wait().expect("ends");
+    assert!(!run.join(SOCKET).exists());
 }

@@ -16,6 +16,7 @@ use ramboot_wire::paths::Resource;
 use ramboot_wire::{Arch, Base, Client, Mac};
 use tracing::{debug, info, warn};
 
+use super::live::Live;
 use super::{Choice, Desk, base};
 use crate::config::worker::Asker;
 use crate::fleet::event::{self, Event, Part};
@@ -34,7 +35,7 @@ const FIRST_FILES: [&str; 3] = ["bootcode.bin", "start4.elf", "config.txt"];
 /// All names.
 #[derive(Debug)]
 pub struct Shelf {
-    desk: Desk,
+    desk: Arc<Live>,
     trees: Mutex<Tree>,
     start: Instant,
     opened: Mutex<Opened>,
@@ -43,8 +44,8 @@ pub struct Shelf {
 impl Shelf {
     /// Names that lead to what `desk` decides.
     #[must_use]
-    pub fn new(desk: Desk) -> Self {
-        let prefix = desk.config.boot.pi_prefix.clone();
+    pub fn new(desk: Arc<Live>) -> Self {
+        let prefix = desk.now().config.boot.pi_prefix.clone();
         Self {
             desk,
             trees: Mutex::new(Tree::new(prefix)),
@@ -53,15 +54,16 @@ impl Shelf {
         }
     }
 
-    fn pi(&self, ask: &tftp::Ask<'_>, base: &Base) -> Option<Parts> {
+    fn pi(&self, desk: &Desk, ask: &tftp::Ask<'_>, base: &Base) -> Option<Parts> {
         let address = *ask.client.ip();
         let now = self.start.elapsed();
         let choose = |who: &Who, back| {
             let mac = who.mac.or_else(|| neighbour::mac_of(who.address));
-            self.choose_pi(who, mac, base, back)
+            self.choose_pi(desk, who, mac, base, back)
                 .map_err(|error| format!("{error:#}"))
         };
         let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
+        trees.set_prefix(&desk.config.boot.pi_prefix);
         match trees.resolve(ask.name, address, now, choose) {
             Answer::Found(parts) => return Some(parts),
             Answer::Missing(why) => {
@@ -71,7 +73,7 @@ impl Shelf {
                     Why::NoImage(_) if first => {
                         warn!(client = %address, name, "Raspberry Pi: {why}");
                         let who = self.who(address);
-                        let _ = self.desk.fleet.saw(Event::Nothing(who, why.to_string()));
+                        let _ = desk.fleet.saw(Event::Nothing(who, why.to_string()));
                     }
                     Why::Loud(_) => warn!(client = %address, name, "Raspberry Pi: {why}"),
                     _ => debug!(client = %address, name, "TFTP: {why}"),
@@ -83,6 +85,7 @@ impl Shelf {
 
     fn choose_pi(
         &self,
+        desk: &Desk,
         who: &Who,
         mac: Option<Mac>,
         base: &Base,
@@ -94,7 +97,7 @@ impl Shelf {
             uuid: None,
             arch: Some(Arch::Aarch64),
         };
-        let choice = self.desk.choose_for(&asker, base, back)?;
+        let choice = desk.choose_for(&asker, base, back)?;
         let Choice {
             name,
             generation,
@@ -104,7 +107,7 @@ impl Shelf {
         let pi = generation.pi.as_ref().with_context(|| {
             format!("image {name} has no files for Raspberry Pis: \"ramboot publish\" said which are missing")
         })?;
-        let image = self.desk.store.image(generation.image)?;
+        let image = desk.store.image(generation.image)?;
         let image = image.with_context(|| format!("image {} is gone", generation.image))?;
         let content = Content {
             files: self.files(&image, &pi.files)?,
@@ -127,13 +130,13 @@ impl Shelf {
     }
 
     /// U-Boot's menu, and the files it names.
-    fn u_boot(&self, name: &str, base: &Base) -> anyhow::Result<Option<Parts>> {
+    fn u_boot(desk: &Desk, name: &str, base: &Base) -> anyhow::Result<Option<Parts>> {
         if let Some(mac) = pxelinux::asked_by(name) {
             let client = Client {
                 arch: Some(Arch::Aarch64),
                 ..mac.into()
             };
-            let choice = self.desk.choose(&client, base)?;
+            let choice = desk.choose(&client, base)?;
             let Choice {
                 generation,
                 args,
@@ -148,7 +151,7 @@ impl Shelf {
         let Some(Resource::Boot(id, file)) = Resource::parse(&format!("/{name}")) else {
             return Ok(None);
         };
-        let image = self.desk.store.image(id)?;
+        let image = desk.store.image(id)?;
         let bytes = image.map(|image| image.boot(&file)).transpose()?.flatten();
         Ok(bytes.map(Parts::from))
     }
@@ -159,13 +162,17 @@ impl tftp::Files for Shelf {
     fn open(&self, ask: &tftp::Ask<'_>) -> Option<Parts> {
         let found = self.find(ask)?;
         let who = self.who(*ask.client.ip());
-        let _ = self.desk.fleet.saw(Event::Begins(who, part(ask.name)));
+        let _ = self
+            .desk
+            .now()
+            .fleet
+            .saw(Event::Begins(who, part(ask.name)));
         Some(found)
     }
 
     fn taken(&self, client: SocketAddrV4, name: &str) {
         let who = self.who(*client.ip());
-        let _ = self.desk.fleet.saw(Event::Loaded(who, part(name)));
+        let _ = self.desk.now().fleet.saw(Event::Loaded(who, part(name)));
     }
 }
 
@@ -180,7 +187,7 @@ fn part(name: &str) -> Part {
 impl Shelf {
     /// Known by DHCP, or by the neighbour table.
     fn who(&self, address: Ipv4Addr) -> event::Who {
-        let known = self.desk.fleet.lock().at(address);
+        let known = self.desk.now().fleet.lock().at(address);
         event::Who {
             mac: known.or_else(|| neighbour::mac_of(address)),
             address,
@@ -188,16 +195,14 @@ impl Shelf {
     }
 
     fn find(&self, ask: &tftp::Ask<'_>) -> Option<Parts> {
-        let base = base(SocketAddrV4::new(
-            *ask.local.ip(),
-            self.desk.config.http_port,
-        ));
-        if let Some(parts) = self.desk.tftp(ask.name, &base) {
+        let desk = self.desk.now();
+        let base = base(SocketAddrV4::new(*ask.local.ip(), desk.config.http_port));
+        if let Some(parts) = desk.tftp(ask.name, &base) {
             return Some(parts);
         }
-        match self.u_boot(ask.name, &base) {
+        match Self::u_boot(&desk, ask.name, &base) {
             Ok(Some(parts)) => Some(parts),
-            Ok(None) => self.pi(ask, &base),
+            Ok(None) => self.pi(&desk, ask, &base),
             Err(error) => {
                 warn!(client = %ask.client, name = ask.name, "TFTP: nothing to boot: {error:#}");
                 None

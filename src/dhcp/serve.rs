@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::unix::AsyncFd;
 use tokio::net::UdpSocket;
+use tokio::sync::watch;
 use tracing::{Level, debug, enabled, info, warn};
 
 use super::arp;
@@ -70,23 +71,32 @@ impl Shared {
         }
     }
 
+    /// What would be answered if this came in now: nothing is sent, promised, remembered or counted.
+    #[must_use]
+    pub fn rehearse(&self, bytes: &[u8], arrival: Arrival, policy: &Policy) -> Answer {
+        match parse(bytes, arrival) {
+            Ok(request) => decide(&request, policy, &self.leases(), self.start.elapsed()).answer,
+            Err(why) => Answer::Ignore(why),
+        }
+    }
+
     /// Leases are whole after every change, so a task that panicked did not leave half of one.
     fn leases(&self) -> MutexGuard<'_, Leases> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Answers until `shutdown`.
+/// Answers until `shutdown`, by the newest policy.
 pub async fn run(
     sockets: Sockets,
-    policy: Policy,
+    mut policies: watch::Receiver<Policy>,
     shared: &Shared,
     shutdown: impl Future<Output = ()>,
 ) {
     let mut shutdown = pin!(shutdown);
     let mut desk = Desk {
         sockets,
-        policy,
+        policy: policies.borrow_and_update().clone(),
         shared,
         probes: Probes::default(),
         delayed: Delayed::default(),
@@ -96,6 +106,10 @@ pub async fn run(
         let wake = desk.wake();
         let received = tokio::select! {
             () = &mut shutdown => return,
+            Ok(()) = policies.changed() => {
+                desk.policy.clone_from(&policies.borrow_and_update());
+                Ok(())
+            }
             ready = desk.sockets.dhcp.readable() => ready.and_then(|()| desk.receive(Port::Dhcp)),
             ready = desk.sockets.boot_server.readable() => ready.and_then(|()| desk.receive(Port::BootServer)),
             heard = hear(desk.sockets.arp.as_ref()) => heard.map(|claims| desk.heard(claims)),

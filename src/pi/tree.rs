@@ -87,6 +87,13 @@ impl Tree {
         }
     }
 
+    /// The operator's folder is another one from now on; boots under way go on with their pins.
+    pub fn set_prefix(&mut self, prefix: &str) {
+        if self.prefix != prefix {
+            prefix.clone_into(&mut self.prefix);
+        }
+    }
+
     /// How many machines are booting, or were two minutes ago.
     #[must_use]
     pub fn pinned(&self) -> usize {

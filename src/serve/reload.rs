@@ -1,0 +1,74 @@
+//! SIGHUP: the config file is read again, checked as at the start, and put in the place of the running one; or refused,
+//! and nothing changes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use sd_notify::NotifyState;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::boot::live::Live;
+use crate::cli::ServeArgs;
+use crate::config::change::Change;
+use crate::dhcp::policy::Policy;
+use crate::interface::Interface;
+
+/// What a new config goes to.
+pub(super) struct Running {
+    pub(super) live: Arc<Live>,
+    /// One an interface; none if DHCP is off.
+    pub(super) policies: Vec<watch::Sender<Policy>>,
+    pub(super) interfaces: Vec<Interface>,
+}
+
+impl Running {
+    /// Reads the file again and tells systemd when that is done, well or not.
+    pub(super) fn reload(&self, args: &ServeArgs) {
+        let mut begin = vec![NotifyState::Reloading];
+        // systemd(1), sd_notify(3): Type=notify-reload tells a reload of before its signal by this.
+        begin.extend(NotifyState::monotonic_usec_now().ok());
+        let _ = sd_notify::notify(&begin);
+        match &args.config {
+            None => info!("SIGHUP: nothing to reload, this was started without --config"),
+            Some(path) => match self.change(args) {
+                Ok(change) => said(path, &change),
+                Err(error) => {
+                    error!("not reloaded, the config of before stays in force: {error:#}")
+                }
+            },
+        }
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
+    }
+
+    fn change(&self, args: &ServeArgs) -> anyhow::Result<Change> {
+        let desk = self.live.now();
+        let change = Change::new(&desk.config, super::configured(args)?);
+        let path = || {
+            args.config
+                .as_ref()
+                .map_or_else(String::new, |p| p.display().to_string())
+        };
+        desk.belongings.check(&change.config).with_context(path)?;
+        let policies = Policy::all(&change.config, &self.interfaces, change.config.http_port)
+            .with_context(path)?;
+        for (sender, policy) in self.policies.iter().zip(policies) {
+            sender.send_replace(policy);
+        }
+        self.live.replace(change.config.clone());
+        Ok(change)
+    }
+}
+
+fn said(path: &Path, change: &Change) {
+    let path = path.display();
+    if change.now.is_empty() {
+        info!("reloaded {path}: nothing that runs is other than before");
+    } else {
+        info!("reloaded {path}: {}", change.now.join(", "));
+    }
+    for later in &change.later {
+        warn!("{path}: {later}: takes effect at the next restart");
+    }
+}
