@@ -1,9 +1,14 @@
-//! A small boot storm against the built manager: two hundred machines at once, every chunk verified.
+//! A small boot storm against the built manager: two hundred machines at once, every chunk verified; and a hundred whose
+//! manager is restarted in the midst of it.
 //!
 //! The large ones are `cargo bench --bench storm`.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests wait for facts with deadlines"
+)]
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ramboot_swarm::rig::{Lan, Manager, Sizes, fill};
 use ramboot_swarm::{Plan, run};
@@ -54,5 +59,70 @@ fn two_hundred_machines_boot() {
     assert!(descriptors <= 5 * u64::from(MACHINES) + 64, "{descriptors}");
     let own = peaks.most(|sample| sample.own);
     assert!(own <= 64 << 20, "{own} bytes beside the mapping");
+    assert_eq!(manager.said(), [""; 0], "warnings");
+}
+
+/// The manager is ended when 30 % of all bytes are out, and started again. Nobody is told; all boot.
+#[test]
+fn a_restart_in_the_midst_of_a_hundred_boots_loses_none() {
+    const MACHINES: u64 = 100;
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: network namespaces for another thread need root");
+        return;
+    }
+    let state = tempfile::tempdir().expect("folder");
+    let sizes = Sizes {
+        image: 8 * MIB,
+        kernel: MIB,
+        initrd: MIB,
+    };
+    fill(state.path(), sizes).expect("store");
+    let lan = Lan::new().expect("a network");
+    let program = Path::new(env!("CARGO_BIN_EXE_ramboot"));
+    let start = || Manager::start(&lan, program, state.path(), &[]).expect("a manager");
+    let manager = start();
+    // All have left their ROM by then, which would give up a TFTP transfer whose server is gone; from there on they are spread
+    // over all stages.
+    let plan = Plan {
+        machines: u32::try_from(MACHINES).expect("fits"),
+        interface: lan.interface(),
+        sample: 1,
+        within: Duration::from_millis(100),
+        think: Duration::from_millis(800),
+        deadline: Duration::from_secs(60),
+        ..Plan::default()
+    };
+    let storm = lan.client(move || run(plan));
+    let all = MACHINES * (sizes.image + sizes.kernel + sizes.initrd) as u64;
+    let begin = Instant::now();
+    let out = loop {
+        let sent = manager.sent().expect("a manager that runs");
+        if sent >= all / 10 * 3 {
+            break sent;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(30), "{sent} bytes");
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    assert!(
+        out < all / 10 * 8,
+        "{out} of {all} bytes: nothing is left to be lost"
+    );
+    manager.end();
+    let manager = start();
+    let summary = storm.join().expect("no panic").expect("a swarm").summary();
+    println!("{summary}{:#?}", manager.said());
+    let machines = usize::try_from(MACHINES).expect("fits");
+    assert_eq!(
+        (summary.booted, &summary.failed),
+        (machines, &[].into()),
+        "{summary}"
+    );
+    assert!(
+        !summary.faults.is_empty(),
+        "it was not in the midst: {summary}"
+    );
+    // Each chunk once, whichever of the two managers it came from.
+    let chunks = MACHINES * sizes.image.div_ceil(256 << 10) as u64;
+    assert!(summary.verified >= chunks, "{summary}");
     assert_eq!(manager.said(), [""; 0], "warnings");
 }

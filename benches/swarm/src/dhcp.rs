@@ -17,6 +17,9 @@ use crate::message::{Answer, Speaker};
 use crate::route::Addresses;
 use crate::stage::Question;
 
+/// RFC 2131 §3.1 step 4: who is refused begins again. What it was offered before a restart may be another machine's after it.
+const AFTER_NAK: Duration = Duration::from_secs(1);
+
 /// The socket, and who waits for what.
 #[derive(Debug)]
 pub(crate) struct Air {
@@ -84,11 +87,17 @@ impl Asker {
         xid: u32,
         answers: &mut UnboundedReceiver<Answer>,
     ) -> Result<Answer, Fault> {
-        let offer = self
-            .until(speaker, xid, None, MessageType::Offer, answers)
-            .await?;
-        self.until(speaker, xid, Some(&offer), MessageType::Ack, answers)
-            .await
+        loop {
+            let offer = self
+                .until(speaker, xid, None, MessageType::Offer, answers)
+                .await?;
+            let ack = self.until(speaker, xid, Some(&offer), MessageType::Ack, answers);
+            match ack.await {
+                Err(Fault::Refused) => self.notes.borrow_mut().refused += 1,
+                done => return done,
+            }
+            tokio::time::sleep(AFTER_NAK).await;
+        }
     }
 
     /// Says it until there is an answer.

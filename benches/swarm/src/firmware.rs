@@ -43,6 +43,8 @@ pub(crate) struct Notes {
     pub(crate) waits: Vec<(Question, Duration)>,
     /// Datagrams that were sent again.
     pub(crate) again: u64,
+    /// DHCPNAKs, after each of which it began again.
+    pub(crate) refused: u64,
 }
 
 type Done<T> = oneshot::Sender<(Result<T, Fault>, Notes)>;

@@ -115,6 +115,9 @@ impl Machine {
         let mut log = self.log.borrow_mut();
         log.waits.extend(notes.waits);
         log.again += notes.again;
+        if notes.refused > 0 {
+            *log.faults.entry(Fault::Refused.to_string()).or_default() += notes.refused;
+        }
     }
 
     /// Chance for somebody else.

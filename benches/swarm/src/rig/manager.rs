@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 
 use super::lan::{Lan, MANAGER, SERVER_END};
 use super::process::Process;
-use super::watch::{Peaks, Watch, cpu_seconds};
+use super::watch::{Peaks, Watch, cpu_seconds, sample};
 
 /// Two thousand addresses.
 const POOL: &str = "10.98.1.0-10.98.8.255";
@@ -40,6 +40,7 @@ impl Manager {
         ]);
         command.args([format!("--http-port={HTTP_PORT}")]);
         command.arg("--state").arg(state);
+        command.arg("--run-dir").arg(state.join("run"));
         command.arg("--ipxe-dir").arg(state.join("ipxe"));
         command.args(more).stderr(Stdio::piped());
         let mut process = Process::spawn(&mut command)?;
@@ -80,6 +81,19 @@ impl Manager {
         let watch = self.watching.take().context("it is not watched")?;
         let cpu = cpu_seconds(self.process.id())? - self.cpu;
         Ok((watch.end().context("the manager is gone")?, cpu))
+    }
+
+    /// Bytes that left its interface since the network is there.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn sent(&self) -> anyhow::Result<u64> {
+        Ok(sample(self.process.id(), SERVER_END)?.sent)
+    }
+
+    /// Ends it by SIGTERM, as `systemctl restart` does, and waits until it is gone.
+    pub fn end(self) {
+        drop(self.process);
     }
 
     /// Warnings and errors so far.

@@ -89,7 +89,7 @@ impl Watch {
 
 const EACH: Duration = Duration::from_millis(100);
 
-fn sample(pid: u32, interface: &str) -> anyhow::Result<Sample> {
+pub(super) fn sample(pid: u32, interface: &str) -> anyhow::Result<Sample> {
     let read = |name: &str| {
         let path = format!("/proc/{pid}/{name}");
         fs::read_to_string(&path).with_context(|| format!("reading {path}"))
