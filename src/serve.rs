@@ -135,7 +135,8 @@ async fn serve(
         }));
     }
     for socket in sockets.heartbeats {
-        tasks.spawn(fleet::listen::run(socket, Arc::clone(&fleet)));
+        let task = fleet::listen::run(socket, Arc::clone(&fleet));
+        tasks.spawn(pulses.with_pulse("heartbeats".to_owned(), task));
     }
     for socket in sockets.tftp {
         let (files, counters) = (Arc::clone(&files), Arc::clone(&counters.tftp));
