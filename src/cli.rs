@@ -39,10 +39,16 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The verbs.
+/// The verbs. What stands over one is its help: with both, clap shows nothing of what stands over its arguments.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make an image of any root file system: a folder, a tar, a container image, a disk image.
+    ///
+    /// Owners, modes, devices, hard links, extended attributes and file capabilities come over as they are; root is not needed.
+    /// The same source makes the same image, byte for byte. mksquashfs does the packing (apt install squashfs-tools).
+    ///
+    /// What would stop or spoil a machine whose root is in RAM is named: lines of fstab for disks, swap files, first-boot
+    /// resizing. --fix switches it off in the image.
     Build(BuildArgs),
     /// Check an image, make its boot files and let workers boot it.
     Publish(PublishArgs),
@@ -53,20 +59,23 @@ pub enum Command {
     /// Show what is published: names, images, kernels, and what machines boot now.
     Images(ImagesArgs),
     /// Let machines boot what a name stood for before.
+    ///
+    /// Writes a new generation that is an old one again: nothing is lost, and machines boot it at their next start. Image,
+    /// kernel and initramfs are read and compared with their digests before.
     Rollback(RollbackArgs),
     /// Take a name away, so that no machine finds it any more.
+    ///
+    /// The name's generations are gone for good, all at once; its images stay until "ramboot gc". Machines that run it, or are
+    /// fetching it, are not disturbed.
     Unpublish(UnpublishArgs),
     /// Remove old generations, and the images that nothing needs then.
+    ///
+    /// Never removed: what a name stands for, what a generation that is kept names, what is being published, and what a
+    /// manager serves (a machine asked for it in the last ten minutes).
     Gc(GcArgs),
 }
 
 /// `ramboot build`
-///
-/// Owners, modes, devices, hard links, extended attributes and file capabilities come over as they are; root is not needed.
-/// The same source makes the same image, byte for byte. mksquashfs does the packing (apt install squashfs-tools).
-///
-/// What would stop or spoil a machine whose root is in RAM is named: lines of fstab for disks, swap files, first-boot
-/// resizing. --fix switches it off in the image.
 #[derive(Debug, Args)]
 #[command(after_long_help = BUILD_EXAMPLES)]
 pub struct BuildArgs {
@@ -279,9 +288,6 @@ pub struct ImagesArgs {
 }
 
 /// `ramboot rollback`
-///
-/// Writes a new generation that is an old one again: nothing is lost, and machines boot it at their next start. Image,
-/// kernel and initramfs are read and compared with their digests before.
 #[derive(Debug, Args)]
 pub struct RollbackArgs {
     /// The name to roll back.
@@ -298,9 +304,6 @@ pub struct RollbackArgs {
 }
 
 /// `ramboot unpublish`
-///
-/// The name's generations are gone for good, all at once; its images stay until "ramboot gc". Machines that run it, or are
-/// fetching it, are not disturbed.
 #[derive(Debug, Args)]
 pub struct UnpublishArgs {
     /// The name to take away.
@@ -314,9 +317,6 @@ pub struct UnpublishArgs {
 }
 
 /// `ramboot gc`
-///
-/// Never removed: what a name stands for, what a generation that is kept names, what is being published, and what a
-/// manager serves (a machine asked for it in the last ten minutes).
 #[derive(Debug, Args)]
 pub struct GcArgs {
     /// Generations of each name to keep, the current one among them.

@@ -35,6 +35,20 @@ fn help_fits_eighty_columns() {
 }
 
 #[test]
+fn help_says_what_a_command_spares() {
+    for (command, want) in [
+        ("build", "root is not needed"),
+        ("rollback", "nothing is lost"),
+        ("unpublish", "its images stay"),
+        ("gc", "Never removed: what a name stands for"),
+    ] {
+        let output = ramboot(&[command, "--help"]);
+        let text = String::from_utf8_lossy(&output.stdout).replace('\n', " ");
+        assert!(text.contains(want), "{command}: {text}");
+    }
+}
+
+#[test]
 fn a_wrong_word_is_named_with_exit_code_2() {
     for (args, want) in [
         (&["publsh"][..], "publsh"),
