@@ -3,13 +3,17 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test check image images vm bench bench-boot bench-quick setup storm verify build install clean
+.PHONY: help demo test check image images vm bench bench-boot bench-quick setup storm verify build manual deb packages install clean
 
 PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
 # What `make images` builds. k3s-worker needs a program that is not Debian's: see its README.
 RECIPES ?= debian raspberry-pi network-managers slurm-worker
+
+# The time in what is packed: that of the last commit, or of the unpacked source. Not for cargo's ears: build scripts of C
+# libraries listen for SOURCE_DATE_EPOCH, and each commit would compile them anew.
+EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y Cargo.toml)
 
 # VM tests make namespaces. Who is not root gets the right in a user namespace of his own.
 ROOTLIKE := $(shell [ "$$(id -u)" = 0 ] || echo unshare --user --map-root-user --net --mount)
@@ -69,26 +73,44 @@ storm: setup ## a thousand simulated machines at once, a gigabit of them, slow r
 bench-boot: build image ## from Run /init to the image's init: ours, dracut livenet and a bare busybox in QEMU
 	@$(ROOTLIKE_GROUPS) benches/boot/run.sh
 
-verify: setup ## the systemd unit
-	@$(CARGO) build --locked
-	folder=$$(mktemp -d)
+verify: setup build ## the systemd unit: sound, and at most 2.0 by systemd-analyze security; man pages, scripts of packaging/
+	@folder=$$(mktemp -d)
 	trap 'rm -rf "$$folder"' EXIT
 	# systemd-analyze wants the program to be there.
-	sed "s|/usr/bin/ramboot|$$PWD/target/debug/ramboot|" packaging/ramboot.service >"$$folder/ramboot.service"
+	sed "s|/usr/bin/ramboot|$$PWD/target/release/ramboot|" packaging/ramboot.service >"$$folder/ramboot.service"
 	systemd-analyze verify --man=no "$$folder/ramboot.service"
-	echo "packaging/ramboot.service: ok"
+	systemd-analyze security --no-pager --offline=true --threshold=20 "$$folder/ramboot.service" >"$$folder/security" \
+	    || { cat "$$folder/security"; exit 1; }
+	tail -n 1 "$$folder/security"
+	mandoc -T lint -W warning target/manual/man/*
+	for page in target/manual/man/*; do
+	    man --warnings --encoding=UTF-8 --local-file --troff-device=utf8 "$$page" 2>&1 >/dev/null
+	done | tee "$$folder/man"
+	[ ! -s "$$folder/man" ]
+	echo "unit and man pages: ok"
 
-build: ## target/release/ramboot
-	@$(CARGO) build --locked --release
+build: ## target/release/ramboot, and its man pages and completions in target/manual
+	@# Together, so that what both need is compiled once; benches and tests with --release take the same.
+	$(CARGO) build --locked --release --bin ramboot --example manual
+	rm -rf target/manual
+	SOURCE_DATE_EPOCH=$(EPOCH) target/release/examples/manual target/manual
+
+manual: build ## docs/configuration.md anew, when packaging/ramboot.toml or the code has changed
+	@cp target/manual/configuration.md docs/configuration.md
 
 install: ## what `make build` made, unit and sample config below $(DESTDIR); PREFIX is /usr/local unless given
 	@# It does not build: under sudo there is often no cargo, and what root built nobody else can clean.
-	[ -x target/release/ramboot ] || { echo "first, as yourself: make build" >&2; exit 1; }
-	install -D -m 755 target/release/ramboot "$(DESTDIR)$(PREFIX)/bin/ramboot"
-	install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system" "$(DESTDIR)/etc"
-	sed 's|/usr/bin/ramboot|$(PREFIX)/bin/ramboot|' packaging/ramboot.service \
-	    >"$(DESTDIR)$(PREFIX)/lib/systemd/system/ramboot.service"
+	[ -x target/release/ramboot ] && [ -d target/manual ] || { echo "first, as yourself: make build" >&2; exit 1; }
+	prefix="$(DESTDIR)$(PREFIX)"
+	install -D -m 755 target/release/ramboot "$$prefix/bin/ramboot"
+	install -d "$$prefix/lib/systemd/system" "$(DESTDIR)/etc"
+	sed 's|/usr/bin/ramboot|$(PREFIX)/bin/ramboot|' packaging/ramboot.service >"$$prefix/lib/systemd/system/ramboot.service"
 	[ -e "$(DESTDIR)/etc/ramboot.toml" ] || install -m 644 packaging/ramboot.toml "$(DESTDIR)/etc/ramboot.toml"
+	install -D -m 644 -t "$$prefix/share/man/man1" target/manual/man/*.1
+	install -D -m 644 -t "$$prefix/share/man/man5" target/manual/man/*.5
+	install -D -m 644 target/manual/completions/ramboot.bash "$$prefix/share/bash-completion/completions/ramboot"
+	install -D -m 644 -t "$$prefix/share/zsh/site-functions" target/manual/completions/_ramboot
+	install -D -m 644 -t "$$prefix/share/fish/vendor_completions.d" target/manual/completions/ramboot.fish
 
 setup: ## install with apt what is missing
 	@tests/setup.sh

@@ -6,7 +6,7 @@ set -eu
 packages="qemu-system-x86 seabios ipxe-qemu ipxe ovmf qemu-system-arm qemu-efi-aarch64 systemd-boot-efi squashfs-tools
     squashfs-tools-ng mmdebstrap debian-archive-keyring uidmap kmod dnsmasq-base nginx tftpd-hpa strace busybox-static iproute2 iputils-ping nftables
     zstd xz-utils cpio curl systemd util-linux
-    e2fsprogs dosfstools mtools fdisk"
+    e2fsprogs dosfstools mtools fdisk mandoc man-db"
 missing=
 for package in $packages; do
     case $(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null) in
