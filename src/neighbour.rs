@@ -7,8 +7,8 @@ use std::net::Ipv4Addr;
 
 use ramboot_wire::Mac;
 
-/// RFC 826's table, as `proc(5)` has it.
-const TABLE: &str = "/proc/net/arp";
+/// RFC 826's table, as `proc(5)` has it. Below `self`, for /proc/net is not there under systemd's ProcSubset=pid.
+const TABLE: &str = "/proc/self/net/arp";
 
 /// ATF_COM: the entry is complete.
 const COMPLETE: u32 = 0x2;

@@ -15,8 +15,8 @@ pub enum Proto {
 #[must_use]
 pub fn owner(proto: Proto, port: u16) -> Option<String> {
     let files: &[&str] = match proto {
-        Proto::Tcp => &["/proc/net/tcp", "/proc/net/tcp6"],
-        Proto::Udp => &["/proc/net/udp", "/proc/net/udp6"],
+        Proto::Tcp => &["/proc/self/net/tcp", "/proc/self/net/tcp6"],
+        Proto::Udp => &["/proc/self/net/udp", "/proc/self/net/udp6"],
     };
     let inodes: Vec<String> = files
         .iter()
