@@ -34,6 +34,7 @@ test: setup check verify images ## all of it: style, docs, cost of serving, unit
 	{
 	    # Before the tests, while nothing else runs.
 	    $(MAKE) --no-print-directory bench-quick || status=1
+	    $(MAKE) --no-print-directory deb || status=1
 	    $(CARGO) test --locked --workspace --no-fail-fast || status=1
 	    RAMBOOT_VM=1 $(ROOTLIKE) $(CARGO) test --locked --test vm || status=1
 	    exit $$status
@@ -97,6 +98,11 @@ build: ## target/release/ramboot, and its man pages and completions in target/ma
 
 manual: build ## docs/configuration.md anew, when packaging/ramboot.toml or the code has changed
 	@cp target/manual/configuration.md docs/configuration.md
+
+deb: build ## target/debian/ramboot_VERSION_ARCH.deb for this kind of machine; lintian has nothing against it
+	@tests/setup.sh deb
+	SOURCE_DATE_EPOCH=$(EPOCH) $(CARGO) deb --locked --quiet --no-build
+	lintian --fail-on error,warning --tag-display-limit 0 $$(ls -t target/debian/*_$$(dpkg --print-architecture).deb | head -n 1)
 
 install: ## what `make build` made, unit and sample config below $(DESTDIR); PREFIX is /usr/local unless given
 	@# It does not build: under sudo there is often no cargo, and what root built nobody else can clean.

@@ -177,7 +177,12 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The network interface workers are on; may be given several times. Without it: the only one that has an address.
-    #[arg(long, value_name = "IF")]
+    #[arg(
+        long,
+        env = "RAMBOOT_INTERFACE",
+        value_delimiter = ',',
+        value_name = "IF"
+    )]
     pub interface: Vec<String>,
     /// How to answer DHCP: beside the DHCP server that is there (proxy), as the only one (full), or not at all (off).
     #[arg(long, value_name = "MODE")]

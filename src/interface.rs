@@ -73,7 +73,9 @@ pub enum ChooseError {
         there: String,
     },
     /// More than one fits.
-    #[error("several interfaces could be meant ({there}): say --interface NAME")]
+    #[error(
+        "several interfaces could be meant ({there}): say --interface NAME, or set RAMBOOT_INTERFACE"
+    )]
     Several {
         /// Those.
         there: String,
@@ -229,7 +231,7 @@ mod tests {
                 vec![lo(), eth0(), eth1()],
                 &[],
                 Err(
-                    "several interfaces could be meant (eth0 10.0.0.1/24, eth1 10.0.1.1/24): say --interface NAME",
+                    "several interfaces could be meant (eth0 10.0.0.1/24, eth1 10.0.1.1/24): say --interface NAME, or set RAMBOOT_INTERFACE",
                 ),
             ),
             (

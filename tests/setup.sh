@@ -1,12 +1,21 @@
 #!/bin/sh
 # Installs what `make demo` and `make test` need on Debian 12 or 13: checks first, so a second run needs neither root
-# nor network. Rust, a C compiler and make are there already.
+# nor network. Rust, a C compiler and make are there already. `setup.sh deb` installs what makes and checks packages, too,
+# and `setup.sh packages` what makes them for all architectures.
 set -eu
 
 packages="qemu-system-x86 seabios ipxe-qemu ipxe ovmf qemu-system-arm qemu-efi-aarch64 systemd-boot-efi squashfs-tools
     squashfs-tools-ng mmdebstrap debian-archive-keyring uidmap kmod dnsmasq-base nginx tftpd-hpa strace busybox-static iproute2 iputils-ping nftables
     zstd xz-utils cpio curl systemd util-linux
     e2fsprogs dosfstools mtools fdisk mandoc man-db"
+targets="x86_64-unknown-linux-musl aarch64-unknown-linux-musl"
+case ${1-} in
+deb) packages="$packages dpkg-dev lintian" ;;
+packages)
+    packages="$packages dpkg-dev lintian musl-tools gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
+    targets="$targets aarch64-unknown-linux-gnu"
+    ;;
+esac
 missing=
 for package in $packages; do
     case $(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null) in
@@ -46,10 +55,15 @@ fi
 # /init is linked statically for both kinds of worker.
 if command -v rustup >/dev/null; then
     installed=$(rustup target list --installed)
-    for target in x86_64-unknown-linux-musl aarch64-unknown-linux-musl; do
+    for target in $targets; do
         case $installed in
         *"$target"*) ;;
         *) rustup target add "$target" ;;
         esac
     done
+fi
+
+# A minute, once.
+if [ -n "${1-}" ] && ! command -v cargo-deb >/dev/null && [ ! -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo-deb" ]; then
+    cargo install --locked --version 3.8.0 cargo-deb
 fi

@@ -109,3 +109,16 @@ fn a_day_is_written_as_man_pages_want_it() {
     assert_eq!(date(Some("1767225600")).expect("a date"), "2026-01-01");
     date(Some("soon")).expect_err("no number");
 }
+
+#[test]
+fn the_package_has_one_version_and_one_maintainer() {
+    let text = changelog(Some("1767225600")).expect("made");
+    let want = format!(
+        "ramboot ({}-1) unstable; urgency=medium\n\n  * What changed, the log of the source says.\n\n \
+         -- The ramboot authors <ramboot@localhost>  Thu, 01 Jan 2026 00:00:00 +0000\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    assert_eq!(text, want);
+    let cargo = include_str!("../../Cargo.toml");
+    assert!(cargo.contains(&format!("\nmaintainer = \"{MAINTAINER}\"\n")));
+}
