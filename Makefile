@@ -88,7 +88,8 @@ verify: setup build ## the systemd unit: sound, and at most 2.0 by systemd-analy
 	    man --warnings --encoding=UTF-8 --local-file --troff-device=utf8 "$$page" 2>&1 >/dev/null
 	done | tee "$$folder/man"
 	[ ! -s "$$folder/man" ]
-	echo "unit and man pages: ok"
+	shellcheck packaging/*.sh packaging/deb/postinst packaging/deb/postrm tests/setup.sh
+	echo "unit, man pages and scripts: ok"
 
 build: ## target/release/ramboot, and its man pages and completions in target/manual
 	@# Together, so that what both need is compiled once; benches and tests with --release take the same.

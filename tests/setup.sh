@@ -7,7 +7,7 @@ set -eu
 packages="qemu-system-x86 seabios ipxe-qemu ipxe ovmf qemu-system-arm qemu-efi-aarch64 systemd-boot-efi squashfs-tools
     squashfs-tools-ng mmdebstrap debian-archive-keyring uidmap kmod dnsmasq-base nginx tftpd-hpa strace busybox-static iproute2 iputils-ping nftables
     zstd xz-utils cpio curl systemd util-linux
-    e2fsprogs dosfstools mtools fdisk mandoc man-db"
+    e2fsprogs dosfstools mtools fdisk mandoc man-db shellcheck"
 targets="x86_64-unknown-linux-musl aarch64-unknown-linux-musl"
 case ${1-} in
 deb) packages="$packages dpkg-dev lintian" ;;
