@@ -21,6 +21,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod dhcp;
+pub mod eeprom;
 pub mod fleet;
 pub mod http;
 pub mod identity;

@@ -155,20 +155,25 @@ impl FromStr for MacPattern {
     }
 }
 
-fn serial(text: String) -> Result<u32, String> {
+/// The low 32 bits of a Raspberry Pi's serial number, written as eight digits or as sixteen.
+///
+/// # Errors
+/// A sentence: it is none.
+pub fn serial(text: String) -> Result<u32, String> {
     let digits = text.trim_start_matches("0x");
+    let hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     // A Pi 5 has sixteen digits; its firmware asks with the last eight.
     let low = match digits.len() {
-        16 => &digits[8..],
-        _ => digits,
+        8 if hex => Some(digits),
+        16 if hex => digits.get(8..),
+        _ => None,
     };
-    let hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    match u32::from_str_radix(low, 16) {
-        Ok(serial) if hex && matches!(digits.len(), 8 | 16) => Ok(serial),
-        _ => Err(format!(
-            "{text:?} is not a Raspberry Pi's serial number such as 5b154510, as /proc/cpuinfo ends with"
-        )),
-    }
+    low.and_then(|low| u32::from_str_radix(low, 16).ok())
+        .ok_or_else(|| {
+            format!(
+                "{text:?} is not a Raspberry Pi's serial number such as 5b154510, as /proc/cpuinfo ends with"
+            )
+        })
 }
 
 impl Door<'_> {
