@@ -1,5 +1,7 @@
 //! The command line's types: what a user can say, checked as far as one word can be.
 
+pub mod eeprom;
+
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -73,6 +75,12 @@ pub enum Command {
     /// Never removed: what a name stands for, what a generation that is kept names, what is being published, and what a
     /// manager serves (a machine asked for it in the last ten minutes).
     Gc(GcArgs),
+    /// Have Raspberry Pis boot from the network: settings, images and steps for their bootloaders.
+    ///
+    /// A Pi 4, 400, 5, 500 or compute module boots from the network if its bootloader's settings say so; as delivered most do
+    /// not. "steps" says what to do for which board, the others make what is needed for it. Images of bootloaders
+    /// (pieeprom-DATE.bin) are published at https://github.com/raspberrypi/rpi-eeprom.
+    Eeprom(eeprom::EepromArgs),
 }
 
 /// `ramboot build`

@@ -7,4 +7,8 @@
 pub mod chip;
 pub mod conf;
 pub mod image;
+pub mod offers;
 pub mod order;
+pub mod sig;
+pub mod steps;
+pub mod verbs;

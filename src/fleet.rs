@@ -122,13 +122,6 @@ impl Fleet {
         self.by_address.get(&address).copied()
     }
 
-    /// What a Raspberry Pi with this serial number said of itself when it asked for an address.
-    #[must_use]
-    pub fn board(&self, serial: u32) -> Option<crate::pi::id::Identity> {
-        let mut boards = self.workers.values().filter_map(|worker| worker.pi);
-        boards.find(|pi| pi.serial == Some(serial))
-    }
-
     fn worker(&mut self, mac: Mac, now: Duration) -> &mut Worker {
         if self.workers.len() >= MAX_WORKERS && !self.workers.contains_key(&mac) {
             self.make_room();

@@ -41,7 +41,11 @@ fn history(store: &Store, name: &Name) -> anyhow::Result<Vec<Past>> {
 }
 
 /// Prints a result for a program, or for a person.
-fn say(result: &impl Serialize, json: bool, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+pub(crate) fn say(
+    result: &impl Serialize,
+    json: bool,
+    text: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
     let text = if json {
         serde_json::to_string(result).context("writing JSON")? + "\n"
     } else {

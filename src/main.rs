@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ramboot::cli::{Cli, Command};
-use ramboot::{build, images, nodes, publish, serve};
+use ramboot::{build, eeprom, images, nodes, publish, serve};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Command::Rollback(args) => images::rollback::run(args),
         Command::Unpublish(args) => images::unpublish::run(args),
         Command::Gc(args) => images::gc::run(args),
+        Command::Eeprom(args) => eeprom::verbs::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

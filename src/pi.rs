@@ -3,11 +3,12 @@
 //! A Pi wants a folder of forty files named after its serial number. There is none on the disk: [`tree`] takes each path
 //! apart and answers from [`files`], which an image's publisher collected, and from [`config_txt`], which is written for
 //! one machine. [`board`] says which boards an image can boot at all,
-//! [`id`] what a Pi says of itself in DHCP.
+//! [`id`] what a Pi says of itself in DHCP, and [`seen`] who said it.
 
 pub mod board;
 pub mod choice;
 pub mod config_txt;
 pub mod files;
 pub mod id;
+pub mod seen;
 pub mod tree;

@@ -28,6 +28,7 @@ use crate::boot::efi::Via;
 use crate::boot::files::Belongings;
 use crate::boot::live::Live;
 use crate::boot::shelf::Shelf;
+use crate::boot::update::Updates;
 use crate::boot::{self, Desk};
 use crate::cli::{DhcpMode, ServeArgs};
 use crate::config::Config;
@@ -122,7 +123,8 @@ async fn serve(
         Arc::clone(&counters.tftp),
     ));
     let site = Arc::new(site(&live, &counters, &viewer));
-    let files = Arc::new(Shelf::new(Arc::clone(&live)));
+    let updates = Updates::new(&args.state, Arc::clone(&counters.dhcp.boards));
+    let files = Arc::new(Shelf::new(Arc::clone(&live), updates));
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let mut pulses = Pulses::new();
     for listener in sockets.http {

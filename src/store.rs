@@ -35,6 +35,7 @@ use tracing::warn;
 
 use crate::inits::Arch;
 
+pub(crate) use files::open as plain_file;
 pub use image::Image;
 pub(crate) use map::map;
 pub use map::{Mapping, WINDOW_BYTES};

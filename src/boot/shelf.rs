@@ -17,6 +17,7 @@ use ramboot_wire::{Arch, Base, Client, Mac};
 use tracing::{debug, info, warn};
 
 use super::live::Live;
+use super::update::{self, Updates};
 use super::{Choice, Desk, base};
 use crate::config::worker::Asker;
 use crate::fleet::event::{self, Event, Part};
@@ -36,18 +37,20 @@ const FIRST_FILES: [&str; 3] = ["bootcode.bin", "start4.elf", "config.txt"];
 #[derive(Debug)]
 pub struct Shelf {
     desk: Arc<Live>,
+    updates: Updates,
     trees: Mutex<Tree>,
     start: Instant,
     opened: Mutex<Opened>,
 }
 
 impl Shelf {
-    /// Names that lead to what `desk` decides.
+    /// Names that lead to what `desk` decides, and bootloaders' updates.
     #[must_use]
-    pub fn new(desk: Arc<Live>) -> Self {
+    pub fn new(desk: Arc<Live>, updates: Updates) -> Self {
         let prefix = desk.now().config.boot.pi_prefix.clone();
         Self {
             desk,
+            updates,
             trees: Mutex::new(Tree::new(prefix)),
             start: Instant::now(),
             opened: Mutex::default(),
@@ -195,6 +198,9 @@ impl Shelf {
     }
 
     fn find(&self, ask: &tftp::Ask<'_>) -> Option<Parts> {
+        if let Some(asked) = update::Asked::parse(ask.name) {
+            return self.updates.open(&asked, *ask.client.ip());
+        }
         let desk = self.desk.now();
         let base = base(SocketAddrV4::new(*ask.local.ip(), desk.config.http_port));
         if let Some(parts) = desk.tftp(ask.name, &base) {

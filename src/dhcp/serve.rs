@@ -35,6 +35,7 @@ use super::why::Why;
 use crate::fleet::event::{Asked, AskedBy, Event};
 use crate::fleet::watch::Watch;
 use crate::link::Link;
+use crate::pi::seen::Seen;
 
 /// After a receive error (the interface went down, say), so that a lasting one does not spin.
 const RECEIVE_PAUSE: Duration = Duration::from_secs(1);
@@ -55,6 +56,8 @@ pub struct Shared {
     pub counters: Counters,
     /// Hears of machines that ask.
     fleet: Arc<Watch>,
+    /// Raspberry Pis that asked.
+    pub boards: Arc<Seen>,
     leases: Mutex<Leases>,
     start: Instant,
 }
@@ -66,6 +69,7 @@ impl Shared {
         Self {
             counters: Counters::default(),
             fleet,
+            boards: Arc::default(),
             leases: Mutex::default(),
             start: Instant::now(),
         }
@@ -198,6 +202,9 @@ impl Desk<'_> {
             Ok(request) => request,
             Err(why) => return self.malformed(&why, &arrival.source),
         };
+        if let Firmware::Pi(identity) = &request.firmware {
+            self.shared.boards.note(identity);
+        }
         if let Some(request) = self.probes.again(request.mac, request) {
             self.judge(request);
         }

@@ -441,8 +441,6 @@ fn a_pi_says_what_it_is_before_it_loads_anything() {
         (row.serial.as_deref(), row.memory),
         (Some("5b154510"), Some(4 << 30))
     );
-    assert_eq!(story.fleet.board(0x5b15_4510), Some(pi));
-    assert_eq!(story.fleet.board(1), None);
 }
 
 #[test]

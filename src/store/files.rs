@@ -45,7 +45,7 @@ pub(super) fn list(folder: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 /// Opens a plain file; `None` if there is nothing.
-pub(super) fn open(path: &Path) -> anyhow::Result<Option<File>> {
+pub(crate) fn open(path: &Path) -> anyhow::Result<Option<File>> {
     // NONBLOCK: a FIFO would wait for a writer.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {

@@ -62,6 +62,7 @@ fn shelf(folder: &TempDir, for_pis: bool) -> Shelf {
         .commit(&facts, &[], &name, &generation)
         .expect("committed");
     fs::write(folder.path().join("undionly.kpxe"), "a ROM").expect("written");
+    let updates = Updates::new(&state, Arc::default());
     let desk = Desk {
         store: Arc::new(Store::open(&state).expect("opens")),
         config: Arc::new(Config::parse(CONFIG).expect("a config")),
@@ -69,7 +70,7 @@ fn shelf(folder: &TempDir, for_pis: bool) -> Shelf {
         belongings: Arc::new(Belongings::open(&state).expect("a secret")),
         fleet: Arc::new(Watch::new(Metrics::new().expect("metrics"))),
     };
-    Shelf::new(Arc::new(Live::new(desk)))
+    Shelf::new(Arc::new(Live::new(desk)), updates)
 }
 
 /// Each from an address of its own, so that no boot is in the middle of another.
