@@ -210,7 +210,7 @@ const RUNNING: &str = "  \
       sudo rpi-eeprom-config --apply boot.conf
       sudo reboot                            # keep the power on
     From then on it does not start from its card (BOOT_ORDER=0xf2). Or, without
-    a file: sudo raspi-config, Advanced Options, Boot Order, Network Boot (0xf21).
+    a file: sudo raspi-config; Advanced Options, Boot Order, Network Boot: 0xf21.
 ";
 
 const MODULE: &str = "  \
