@@ -6,9 +6,10 @@
 //! 5  main, cli                       may use anything below
 //! 4  serve                           opens sockets, spawns, stops
 //! 3  dhcp::{serve,ask,socket}  tftp::serve  http::serve  shells: I/O, clock, logging; no decisions
-//!    build  publish  images  boot  progress
+//!    build  publish  images  boot  progress  eeprom::{verbs,offers}  fleet::{watch,listen}  views  nodes
 //! 2  dhcp::{request,firmware,decide,…}  tftp::{packet,transfer,sessions}  http::{answer,range}
 //!    ipxe  pxelinux  uki  pi  initrd  kmod  squashfs  identity  overlays    deciders: values in, values out
+//!    eeprom::{image,conf,order,sig,steps}  fleet (but for its shells)  metrics
 //! 1  config  control  machine  store  interface  link  neighbour  parts  roms  port  inits  template
 //! 0  ramboot-wire                    what a worker must agree on
 //! ```

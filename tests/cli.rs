@@ -25,6 +25,10 @@ fn help_fits_eighty_columns() {
         &["publish", "--help"],
         &["serve", "--help"],
         &["nodes", "--help"],
+        &["eeprom", "--help"],
+        &["eeprom", "conf", "--help"],
+        &["eeprom", "offer", "--help"],
+        &["eeprom", "write", "--help"],
     ] {
         let output = ramboot(args);
         assert!(output.status.success());
@@ -62,6 +66,27 @@ fn a_wrong_word_is_named_with_exit_code_2() {
         ),
         (&["serve", "--http-port", "0"], "0"),
         (&["publish"], "<IMAGE>"),
+        (
+            &["eeprom", "conf", "--order", "0x8"],
+            "the digit 8 stands for nothing",
+        ),
+        (
+            &["eeprom", "conf", "--order", "0xf2", "--first", "sd"],
+            "cannot be used with",
+        ),
+        (
+            &["eeprom", "conf", "--netconsole", "6665@/,6666@10.0.0.1/"],
+            "with all its separators and the address FROM",
+        ),
+        (&["eeprom", "offer", "x"], "--serial <SERIAL>"),
+        (
+            &["eeprom", "withdraw", "--serial", "dc:a6:32:01:02:03"],
+            "is not a Raspberry Pi's serial number",
+        ),
+        (
+            &["eeprom", "steps", "--model", "6"],
+            "possible values: 2b, 3b, 3b+, 4b, 400, cm4, 5, 500, cm5",
+        ),
         (&["build", "rootfs"], "--output <FILE>"),
         (&["publish", "x", "--kernel", "k"], "--modules"),
     ] {

@@ -1,23 +1,29 @@
 //! `ramboot eeprom` as a user meets it, and its offers as a board meets them: by TFTP, over real sockets.
 #![allow(clippy::disallowed_methods, reason = "tests wait with deadlines")]
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use pisim::{Conditions, Date, Params, Wire};
 use ramboot::boot::Desk;
 use ramboot::boot::files::Belongings;
 use ramboot::boot::shelf::Shelf;
 use ramboot::boot::update::Updates;
 use ramboot::config::Config;
+use ramboot::link::{Frames, Link};
+use ramboot::pi::files::pack;
 use ramboot::pi::id::Identity;
 use ramboot::pi::seen::Seen;
 use ramboot::roms::Roms;
-use ramboot::store::Store;
-use ramboot_wire::Mac;
+use ramboot::store::commit::Staging;
+use ramboot::store::{Generation, ImageFacts, PiBoot, Store};
+use ramboot_wire::{Arch, ImageId, Mac};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -42,7 +48,7 @@ fn image(size: usize) -> Vec<u8> {
         }
     };
     let code: Vec<u8> = (0..50_000_u32)
-        .map(|i| (i * i >> 5).to_le_bytes()[0])
+        .map(|i| ((i * i) >> 5).to_le_bytes()[0])
         .collect();
     section(0x55aa_f00f, &code, true);
     section(0x55aa_f11f, b"pubkey.bin\0\0\0\0\0\0", true);
@@ -438,4 +444,203 @@ fn a_board_gets_what_it_was_offered_and_nobody_else_anything() {
     ));
     not_found("5b154510/pieeprom.sig");
     not_found("5b154510/pieeprom.upd");
+}
+
+/// A manager beside nobody, and a cable that [`boards_on_the_cable`] holds the other end of.
+const LAN: &str = "ip link set lo up; ip link add lan0 type bridge; ip address add 10.9.8.1/24 dev lan0; \
+                   ip link add pis0 type veth peer name pis1; ip link set pis0 master lan0 up; ip link set pis1 up; \
+                   ip link set lan0 up; \
+                   exec \"$1\" serve --state \"$2\" --interface lan0 --dhcp full --pool 10.9.8.100-10.9.8.120 --force";
+/// Set where [`boards_on_the_cable`] is to do something.
+const ON_THE_CABLE: &str = "RAMBOOT_TEST_BOARDS";
+
+/// From DHCP, where a board says what it is, to the last block of the image: simulated boards, a manager in a network of
+/// its own, and an offer to each of them. One has the wrong chip; each of them boots.
+#[test]
+fn simulated_boards_take_what_is_for_their_chip() {
+    let folder = folder();
+    let state = folder.path().join("state");
+    publish(&state);
+    // Serial numbers of pisim: Pi 4 number 1 and 2, Pi 5 number 1 and 2.
+    for (image, serial) in [
+        ("pi4.bin", "5b400001"),
+        ("pi5.bin", "e1500001"),
+        ("pi4.bin", "e1500002"),
+    ] {
+        stdout(&ramboot(
+            folder.path(),
+            &["offer", image, "--serial", serial],
+        ));
+    }
+    let manager = Command::new("unshare")
+        .args([
+            "--user",
+            "--map-root-user",
+            "--net",
+            "sh",
+            "-euc",
+            LAN,
+            "sh",
+        ])
+        .arg(env!("CARGO_BIN_EXE_ramboot"))
+        .arg(&state)
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut manager = Ended(manager.expect("unshare"));
+    let mut lines = BufReader::new(manager.0.stderr.take().expect("piped")).lines();
+    let ready = |line: &io::Result<String>| {
+        line.as_ref()
+            .is_ok_and(|line| line.contains("serving on lan0"))
+    };
+    assert!(lines.any(|line| ready(&line)), "it is not ready");
+    let boards = Command::new("nsenter")
+        .args(["--user", "--preserve-credentials", "--net", "--target"])
+        .arg(manager.0.id().to_string())
+        .arg(std::env::current_exe().expect("this test"))
+        .args(["--exact", "boards_on_the_cable", "--ignored"])
+        .env(ON_THE_CABLE, folder.path().join("got"))
+        .output()
+        .expect("nsenter");
+    drop(manager);
+    let log: Vec<String> = lines.map_while(Result::ok).collect();
+    assert!(boards.status.success(), "{boards:#?}\n{log:#?}");
+    let got = fs::read_to_string(folder.path().join("got")).expect("what they got");
+    let offered = |serial: &str, file: &str| {
+        let bytes = fs::read(state.join("eeprom").join(serial).join(file)).expect("an offer");
+        format!(
+            "{serial}/{file} {} {:x}",
+            bytes.len(),
+            pisim::digest(&bytes)
+        )
+    };
+    let want = [
+        offered("5b400001", "pieeprom.sig"),
+        offered("5b400001", "pieeprom.upd"),
+        "absent 5b400002/pieeprom.sig".to_owned(),
+        offered("e1500001", "pieeprom.sig"),
+        offered("e1500001", "pieeprom.upd"),
+        "absent e1500002/pieeprom.sig".to_owned(),
+    ];
+    assert_eq!(got.lines().collect::<Vec<_>>(), want, "{log:#?}");
+    let refused: Vec<&String> = log
+        .iter()
+        .filter(|line| line.contains("not handed out"))
+        .collect();
+    assert!(
+        refused.len() == 1
+            && refused[0].contains("e1500002")
+            && refused[0].contains("the image is for a BCM2711"),
+        "{refused:#?}"
+    );
+}
+
+/// A process that does not outlive its test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// An image for arm64 with what boards ask for before their kernel.
+fn publish(state: &Path) {
+    let staging = Staging::begin(state).expect("begun");
+    let mut image = staging.create_image().expect("made");
+    image.write_all(b"image").expect("written");
+    let add = |kind, content: &[u8]| staging.add_boot(kind, content).expect("added");
+    let files = [
+        "start4.elf",
+        "fixup4.dat",
+        "bcm2711-rpi-4-b.dtb",
+        "bcm2712-rpi-5-b.dtb",
+    ];
+    let files = files.map(|name| (name.to_owned(), name.as_bytes().to_vec()));
+    let generation = Generation {
+        number: 0,
+        image: ImageId(*blake3::hash(b"image").as_bytes()),
+        size: 5,
+        kernel: add("vmlinuz", b"kernel"),
+        initrd: add("initrd", b"initramfs"),
+        stub: None,
+        pi: Some(PiBoot {
+            files: add("pi", &pack(BTreeMap::from(files)).expect("packed")),
+            kernel: add("vmlinuz", b"kernel under gzip"),
+            initrd: add("initrd", b"small initramfs"),
+            upstream: false,
+            config: Vec::new(),
+            boards: Vec::new(),
+        }),
+        kernel_version: "6.1.0".to_owned(),
+        arch: Arch::Aarch64,
+        published: 0,
+        note: String::new(),
+        forced: Vec::new(),
+    };
+    let facts = ImageFacts {
+        id: generation.image,
+        size: 5,
+        compressor: "zstd".to_owned(),
+        block_size: 131_072,
+        kernel_version: "6.1.0".to_owned(),
+        arch: Arch::Aarch64,
+        forced: Vec::new(),
+    };
+    let name = "default".parse().expect("a name");
+    staging
+        .commit(&facts, &[], &name, &generation)
+        .expect("committed");
+}
+
+/// Not a test of its own: the other end of the cable, in the manager's network.
+#[test]
+#[ignore = "started by simulated_boards_take_what_is_for_their_chip"]
+fn boards_on_the_cable() {
+    let Some(got) = std::env::var_os(ON_THE_CABLE) else {
+        return;
+    };
+    let date = Date(2026, 1, 1);
+    let boards = vec![
+        Params::pi4(1, date),
+        Params::pi4(2, date),
+        Params::pi5(1, date),
+        Params::pi5(2, date),
+    ];
+    let mut cable = Cable(Link::open("pis1", Frames::All).expect("the cable"));
+    let begin = Instant::now();
+    let conditions = Conditions::good(Duration::from_secs(60));
+    let outcomes = pisim::boot_all(boards, conditions, &mut cable, &mut || begin.elapsed());
+    let mut text = String::new();
+    for outcome in outcomes.expect("carried") {
+        assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
+        let booted = outcome.boot.expect("booted");
+        for (path, file) in booted
+            .files
+            .iter()
+            .filter(|(path, _)| path.contains("pieeprom"))
+        {
+            text += &format!("{path} {} {:x}\n", file.len, file.digest);
+        }
+        for path in booted
+            .absent
+            .iter()
+            .filter(|path| path.contains("pieeprom"))
+        {
+            text += &format!("absent {path}\n");
+        }
+    }
+    fs::write(got, text).expect("written");
+}
+
+struct Cable(Link);
+
+impl Wire for Cable {
+    fn send(&mut self, frame: &[u8]) -> io::Result<()> {
+        self.0.send(frame)
+    }
+
+    fn receive(&mut self, buffer: &mut [u8], wait: Duration) -> io::Result<Option<usize>> {
+        self.0.receive(buffer, wait)
+    }
 }

@@ -105,7 +105,8 @@ impl Conf {
         orders.any(BootOrder::has_network)
     }
 
-    /// The boot orders that stand in it; none, and the bootloader takes its own.
+    /// The boot orders that stand in it, of which the last counts unless a filter is over it; none, and the bootloader
+    /// takes its own.
     pub fn orders(&self) -> impl Iterator<Item = BootOrder> {
         self.values("BOOT_ORDER")
             .filter_map(|(_, value)| value.parse().ok())

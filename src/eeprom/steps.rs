@@ -209,6 +209,9 @@ const RUNNING: &str = "  \
       rpi-eeprom-config > before.conf        # to go back by --apply
       sudo rpi-eeprom-config --apply boot.conf
       sudo reboot                            # keep the power on
+    To keep its other settings, make boot.conf on the board instead:
+      { rpi-eeprom-config | grep -v ^BOOT_ORDER= ; \\
+        printf '[all]\\nBOOT_ORDER=0xf2\\n'; } > boot.conf
     From then on it does not start from its card (BOOT_ORDER=0xf2). Or, without
     a file: sudo raspi-config; Advanced Options, Boot Order, Network Boot: 0xf21.
 ";

@@ -97,7 +97,7 @@ fn written_text(done: &Written, conf: &Conf) -> String {
         output, chip, sig, ..
     } = done;
     let mut text = format!("{} for {chip} ({})\n", output.display(), chip.boards());
-    text += &format!("  boots from  {}\n", boots_from(conf.orders().next()));
+    text += &format!("  boots from  {}\n", boots_from(conf.orders().last()));
     if let Some(sig) = sig {
         text += &format!("  digest      {}\n", sig.display());
     }
@@ -208,7 +208,7 @@ fn replace(path: &Path, content: &[u8]) -> anyhow::Result<()> {
 }
 
 fn order_of(conf: &Conf) -> Option<String> {
-    conf.orders().next().map(|order| order.to_string())
+    conf.orders().last().map(|order| order.to_string())
 }
 
 fn boots_from(order: Option<BootOrder>) -> String {

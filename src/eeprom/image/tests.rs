@@ -12,7 +12,7 @@ impl Builder {
     pub(crate) fn new(chip: Chip) -> Self {
         let bytes = Vec::new();
         let code: Vec<u8> = (0..70_000_u32)
-            .map(|i| (i * 7 >> 3).to_le_bytes()[0])
+            .map(|i| ((i * 7) >> 3).to_le_bytes()[0])
             .collect();
         Self { chip, bytes }.section(MAGIC, &code)
     }

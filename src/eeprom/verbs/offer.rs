@@ -55,7 +55,7 @@ pub(super) fn offer(args: &OfferArgs) -> anyhow::Result<()> {
     ensure!(
         args.force || conf.has_network(),
         "with these settings ({}) a board never boots from the network again, and somebody would have to go there: take others, or say --force",
-        boots_from(conf.orders().next())
+        boots_from(conf.orders().last())
     );
     let offers = Offers::of(&args.state.path);
     let mut lines = Vec::new();
@@ -78,7 +78,7 @@ pub(super) fn offer(args: &OfferArgs) -> anyhow::Result<()> {
             "offered to {}: an image for {chip} ({})\n  boots from  {}\n{}next: start the board from the network, and do not take its power away while it writes\n",
             serials.join(", "),
             chip.boards(),
-            boots_from(conf.orders().next()),
+            boots_from(conf.orders().last()),
             warnings(&conf)
         )
     })

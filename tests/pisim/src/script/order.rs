@@ -44,7 +44,7 @@ impl Run<'_> {
         if self.params.board() == 0x11 && self.params.revision & 0xf < 4 {
             self.read(self.at("vl805.sig"))?;
         }
-        self.read(self.at("pieeprom.sig"))?;
+        self.self_update()?;
         self.read(self.at("recover4.elf"))?;
         self.read(self.at("recovery.elf"))?;
         let (start, fixup) = variant(&config, "start4", "cd", "x", "db");
@@ -52,6 +52,15 @@ impl Run<'_> {
         self.required(self.at(&fixup), "it goes with start4.elf")?;
         self.lenient = true;
         self.start_elf()
+    }
+
+    /// The image is fetched if there is something about one. That it would be written, and the board start again, is left
+    /// out: the boot goes on.
+    fn self_update(&mut self) -> Step<()> {
+        if self.read(self.at("pieeprom.sig"))?.is_some() {
+            self.read(self.at("pieeprom.upd"))?;
+        }
+        Ok(())
     }
 
     /// start.elf and start4.elf.
@@ -102,7 +111,7 @@ impl Run<'_> {
             self.prefix.clear();
             self.config("config.txt", false, Self::read)?
         };
-        self.read(self.at("pieeprom.sig"))?;
+        self.self_update()?;
         let tree = device_tree(self.params, &config);
         if !config.is("os_check", "0") && !self.probe(self.os(&config, &tree))? {
             let why = "os_check: a system for the 5 has it";

@@ -88,6 +88,26 @@ fn a_five_asks_in_this_order() {
     assert_eq!(started(end).initramfs, ["e1500001/initramfs8"]);
 }
 
+/// Whoever finds a digest fetches what it is of, and boots.
+#[test]
+fn an_update_is_fetched_where_there_is_one() {
+    let files = [
+        ("e1500001/config.txt", "os_check=0"),
+        ("e1500001//config.txt", "os_check=0"),
+        ("e1500001/pieeprom.sig", "digest"),
+        ("e1500001/pieeprom.upd", "image"),
+        ("e1500001/bcm2712-rpi-5-b.dtb", ""),
+        ("e1500001//cmdline.txt", "quiet"),
+        ("e1500001/kernel8.img", ""),
+    ];
+    let (asked, end) = run(&Params::pi5(1, Date(2026, 1, 1)), Stage::Eeprom, &files);
+    assert_eq!(
+        asked[1..3],
+        ["e1500001/pieeprom.sig", "e1500001/pieeprom.upd"]
+    );
+    assert_eq!(started(end).kernel, "e1500001/kernel8.img");
+}
+
 /// Without its folder a Pi asks for everything in the root.
 #[test]
 fn the_root_is_the_fallback() {
