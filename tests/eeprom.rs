@@ -13,10 +13,13 @@ use std::time::{Duration, Instant};
 use pisim::{Conditions, Date, Params, Wire};
 use ramboot::boot::Desk;
 use ramboot::boot::files::Belongings;
+use ramboot::boot::live::Live;
 use ramboot::boot::shelf::Shelf;
 use ramboot::boot::update::Updates;
 use ramboot::config::Config;
+use ramboot::fleet::watch::Watch;
 use ramboot::link::{Frames, Link};
+use ramboot::metrics::Metrics;
 use ramboot::pi::files::pack;
 use ramboot::pi::id::Identity;
 use ramboot::pi::seen::Seen;
@@ -306,8 +309,10 @@ fn serve(state: &Path) -> Server {
         config: Arc::new(Config::default()),
         roms: Arc::new(Roms::read(state)),
         belongings: Arc::new(Belongings::open(state).expect("a secret")),
+        fleet: Arc::new(Watch::new(Metrics::new().expect("metrics"))),
     };
-    let shelf = Shelf::new(desk, Updates::new(state, Arc::clone(&boards)));
+    let updates = Updates::new(state, Arc::clone(&boards));
+    let shelf = Shelf::new(Arc::new(Live::new(desk)), updates);
     let socket = UdpSocket::bind("127.0.0.1:0").expect("bound");
     let address = socket.local_addr().expect("an address");
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -327,7 +327,10 @@ fn reading_names_the_file() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("ramboot.toml");
     let error = format!("{:#}", Config::read(&path).expect_err("absent"));
-    assert!(error.contains("ramboot.toml: No such file"), "{error}");
+    assert!(
+        error.contains("ramboot.toml: there is no such file: make it"),
+        "{error}"
+    );
     std::fs::write(&path, "[http]\nport = 81\n").expect("writes");
     assert_eq!(Config::read(&path).expect("reads").http_port, 81);
     std::fs::write(&path, "x").expect("writes");
