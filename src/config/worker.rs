@@ -306,6 +306,7 @@ mod tests {
             ("+b154510", None),
             ("5b15451g", None),
             ("x00000005b15451é", None),
+            ("0000000é0000000", None),
             ("", None),
         ] {
             assert_eq!(serial(text.to_owned()).ok(), want, "{text}");
