@@ -79,7 +79,7 @@ pub enum Command {
     ///
     /// A Pi 4, 400, 5, 500 or compute module boots from the network if its bootloader's settings say so; as delivered most do
     /// not. "steps" says what to do for which board, the others make what is needed for it. Images of bootloaders
-    /// (pieeprom-DATE.bin) are published at https://github.com/raspberrypi/rpi-eeprom.
+    /// (pieeprom-DATE.bin) are published at github.com/raspberrypi/rpi-eeprom.
     Eeprom(eeprom::EepromArgs),
 }
 

@@ -50,8 +50,8 @@ fn image(size: usize) -> Vec<u8> {
             bytes.resize(bytes.len() + len, 0xff);
         }
     };
-    let code: Vec<u8> = (0..50_000_u32)
-        .map(|i| ((i * i) >> 5).to_le_bytes()[0])
+    let code: Vec<u8> = (0..70_000_u32)
+        .map(|i| ((i * 7) >> 3).to_le_bytes()[0])
         .collect();
     section(0x55aa_f00f, &code, true);
     section(0x55aa_f11f, b"pubkey.bin\0\0\0\0\0\0", true);
@@ -143,7 +143,7 @@ fn settings_go_into_an_image_and_are_read_from_it() {
         let changed = (0..bytes.len()).filter(|&at| bytes[at] != before[at]);
         let changed: Vec<usize> = changed.collect();
         assert!(
-            changed.iter().all(|at| (0xf000..0x10000).contains(at)),
+            changed.iter().all(|at| (0x14000..0x15000).contains(at)),
             "{changed:x?}"
         );
     }
@@ -165,9 +165,9 @@ fn settings_go_into_an_image_and_are_read_from_it() {
     assert_eq!(
         read["files"],
         json!([
-            file("pubkey.bin", 0xd000, 0),
-            file("bootconf.sig", 0xe000, 0),
-            file("bootconf.txt", 0xf000, 23),
+            file("pubkey.bin", 0x12000, 0),
+            file("bootconf.sig", 0x13000, 0),
+            file("bootconf.txt", 0x14000, 23),
         ])
     );
 }
@@ -179,7 +179,7 @@ fn what_is_refused_is_named_and_nothing_is_written() {
     fs::write(folder.join("short.bin"), &image(PI4)[..PI4 - 1]).expect("written");
     fs::write(folder.join("long.bin"), vec![0; PI5 + 1]).expect("written");
     let mut damaged = image(PI4);
-    damaged[0xe000] = 0;
+    damaged[0x13000] = 0;
     fs::write(folder.join("damaged.bin"), damaged).expect("written");
     fs::write(folder.join("windows.conf"), "[all]\r\nBOOT_ORDER=0xf2\r\n").expect("written");
     fs::write(folder.join("card.conf"), "BOOT_ORDER=0xf1\n").expect("written");
@@ -202,7 +202,7 @@ fn what_is_refused_is_named_and_nothing_is_written() {
         ),
         (
             write("damaged.bin", &[]),
-            "ramboot: damaged.bin: at offset 0xe000 stands 0x00aaf11f and not 0x55aaf..f, with which a section begins: it is no image, or damaged\n",
+            "ramboot: damaged.bin: at offset 0x13000 stands 0x00aaf11f and not 0x55aaf..f, with which a section begins: it is no image, or damaged\n",
         ),
         (
             write("absent.bin", &[]),

@@ -53,8 +53,8 @@ pub enum EepromVerb {
     ///
     /// The bootloader writes what was offered later than what it wrote last, and starts again. Do not take its power away
     /// meanwhile. It must allow that (ENABLE_SELF_UPDATE, which is the default, since 2021), and ask by serial number
-    /// (TFTP_PREFIX=0, the default). A write-protected EEPROM stays as it is, and nobody is told. The VL805, the USB chip of an
-    /// early Pi 4B, is not updated by this.
+    /// (TFTP_PREFIX=0, the default); a board for which no image is published asks in the root instead. A write-protected
+    /// EEPROM stays as it is, and nobody is told. The VL805, the USB chip of an early Pi 4B, is not updated by this.
     Offer(OfferArgs),
     /// Take such an offer back.
     ///

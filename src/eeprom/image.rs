@@ -3,8 +3,11 @@
 //!
 //! A chain of sections, each a magic number and a length (big-endian), at multiples of eight bytes, until zeros or ones. Files
 //! that may be changed have a 4 KiB sector of their own, where a padding section fills what they leave. The last 4 KiB are the
-//! bootloader's. Source: `rpi-eeprom-config` of raspberrypi/rpi-eeprom; what it writes is written here, byte for byte. It does
-//! not check lengths; here one that runs out, or a file that would reach the next section, is refused.
+//! bootloader's. Since 2025 a BCM2712's has 64 KiB that stay and two partitions; a published image has all in the first one.
+//! Source: `rpi-eeprom-config` of raspberrypi/rpi-eeprom, and ports of it by Raspberry Pi Ltd. What it writes is written
+//! here. It does not check lengths; here one that runs out, or a file that would reach the next section, is refused.
+
+use std::ops::Range;
 
 use super::chip::Chip;
 
@@ -25,6 +28,10 @@ const MAX_CONF: usize = SECTOR - CONTENT - 2 * HEAD;
 /// The settings, and their signature.
 const CONF: &str = "bootconf.txt";
 const SIGNATURE: &str = "bootconf.sig";
+/// When an image was made to be an update, where there are partitions.
+const TIME: &str = "updatetime";
+/// Of a BCM2712's EEPROM: what stays, and the first of two partitions, which is where the settings are.
+const FIRST_PARTITION: Range<usize> = 64 * 1024..(64 + 988) * 1024;
 
 /// An image whose chain of sections is whole, and that has one `bootconf.txt`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,7 +137,9 @@ impl Image {
         let chip = Chip::ALL.into_iter().find(|c| c.bytes() == bytes.len());
         let chip = chip.ok_or(BadImage::Size(bytes.len()))?;
         let sections = sections(&bytes)?;
-        let mut confs = (0..).zip(&sections).filter(|(_, s)| s.is(CONF));
+        let room = room(chip);
+        let here = |section: &Section| section.is(CONF) && room.contains(&section.offset);
+        let mut confs = (0..).zip(&sections).filter(|(_, section)| here(section));
         let conf = match (confs.next(), confs.next()) {
             (Some((conf, _)), None) => conf,
             (Some((_, first)), Some((_, second))) => {
@@ -186,8 +195,10 @@ impl Image {
     /// updates itself.
     #[must_use]
     pub fn updated(&self) -> Option<u32> {
-        let (_, end) = self.bytes.split_last_chunk::<8>()?;
-        let [a, b, c, d, e, f, g, h] = *end;
+        let mut files = self.files();
+        let file = files.find(|file| file.name == TIME);
+        let place = file.map(|file| file.content.first_chunk::<8>());
+        let [a, b, c, d, e, f, g, h] = *place.unwrap_or_else(|| self.bytes.last_chunk::<8>())?;
         let complement = u32::from_le_bytes([a, b, c, d]);
         let time = u32::from_le_bytes([e, f, g, h]);
         (time == !complement).then_some(time)
@@ -204,8 +215,7 @@ impl Image {
         let section = &self.sections[self.conf];
         let behind = &self.sections[self.conf + 1..];
         let next = behind.iter().find(|section| section.magic != PADDING);
-        // Behind the last file there is nothing but the bootloader's own sector.
-        let border = next.map_or(self.bytes.len() - SECTOR, |next| next.offset);
+        let border = next.map_or_else(|| room(self.chip).end, |next| next.offset);
         let start = section.offset + CONTENT;
         let room = border.checked_sub(start + 2 * HEAD);
         if room.is_none_or(|room| conf.len() > room.min(MAX_CONF)) {
@@ -244,6 +254,14 @@ impl Image {
 impl Section {
     fn is(&self, name: &str) -> bool {
         self.name.as_deref() == Some(name)
+    }
+}
+
+/// Where settings can be: not in the bootloader's own sector, nor outside of the first partition.
+const fn room(chip: Chip) -> Range<usize> {
+    match chip {
+        Chip::Bcm2711 => 0..chip.bytes() - SECTOR,
+        Chip::Bcm2712 => FIRST_PARTITION,
     }
 }
 

@@ -175,7 +175,8 @@ fn over_the_network(rescue: &str) -> String {
       ramboot eeprom offer pieeprom-DATE.bin --serial 5b154510
     At its next start the bootloader fetches the image, writes it and starts
     again. Without power in those seconds it may be left with half of one:
-    {rescue}. A write-protected EEPROM stays as it is, and nobody is told.
+    {rescue}. A write-protected EEPROM stays as it is, and
+    nobody is told.
 "
     )
 }
@@ -213,7 +214,8 @@ const RUNNING: &str = "  \
       { rpi-eeprom-config | grep -v ^BOOT_ORDER= ; \\
         printf '[all]\\nBOOT_ORDER=0xf2\\n'; } > boot.conf
     From then on it does not start from its card (BOOT_ORDER=0xf2). Or, without
-    a file: sudo raspi-config; Advanced Options, Boot Order, Network Boot: 0xf21.
+    a file: sudo raspi-config, Advanced Options, Boot Order, Network Boot: 0xf21
+    (an SD card first).
 ";
 
 const MODULE: &str = "  \

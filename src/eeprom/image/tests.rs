@@ -42,7 +42,7 @@ impl Builder {
 
     /// As rpi-eeprom-config leaves it behind a last file that had padding.
     fn pad_to_end(self) -> Self {
-        let len = self.chip.bytes() - SECTOR - self.bytes.len() - HEAD;
+        let len = room(self.chip).end - self.bytes.len() - HEAD;
         self.section(PADDING, &vec![0xff; len])
     }
 
@@ -72,9 +72,9 @@ fn with_files(chip: Chip) -> Builder {
 }
 
 /// Where two of the same length differ, as runs.
-fn differences(a: &[u8], b: &[u8]) -> Vec<std::ops::Range<usize>> {
+fn differences(a: &[u8], b: &[u8]) -> Vec<Range<usize>> {
     assert_eq!(a.len(), b.len());
-    let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
+    let mut runs: Vec<Range<usize>> = Vec::new();
     for at in (0..a.len()).filter(|&at| a[at] != b[at]) {
         match runs.last_mut() {
             Some(run) if run.end == at => run.end += 1,
@@ -259,6 +259,62 @@ fn signed_settings_stay_as_they_are() {
         let written = image.with_conf(OTHER);
         assert_eq!(written.err(), signed.then_some(BadImage::Signed));
     }
+}
+
+/// As they are since 2025, and with a second partition, as a dump of an EEPROM has it.
+#[test]
+fn only_the_first_of_two_partitions_is_changed() {
+    const TIMES: &[u8] = b"\xff\x0c\xaf\x9a\x00\xf3\x50\x65";
+    let partition = |builder: Builder| {
+        let system = builder.file("bootsys", &[5; 90_000]).pad();
+        let time = system.file(TIME, TIMES).pad();
+        time.file(SIGNATURE, b"").pad().file(CONF, SETTINGS)
+    };
+    let mut builder = Builder::new(Chip::Bcm2712);
+    // 64 KiB that stay: less code, and a time of their own.
+    builder.bytes.clear();
+    let stays = builder.section(MAGIC, &[3; 50_000]).pad().file(TIME, TIMES);
+    let len = FIRST_PARTITION.start - stays.bytes.len() - HEAD;
+    let stays = stays.section(PADDING, &vec![0xff; len]);
+    assert_eq!(stays.bytes.len(), FIRST_PARTITION.start);
+    let first = partition(stays);
+    let mut both = first.clone();
+    both.bytes.resize(FIRST_PARTITION.end, 0xff);
+    let both = partition(both);
+    for (name, builder) in [("one", first), ("both", both)] {
+        let bytes = builder.build();
+        let image = Image::parse(bytes.clone()).expect(name);
+        assert_eq!(
+            (image.conf(), image.updated()),
+            (SETTINGS, Some(0x6550_f300)),
+            "{name}"
+        );
+        let written = image.with_conf(OTHER).expect(name);
+        assert_eq!(
+            (written.conf(), written.updated()),
+            (OTHER, image.updated()),
+            "{name}"
+        );
+        let offset = image.sections[image.conf].offset;
+        assert!(FIRST_PARTITION.contains(&offset), "{name}");
+        for run in differences(&bytes, written.bytes()) {
+            assert!(
+                offset <= run.start && run.end <= offset + SECTOR,
+                "{name}: {run:x?}"
+            );
+        }
+        let back = written.with_conf(SETTINGS).expect(name);
+        assert!(differences(&bytes, back.bytes()).is_empty(), "{name}");
+    }
+    // Only what stays has settings: nobody would read them there.
+    let mut builder = Builder::new(Chip::Bcm2712);
+    builder.bytes.clear();
+    let stays = builder
+        .section(MAGIC, &[3; 50_000])
+        .pad()
+        .file(CONF, SETTINGS);
+    let want = BadImage::NoConf(3);
+    assert_eq!(Image::parse(stays.build()).expect_err("none"), want);
 }
 
 #[test]
