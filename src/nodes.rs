@@ -21,20 +21,18 @@ use crate::interface;
 /// # Errors
 /// No manager answers, or not in this form.
 pub fn run(args: &NodesArgs) -> anyhow::Result<()> {
-    let mut asked = look(args)?;
-    print(&asked, args, false)?;
-    while args.watch {
+    print(&look(args)?, args, false)?;
+    if !args.watch {
+        return Ok(());
+    }
+    loop {
         sleep(EVERY);
         match look(args) {
-            Ok(snapshot) => {
-                asked = snapshot;
-                print(&asked, args, true)?;
-            }
+            Ok(snapshot) => print(&snapshot, args, true)?,
             // A manager that is restarted is back in a moment, and who watches wants to see that.
             Err(error) => say(&format!("{error:#}\n"))?,
         }
     }
-    Ok(())
 }
 
 fn print(snapshot: &Snapshot, args: &NodesArgs, again: bool) -> anyhow::Result<()> {

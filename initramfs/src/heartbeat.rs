@@ -3,10 +3,6 @@
 //! It is `/init` itself, started anew just before the roots are exchanged, so it needs nothing of the image: its program
 //! lies in the initramfs's RAM, and its standard input is `/proc/meminfo`. A manager that is away is not waited for and not
 //! asked twice: the next packet goes to the next base, if there is one, and nothing else happens.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "shell: the arguments of the process that stays"
-)]
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -152,7 +148,7 @@ impl Orders {
             up_s,
             memory: ram::total(),
             available: mem_available(&text).unwrap_or(0),
-            load_percent: load_percent(u64::from(system.loads[0])),
+            load_percent: load_percent(system.loads[0]),
         }
     }
 }

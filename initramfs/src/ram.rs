@@ -162,7 +162,7 @@ const fn device_len(size: u64) -> u64 {
 #[must_use]
 pub fn total() -> u64 {
     let system = rustix::system::sysinfo();
-    u64::from(system.totalram).saturating_mul(u64::from(system.mem_unit))
+    system.totalram.saturating_mul(system.mem_unit.into())
 }
 
 pub(crate) fn mem_available(meminfo: &str) -> Option<u64> {

@@ -12,12 +12,14 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 /// The body of one who looks.
 pub struct Events {
-    next: Pin<Box<dyn Future<Output = Option<(Changes, Bytes)>> + Send>>,
+    next: Next,
     /// One of those who may look at a time.
     _seat: OwnedSemaphorePermit,
 }
 
 type Changes = watch::Receiver<u64>;
+/// `None` when the manager ends.
+type Next = Pin<Box<dyn Future<Output = Option<(Changes, Bytes)>> + Send>>;
 
 impl Events {
     /// Begins with what is so now.

@@ -115,7 +115,7 @@ pub async fn run(listener: TcpListener, site: Arc<Site>, mut stop: watch::Receiv
             _ = clock.tick() => {
                 gate.tick();
                 ticks += 1;
-                if ticks % TOLD_EVERY == 0 {
+                if ticks.is_multiple_of(TOLD_EVERY) {
                     tell(&gate, &site);
                 }
                 continue;
