@@ -88,7 +88,9 @@ fn sum(snapshot: &Snapshot) -> String {
             parts.push(format!("{number} {words}"));
         }
     }
-    let mut text = format!("{} machines: {}", snapshot.workers.len(), parts.join(", "));
+    let number = snapshot.workers.len();
+    let machines = if number == 1 { "machine" } else { "machines" };
+    let mut text = format!("{number} {machines}: {}", parts.join(", "));
     let outdated = snapshot
         .workers
         .iter()

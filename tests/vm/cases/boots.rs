@@ -95,7 +95,7 @@ fn nodes_knows_it() -> Result<()> {
         Ok(row.available.map(|_| ()))
     })?;
     let table = run(RAMBOOT, &["nodes"])?;
-    let said = ["QEMU Standard PC", "default", "up", "1 machines: 1 up"];
+    let said = ["QEMU Standard PC", "default", "up", "1 machine: 1 up"];
     ensure!(said.iter().all(|word| table.contains(word)), "{table}");
     Ok(())
 }
