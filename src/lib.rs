@@ -38,6 +38,7 @@ pub mod metrics;
 pub mod neighbour;
 pub mod nodes;
 pub mod overlays;
+pub mod page;
 pub mod parts;
 pub mod pi;
 pub mod port;

@@ -16,7 +16,7 @@ use crate::http::answer::Content;
 use crate::http::view::View;
 use crate::metrics::{self, Sources};
 use crate::store::{Generation, Name};
-use crate::{http, tftp};
+use crate::{http, page, tftp};
 
 /// What all views are made of.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ pub struct Viewer {
     tftp: Arc<tftp::Counters>,
     traffic: Mutex<Traffic>,
     kept: Mutex<Option<(Instant, Arc<Snapshot>)>>,
+    page: Mutex<Option<(Arc<Snapshot>, Bytes)>>,
 }
 
 /// What leaves, of late.
@@ -54,6 +55,7 @@ impl Viewer {
                 per_s: 0,
             }),
             kept: Mutex::default(),
+            page: Mutex::default(),
         }
     }
 
@@ -77,22 +79,28 @@ impl Viewer {
     /// # Errors
     /// The store cannot be read.
     pub fn show(&self, view: View) -> anyhow::Result<Content> {
+        let mut etag = None;
         let (media_type, bytes) = match view {
-            View::Nodes => (
-                "application/json",
-                serde_json::to_vec(&*self.snapshot()?).context("writing JSON")?,
-            ),
-            View::Metrics => (metrics::MEDIA_TYPE, self.metrics()?),
+            View::Page => ("text/html; charset=utf-8", self.page()?),
+            View::File(file) => {
+                etag = Some(file.digest());
+                (file.media_type, Bytes::from_static(file.text.as_bytes()))
+            }
+            View::Nodes => {
+                let json = serde_json::to_vec(&*self.snapshot()?).context("writing JSON")?;
+                ("application/json", json.into())
+            }
+            View::Metrics => (metrics::MEDIA_TYPE, self.metrics()?.into()),
             View::Health => {
                 self.catalogue().context("reading the store")?;
-                ("text/plain; charset=utf-8", b"ok\n".to_vec())
+                ("text/plain; charset=utf-8", Bytes::from_static(b"ok\n"))
             }
             // Its body has no end; the server has it.
-            View::Events => ("text/event-stream", Vec::new()),
+            View::Events => ("text/event-stream", Bytes::new()),
         };
         Ok(Content {
-            bytes: Bytes::from(bytes).into(),
-            etag: None,
+            bytes: bytes.into(),
+            etag,
             media_type,
             mapping: None,
         })
@@ -112,6 +120,20 @@ impl Viewer {
         let snapshot = Arc::new(self.look()?);
         *kept = Some((Instant::now(), Arc::clone(&snapshot)));
         Ok(snapshot)
+    }
+
+    /// Made once of each snapshot.
+    fn page(&self) -> anyhow::Result<Bytes> {
+        let snapshot = self.snapshot()?;
+        let mut kept = self.page.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, page)) = &*kept
+            && Arc::ptr_eq(of, &snapshot)
+        {
+            return Ok(page.clone());
+        }
+        let page = Bytes::from(page::html(&snapshot, now())?);
+        *kept = Some((snapshot, page.clone()));
+        Ok(page)
     }
 
     fn look(&self) -> anyhow::Result<Snapshot> {
@@ -147,15 +169,13 @@ impl Viewer {
             up.filter(|row| row.image.as_ref().is_some_and(|image| image.id == id))
                 .count()
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.map_or(0, |since| since.as_secs());
         ImageRow {
             name: name.to_string(),
             id: generation.image,
             size: generation.size,
             kernel: generation.kernel_version.clone(),
             arch: generation.arch,
-            published_s: now.saturating_sub(generation.published),
+            published_s: now().saturating_sub(generation.published),
             note: generation.note.clone(),
             previous,
             running: running(generation.image),
@@ -195,6 +215,12 @@ impl Viewer {
         let of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         of(&self.http.sent).saturating_add(of(&self.tftp.bytes))
     }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 const KEPT: Duration = Duration::from_millis(900);

@@ -3,10 +3,15 @@
 use std::net::SocketAddr;
 
 use super::answer::Content;
+use crate::page::Asset;
 
 /// What a path shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum View {
+    /// `/`: the same as [`Self::Nodes`] for people ([`crate::page`]).
+    Page,
+    /// What the page needs.
+    File(Asset),
     /// `/nodes.json`: the fleet, the images and the manager ([`crate::fleet::snapshot::Snapshot`]).
     Nodes,
     /// `/events`: one line each time that something has changed, as server-sent events.
@@ -22,11 +27,12 @@ impl View {
     #[must_use]
     pub fn parse(path: &str) -> Option<Self> {
         Some(match path {
+            "/" => Self::Page,
             "/nodes.json" => Self::Nodes,
             "/events" => Self::Events,
             "/metrics" => Self::Metrics,
             "/healthz" => Self::Health,
-            _ => return None,
+            path => Self::File(Asset::ALL.into_iter().find(|file| file.path == path)?),
         })
     }
 }

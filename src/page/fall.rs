@@ -1,0 +1,229 @@
+//! The waterfall of a boot as bars: where they begin and how long they are, in hundredths of a percent. Pure.
+
+use ramboot_wire::stage::Bar;
+use serde::Serialize;
+
+use super::words::{self, count, shown};
+use crate::fleet::snapshot::{Fetch, Standing, WorkerRow};
+
+/// What a bar is of, which is also its class in page.css. The page's legend has them in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
+    Address,
+    Load,
+    Linux,
+    Drivers,
+    Fetch,
+    Mount,
+    Other,
+}
+
+impl Kind {
+    fn of(what: &str) -> Self {
+        match what {
+            "dhcp" | "net" => Self::Address,
+            "loader" | "kernel" | "initramfs" | "kernel+initramfs" => Self::Load,
+            "linux" => Self::Linux,
+            "early" | "modules" => Self::Drivers,
+            "files" | "chunks" | "fetch" => Self::Fetch,
+            "mount" | "handover" => Self::Mount,
+            _ => Self::Other,
+        }
+    }
+
+    /// What goes on now, by where the machine stands.
+    fn now(row: &WorkerRow) -> Self {
+        match row.state {
+            Standing::Asking => Self::Address,
+            Standing::Loading if row.sentence.contains("Linux") => Self::Linux,
+            Standing::Loading => Self::Load,
+            _ => row.stage.as_deref().map_or(Self::Other, Self::of),
+        }
+    }
+}
+
+/// One bar of the small waterfall.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Short {
+    kind: Kind,
+    /// It goes on.
+    now: bool,
+    x: String,
+    width: String,
+}
+
+/// One bar of the large waterfall, a line of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Long {
+    kind: Kind,
+    what: String,
+    x: String,
+    width: String,
+    from: String,
+    took: String,
+    /// Of the fetch.
+    rate: Option<String>,
+}
+
+/// A boot, in milliseconds, with what goes on now at its end.
+pub(super) struct Fall<'a> {
+    row: &'a WorkerRow,
+    /// Where the last bar ends.
+    ended: u64,
+    /// Since then, of a boot that goes on.
+    open: Option<u64>,
+}
+
+impl<'a> Fall<'a> {
+    pub(super) fn of(row: &'a WorkerRow) -> Self {
+        let ended = row.boot.iter().map(|bar| bar.end_ms).max().unwrap_or(0);
+        let goes_on = matches!(
+            row.state,
+            Standing::Asking | Standing::Loading | Standing::Booting
+        );
+        Self {
+            row,
+            ended,
+            open: goes_on.then(|| row.since_s.saturating_mul(1000)),
+        }
+    }
+
+    /// How long it is, so far.
+    pub(super) fn total(&self) -> u64 {
+        self.ended.saturating_add(self.open.unwrap_or(0))
+    }
+
+    /// The same in words, of a boot that did not end well, or not yet.
+    pub(super) fn so_far(&self) -> Option<String> {
+        let total = words::seconds(self.total());
+        match self.open {
+            Some(_) => Some(format!("{total} so far")),
+            None if self.ended > 0 => Some(format!("stopped after {total}")),
+            None => None,
+        }
+    }
+
+    /// In one line, where `scale` milliseconds are all of it. What went on beside the stages is left out.
+    pub(super) fn short(&self, scale: u64) -> Vec<Short> {
+        let bars = self.row.boot.iter();
+        let mut short: Vec<Short> = bars
+            .filter(|bar| Kind::of(&bar.what) != Kind::Other && bar.begin_ms < scale)
+            .map(|bar| Short {
+                kind: Kind::of(&bar.what),
+                now: false,
+                x: percent(bar.begin_ms, scale),
+                width: percent(length(bar, scale, 200), scale),
+            })
+            .collect();
+        if let Some(open) = self.open.filter(|_| self.ended < scale) {
+            short.push(Short {
+                kind: Kind::now(self.row),
+                now: true,
+                x: percent(self.ended, scale),
+                width: percent(open.clamp(scale / 50, scale - self.ended), scale),
+            });
+        }
+        short
+    }
+
+    /// A line for each bar; `size` is that of the image.
+    pub(super) fn long(&self, size: Option<u64>) -> Vec<Long> {
+        let scale = self.ended.max(1);
+        let bars = self.row.boot.iter().take(MAX_BARS);
+        bars.map(|bar| {
+            let took = bar.end_ms.saturating_sub(bar.begin_ms);
+            let size = size.filter(|_| bar.what == "fetch" && took > 0);
+            Long {
+                kind: Kind::of(&bar.what),
+                what: shown(&bar.what, MAX_NAME),
+                x: percent(bar.begin_ms, scale),
+                width: percent(length(bar, scale, 100), scale),
+                from: words::seconds(bar.begin_ms),
+                took: format!("{} ms", count(took)),
+                rate: size.map(|size| rate(size.saturating_mul(1000) / took)),
+            }
+        })
+        .collect()
+    }
+}
+
+/// The time that is a small waterfall's whole width, the same for all: the longest, but nobody makes the others invisible.
+pub(super) fn scale(totals: impl Iterator<Item = u64>) -> u64 {
+    let mut totals: Vec<u64> = totals.filter(|total| *total > 0).collect();
+    totals.sort_unstable();
+    let longest = totals.last().copied().unwrap_or(0);
+    let median = totals.get(totals.len() / 2).copied().unwrap_or(0);
+    longest.min(median.saturating_mul(3)).max(MIN_SCALE_MS)
+}
+
+/// How far a fetch has come, for the element `progress`.
+pub(super) fn progress(fetch: Option<Fetch>) -> Option<(u64, u64)> {
+    let fetch = fetch?;
+    let size = fetch.size?.max(1);
+    Some((fetch.bytes.min(size), size))
+}
+
+/// Bytes a second: `92 MB/s`.
+pub(super) fn rate(bytes_per_s: u64) -> String {
+    format!("{}/s", words::size(bytes_per_s))
+}
+
+/// Of a bar that may leave the picture, or be too short to be seen: `least` of them would fill it.
+fn length(bar: &Bar, scale: u64, least: u64) -> u64 {
+    let begin = bar.begin_ms.min(scale);
+    let length = bar.end_ms.clamp(begin, scale) - begin;
+    length.max(scale / least).min(scale - begin)
+}
+
+fn percent(part: u64, whole: u64) -> String {
+    let share = u128::from(part) * 10_000 / u128::from(whole.max(1));
+    format!("{}.{:02}%", share / 100, share % 100)
+}
+
+/// The fleet keeps fewer.
+const MAX_BARS: usize = 40;
+const MAX_NAME: usize = 24;
+/// A small waterfall is not wider than five seconds deserve.
+const MIN_SCALE_MS: u64 = 5000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_outlier_does_not_hide_the_others() {
+        for (totals, want) in [
+            (vec![], 5_000),
+            (vec![0, 0], 5_000),
+            (vec![12_000], 12_000),
+            (vec![10_000, 12_000, 14_000], 14_000),
+            (vec![10_000, 12_000, 900_000], 36_000),
+            (vec![u64::MAX, u64::MAX], u64::MAX),
+        ] {
+            assert_eq!(scale(totals.iter().copied()), want, "{totals:?}");
+        }
+    }
+
+    #[test]
+    fn bars_stay_in_the_picture() {
+        let bar = |begin_ms, end_ms| Bar {
+            what: "fetch".to_owned(),
+            begin_ms,
+            end_ms,
+        };
+        for (bar, scale, want) in [
+            (bar(0, 10), 100, ("0.00%", "10.00%")),
+            (bar(90, 200), 100, ("90.00%", "10.00%")),
+            (bar(10, 10), 1000, ("1.00%", "0.50%")),
+            (bar(10, 5), 1000, ("1.00%", "0.50%")),
+            (bar(u64::MAX, 0), u64::MAX, ("100.00%", "0.00%")),
+        ] {
+            let (x, width) = (
+                percent(bar.begin_ms, scale),
+                percent(length(&bar, scale, 200), scale),
+            );
+            assert_eq!((x.as_str(), width.as_str()), want, "{bar:?}");
+        }
+    }
+}

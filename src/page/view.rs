@@ -1,0 +1,324 @@
+//! What stands on the page, as texts: all that is decided about it is decided here, the template only says where. Pure.
+
+use std::collections::HashMap;
+
+use ramboot_wire::ImageId;
+use serde::Serialize;
+
+use super::fall::{self, Fall, Long, Short};
+use super::words::{Piece, count, machines, pieces, seconds, shown, size, span};
+use super::{Asset, fall::rate};
+use crate::fleet::snapshot::{ImageRow, ImageUse, Snapshot, Standing, WorkerRow};
+use crate::images::when::{age, minute};
+
+/// All of it.
+#[derive(Debug, Serialize)]
+pub(super) struct Page {
+    title: String,
+    version: String,
+    up: String,
+    now: String,
+    up_count: String,
+    booting_count: String,
+    trouble_count: String,
+    /// Somebody is.
+    trouble: bool,
+    rate: String,
+    sent: String,
+    known: String,
+    groups: Vec<Group>,
+    images: Vec<Image>,
+    /// How many would change on reboot, in words.
+    change: Option<String>,
+    machines: Vec<Machine>,
+    /// What the whole width of a small waterfall is.
+    scale: String,
+    /// Machines that do not stand here.
+    more: Option<String>,
+    css: String,
+    js: String,
+}
+
+/// Machines that one remedy helps.
+#[derive(Debug, Serialize)]
+struct Group {
+    machines: Vec<Case>,
+    more: Option<String>,
+    remedy: Vec<Piece>,
+}
+
+#[derive(Debug, Serialize)]
+struct Case {
+    id: String,
+    name: String,
+    doing: String,
+    sentence: Vec<Piece>,
+    ago: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Image {
+    name: String,
+    short: String,
+    size: String,
+    kernel: String,
+    arch: String,
+    /// `None` where the publisher had no clock.
+    ago: Option<String>,
+    minute: String,
+    note: String,
+    running: String,
+    previous: Option<String>,
+    /// Some run what the name stood for before.
+    running_previous: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Machine {
+    id: String,
+    /// Its MAC, if it has no name.
+    name: String,
+    named: bool,
+    mac: String,
+    address: Option<String>,
+    model: String,
+    serial: Option<String>,
+    image: Option<Use>,
+    /// What it would boot, if that is something else.
+    next: Option<Use>,
+    class: &'static str,
+    state: &'static str,
+    sentence: Option<String>,
+    /// What is wrong, or was in this boot.
+    problem: Option<Vec<Piece>>,
+    trouble: bool,
+    remedy: Vec<Piece>,
+    progress: Option<(u64, u64)>,
+    since: String,
+    boot: Option<String>,
+    short: Vec<Short>,
+    long: Vec<Long>,
+    memory: Option<String>,
+    load: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Use {
+    name: String,
+    short: String,
+}
+
+impl Page {
+    pub(super) fn of(snapshot: &Snapshot, now: u64) -> Self {
+        let mut rows: Vec<&WorkerRow> = snapshot.workers.iter().collect();
+        // Stable: by name within.
+        rows.sort_by_key(|row| place(row));
+        let of = |class| rows.iter().filter(|row| class_of(row) == class).count();
+        let [trouble, booting, up] = [Class::Trouble, Class::Booting, Class::Up].map(of);
+        let change = rows.iter().filter(|row| row.would_change).count();
+        let listed = &rows[..rows.len().min(MAX_ROWS)];
+        let scale = fall::scale(listed.iter().map(|row| Fall::of(row).total()));
+        let sizes: HashMap<ImageId, u64> = snapshot.images.iter().map(|i| (i.id, i.size)).collect();
+        let [css, js] = Asset::ALL.map(|asset| asset.digest());
+        let (manager, more) = (&snapshot.manager, rows.len() - listed.len());
+        Self {
+            title: title(trouble, booting, up),
+            version: manager.version.clone(),
+            up: span(manager.up_s),
+            now: minute(now),
+            up_count: count(up as u64),
+            booting_count: count(booting as u64),
+            trouble_count: count(trouble as u64),
+            trouble: trouble > 0,
+            rate: rate(manager.bytes_per_s),
+            sent: size(manager.bytes),
+            known: machines(rows.len()),
+            groups: groups(rows.iter().take(trouble)),
+            images: snapshot.images.iter().map(|row| image(row, now)).collect(),
+            change: (change > 0).then(|| machines(change)),
+            machines: listed
+                .iter()
+                .map(|row| machine(row, scale, &sizes))
+                .collect(),
+            scale: span(scale.div_ceil(1000)),
+            more: (more > 0).then(|| count(more as u64)),
+            css,
+            js,
+        }
+    }
+}
+
+/// What a person does about a machine: something, wait, nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    Trouble,
+    Booting,
+    Up,
+}
+
+/// Something that went wrong and is tried again counts until the machine is up.
+fn class_of(row: &WorkerRow) -> Class {
+    match row.state {
+        Standing::Failed | Standing::Silent => Class::Trouble,
+        Standing::Up => Class::Up,
+        _ if row.problem.is_some() => Class::Trouble,
+        Standing::Asking | Standing::Loading | Standing::Booting => Class::Booting,
+    }
+}
+
+fn place(row: &WorkerRow) -> (Class, Standing) {
+    (class_of(row), row.state)
+}
+
+fn title(trouble: usize, booting: usize, up: usize) -> String {
+    match (trouble, booting) {
+        (0, 0) => format!("{up} up · ramboot"),
+        (0, booting) => format!("{booting} booting, {up} up · ramboot"),
+        (trouble, _) => format!("{trouble} in trouble · ramboot"),
+    }
+}
+
+fn groups<'a>(rows: impl Iterator<Item = &'a &'a WorkerRow>) -> Vec<Group> {
+    let mut by_remedy: Vec<(&str, Vec<&WorkerRow>)> = Vec::new();
+    for row in rows {
+        let remedy = remedy(row);
+        match by_remedy.iter().position(|(known, _)| *known == remedy) {
+            Some(known) => by_remedy[known].1.push(row),
+            None if by_remedy.len() < MAX_GROUPS => by_remedy.push((remedy, vec![row])),
+            None => {}
+        }
+    }
+    let group = |(remedy, rows): (&str, Vec<&WorkerRow>)| {
+        let more = rows.len().saturating_sub(MAX_CASES);
+        Group {
+            machines: rows.into_iter().take(MAX_CASES).map(case).collect(),
+            more: (more > 0).then(|| machines(more)),
+            remedy: pieces(&shown(remedy, MAX_SENTENCE)),
+        }
+    };
+    by_remedy.into_iter().map(group).collect()
+}
+
+fn remedy(row: &WorkerRow) -> &str {
+    match &row.problem {
+        Some(problem) => &problem.remedy,
+        None if row.state == Standing::Silent => SILENT,
+        None => "",
+    }
+}
+
+fn case(row: &WorkerRow) -> Case {
+    Case {
+        id: id(row),
+        name: name(row),
+        doing: shown(&row.sentence, MAX_SENTENCE),
+        sentence: problem(row).unwrap_or_default(),
+        ago: row.problem.as_ref().map(|problem| span(problem.since_s)),
+    }
+}
+
+fn problem(row: &WorkerRow) -> Option<Vec<Piece>> {
+    let problem = row.problem.as_ref()?;
+    Some(pieces(&shown(&problem.sentence, MAX_SENTENCE)))
+}
+
+fn image(row: &ImageRow, now: u64) -> Image {
+    let published = now.saturating_sub(row.published_s);
+    let known = published > 0 && row.published_s > 0;
+    Image {
+        name: shown(&row.name, MAX_NAME),
+        short: row.id.short(),
+        size: size(row.size),
+        kernel: shown(&row.kernel, MAX_NAME),
+        arch: row.arch.to_string(),
+        ago: known.then(|| age(published, now)),
+        minute: minute(published),
+        note: shown(&row.note, MAX_SENTENCE),
+        running: count(row.running as u64),
+        previous: row.previous.map(|id| id.short()),
+        running_previous: (row.running_previous > 0).then(|| count(row.running_previous as u64)),
+    }
+}
+
+fn machine(row: &WorkerRow, scale: u64, sizes: &HashMap<ImageId, u64>) -> Machine {
+    let (class, fall) = (class_of(row), Fall::of(row));
+    let size_of = |image: &ImageUse| sizes.get(&image.id).copied();
+    let next = row.next.as_ref();
+    let trouble = class == Class::Trouble;
+    let (state, class) = match (row.state, class) {
+        (Standing::Failed, _) => ("failed", "failed"),
+        (Standing::Silent, _) => ("silent", "silent"),
+        (Standing::Up, _) => ("up", "up"),
+        (_, Class::Trouble) => ("tries again", "failed"),
+        (Standing::Asking, _) => ("asking", "asking"),
+        (Standing::Loading, _) => ("loading", "booting"),
+        (Standing::Booting, _) => ("booting", "booting"),
+    };
+    Machine {
+        id: id(row),
+        name: name(row),
+        named: row.name.is_some(),
+        mac: row.mac.to_string(),
+        address: row.address.map(|address| address.to_string()),
+        model: shown(&row.model, MAX_MODEL),
+        serial: row.serial.as_deref().map(|serial| shown(serial, MAX_NAME)),
+        image: row.image.as_ref().map(used),
+        next: next
+            .filter(|_| row.would_change || row.image.is_none())
+            .map(used),
+        class,
+        state,
+        sentence: (row.state != Standing::Up).then(|| shown(&row.sentence, MAX_SENTENCE)),
+        problem: problem(row),
+        trouble,
+        remedy: pieces(&shown(remedy(row), MAX_SENTENCE)),
+        progress: fall::progress(row.fetch),
+        since: span(row.up_s.unwrap_or(row.since_s)),
+        boot: row.boot_ms.map(seconds).or_else(|| fall.so_far()),
+        short: fall.short(scale),
+        long: fall.long(row.image.as_ref().and_then(size_of)),
+        memory: memory(row),
+        load: row
+            .load_percent
+            .map(|load| format!("{}.{:02}", load / 100, load % 100)),
+    }
+}
+
+fn id(row: &WorkerRow) -> String {
+    row.mac.hyphenated()
+}
+
+fn name(row: &WorkerRow) -> String {
+    let name = row.name.as_deref().filter(|name| !name.trim().is_empty());
+    name.map_or_else(|| row.mac.to_string(), |name| shown(name, MAX_NAME))
+}
+
+fn used(image: &ImageUse) -> Use {
+    let name = image.name.as_deref().unwrap_or("no longer published");
+    Use {
+        name: shown(name, MAX_NAME),
+        short: image.id.short(),
+    }
+}
+
+fn memory(row: &WorkerRow) -> Option<String> {
+    let all = size(row.memory?);
+    Some(match row.available {
+        Some(free) => format!("{} of {all} free", size(free)),
+        None => all,
+    })
+}
+
+/// A document of about two megabytes.
+pub(super) const MAX_ROWS: usize = 500;
+/// There are fewer remedies.
+const MAX_GROUPS: usize = 24;
+/// Each stands in the table, too.
+const MAX_CASES: usize = 12;
+/// Characters, as the following: a host name's label.
+const MAX_NAME: usize = 63;
+const MAX_MODEL: usize = 80;
+/// As the fleet has it.
+const MAX_SENTENCE: usize = 400;
+/// `problem.rs` has none, since nothing has failed that anybody saw.
+const SILENT: &str = "Is it still on, and the cable in? A machine that was switched off on purpose is forgotten after a week.";
