@@ -81,6 +81,8 @@ pub enum Command {
     /// not. "steps" says what to do for which board, the others make what is needed for it. Images of bootloaders
     /// (pieeprom-DATE.bin) are published at github.com/raspberrypi/rpi-eeprom.
     Eeprom(eeprom::EepromArgs),
+    /// Say what keeps machines from booting here, and what to do about it.
+    Doctor(DoctorArgs),
 }
 
 /// `ramboot build`
@@ -271,6 +273,39 @@ impl FromStr for Manager {
     }
 }
 
+/// `ramboot doctor`
+///
+/// Looks at ports, interface, other DHCP servers, firewall rules, iPXE's files and the store; then switches a simulated Raspberry
+/// Pi and a simulated PC on, and says step by step what the manager that runs here makes of them. Changes nothing. As root it
+/// sees all of it; without, it says what it could not look at. Exit code 1 if something keeps machines from booting.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Where images are kept [default: where the manager that runs has them, or /var/lib/ramboot].
+    #[arg(long, env = "RAMBOOT_STATE", value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// The config file [default: that of the manager that runs].
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The network interface workers are on [default: the first that the manager serves, or the only one].
+    #[arg(long, value_name = "IF")]
+    pub interface: Option<String>,
+    /// How DHCP will be answered, while no manager runs [default: what the config says].
+    #[arg(long, value_name = "MODE")]
+    pub dhcp: Option<DhcpMode>,
+    /// Where undionly.kpxe and snponly.efi are [default: where the manager has them, or /usr/lib/ipxe].
+    #[arg(long, value_name = "DIR")]
+    pub ipxe_dir: Option<PathBuf>,
+    /// Where the manager's socket is [default: /run/ramboot].
+    #[arg(long, value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
+    /// Read each published image wholly and prove it, too.
+    #[arg(long)]
+    pub deep: bool,
+    /// Print all of it as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Where the store is.
 #[derive(Debug, Args)]
 pub struct StateArg {
@@ -394,6 +429,14 @@ impl DhcpMode {
             Self::Full => "full",
             Self::Off => "off",
         }
+    }
+}
+
+impl FromStr for DhcpMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        <Self as ValueEnum>::from_str(text, false)
     }
 }
 

@@ -22,6 +22,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod dhcp;
+pub mod doctor;
 pub mod eeprom;
 pub mod fleet;
 pub mod http;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ramboot::cli::{Cli, Command};
-use ramboot::{build, eeprom, images, nodes, publish, serve};
+use ramboot::{build, doctor, eeprom, images, nodes, publish, serve};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -21,6 +21,11 @@ fn main() -> ExitCode {
         Command::Unpublish(args) => images::unpublish::run(args),
         Command::Gc(args) => images::gc::run(args),
         Command::Eeprom(args) => eeprom::verbs::run(args),
+        // What is wrong was said on stdout.
+        Command::Doctor(args) => match doctor::run(args) {
+            Ok(false) => return ExitCode::FAILURE,
+            done => done.map(drop),
+        },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

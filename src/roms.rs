@@ -78,7 +78,9 @@ impl Roms {
     }
 }
 
-const fn names(arch: Arch) -> &'static [&'static str] {
+/// Names of what UEFI firmware of this architecture can run, the best first.
+#[must_use]
+pub const fn names(arch: Arch) -> &'static [&'static str] {
     match arch {
         Arch::X86_64 => &X86_64,
         Arch::Aarch64 => &AARCH64,

@@ -31,6 +31,8 @@ const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
 /// RFC 2131 §2, figure 1; an Ethernet address has six bytes of the sixteen.
 const CHADDR: std::ops::Range<usize> = 28..34;
+/// And the name of a boot file.
+const FILE: std::ops::Range<usize> = 108..236;
 /// And its hardware type and length: Ethernet, six.
 const BOOTREPLY: [u8; 3] = [2, 1, 6];
 const MIN_DHCP_BYTES: usize = 240;
@@ -38,12 +40,14 @@ const MIN_DHCP_BYTES: usize = 240;
 const QUESTION_BYTES: usize = 300;
 
 /// A server that offers addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rival {
     /// Option 54; where that is missing, the packet's source.
     pub server: Ipv4Addr,
     /// What it offered.
     pub offered: Ipv4Addr,
+    /// What it says machines should boot, if it does: the fixed field or option 67, and who has it.
+    pub boots: Option<String>,
 }
 
 impl fmt::Display for Rival {
@@ -110,9 +114,16 @@ pub fn answer(frame: &[u8], mac: Mac, xid: u32) -> Option<Rival> {
     }
     let named =
         option(OptionCode::ServerIdentifier).and_then(|data| <[u8; 4]>::try_from(data).ok());
+    let field = dhcp[FILE].split(|byte| *byte == 0).next();
+    let file = option(OptionCode::BootfileName).or_else(|| field.map(<[u8]>::to_vec));
+    let boots = file.filter(|file| !file.is_empty()).map(|file| {
+        let next = Ipv4Addr::new(dhcp[20], dhcp[21], dhcp[22], dhcp[23]);
+        format!("{} from {next}", String::from_utf8_lossy(&file))
+    });
     Some(Rival {
         server: named.map_or(source, Ipv4Addr::from),
         offered: message.yiaddr(),
+        boots,
     })
 }
 
@@ -200,6 +211,7 @@ mod tests {
             Some(Rival {
                 server: Ipv4Addr::new(192, 168, 77, last),
                 offered: Ipv4Addr::new(192, 168, 77, 63),
+                boots: None,
             })
         };
         let at = |at: usize, byte: u8| {
@@ -216,6 +228,15 @@ mod tests {
             answer(&at(DHCP + 243, 200), MAC, XID),
             rival(2),
             "no option 54"
+        );
+        let mut boots = offer();
+        boots[DHCP + 20..DHCP + 24].copy_from_slice(&[192, 168, 77, 9]);
+        boots[DHCP + 108..DHCP + 112].copy_from_slice(b"pxe\0");
+        assert_eq!(
+            answer(&boots, MAC, XID)
+                .and_then(|rival| rival.boots)
+                .as_deref(),
+            Some("pxe from 192.168.77.9")
         );
         let mut proxy = offer();
         proxy[DHCP + 16..DHCP + 20].fill(0);

@@ -12,7 +12,7 @@ mod dhcp;
 mod fleet;
 mod host;
 mod lease;
-mod net;
+pub mod net;
 mod outcome;
 mod params;
 mod pc;

@@ -1,13 +1,14 @@
 //! Ethernet, ARP, IPv4 and UDP: frames in, values out, and the other way round.
 //!
-//! No fragments, no options in what is sent. What is damaged is refused with the reason.
+//! No fragments, no options in what is sent. What is damaged is refused with the reason. Public for who makes a [`crate::Wire`]
+//! of something else than a network card.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::params::Mac;
 
 /// Everybody.
-pub(crate) const BROADCAST: Mac = [0xff; 6];
+pub const BROADCAST: Mac = [0xff; 6];
 
 const ETHER_IPV4: [u8; 2] = [0x08, 0x00];
 const ETHER_ARP: [u8; 2] = [0x08, 0x06];
@@ -17,33 +18,47 @@ const UDP: u8 = 17;
 
 /// A frame for or from one of these protocols.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Frame<'a> {
+pub enum Frame<'a> {
+    /// Who has which address.
     Arp(Arp),
+    /// UDP over IPv4.
     Udp(Udp<'a>),
 }
 
+/// An ARP packet of Ethernet and IPv4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Arp {
-    pub(crate) request: bool,
-    pub(crate) sender_mac: Mac,
-    pub(crate) sender: Ipv4Addr,
-    pub(crate) target: Ipv4Addr,
+pub struct Arp {
+    /// A question, not an answer.
+    pub request: bool,
+    /// Who sends it.
+    pub sender_mac: Mac,
+    /// Its address.
+    pub sender: Ipv4Addr,
+    /// Whose MAC is asked for.
+    pub target: Ipv4Addr,
 }
 
+/// A UDP packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Udp<'a> {
-    pub(crate) from: SocketAddrV4,
-    pub(crate) to: SocketAddrV4,
+pub struct Udp<'a> {
+    /// Source.
+    pub from: SocketAddrV4,
+    /// Destination.
+    pub to: SocketAddrV4,
     /// Of the IP packet.
-    pub(crate) packet_len: usize,
-    pub(crate) payload: &'a [u8],
+    pub packet_len: usize,
+    /// What is in it.
+    pub payload: &'a [u8],
 }
 
 /// Why a frame to this machine was thrown away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Damage {
+pub enum Damage {
+    /// The IP header is not what was sent.
     IpChecksum,
+    /// The packet is not what was sent.
     UdpChecksum,
+    /// A part of a packet; firmware puts none together.
     Fragment,
 }
 
@@ -53,7 +68,8 @@ pub(crate) fn destination(frame: &[u8]) -> Option<Mac> {
 }
 
 /// `None`: neither ARP nor UDP over IPv4, or cut off.
-pub(crate) fn parse(frame: &[u8]) -> Option<Result<Frame<'_>, Damage>> {
+#[must_use]
+pub fn parse(frame: &[u8]) -> Option<Result<Frame<'_>, Damage>> {
     let kind = frame.get(12..14)?;
     let rest = frame.get(14..)?;
     if kind == ETHER_ARP {
@@ -115,7 +131,8 @@ fn parse_ipv4(packet: &[u8]) -> Option<Result<Udp<'_>, Damage>> {
 }
 
 /// An ARP packet in a frame: a request to everybody, an answer to who asked.
-pub(crate) fn arp(from: Mac, arp: Arp, to: Mac) -> Vec<u8> {
+#[must_use]
+pub fn arp(from: Mac, arp: Arp, to: Mac) -> Vec<u8> {
     let mut frame = Vec::with_capacity(60);
     let target = if arp.request { [0; 6] } else { to };
     frame.extend_from_slice(&to);
@@ -132,12 +149,8 @@ pub(crate) fn arp(from: Mac, arp: Arp, to: Mac) -> Vec<u8> {
 }
 
 /// A UDP packet in a frame, as the firmware builds it: id 0, TTL 128, no UDP checksum.
-pub(crate) fn udp(
-    macs: (Mac, Mac),
-    from: SocketAddrV4,
-    to: SocketAddrV4,
-    payload: &[u8],
-) -> Vec<u8> {
+#[must_use]
+pub fn udp(macs: (Mac, Mac), from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Vec<u8> {
     let udp_len = u16::try_from(payload.len() + 8).unwrap_or(u16::MAX);
     let mut frame = Vec::with_capacity(14 + 28 + payload.len());
     frame.extend_from_slice(&macs.1);
