@@ -38,7 +38,7 @@ use crate::interface::{self, ChooseError, Interface};
 use crate::roms;
 
 /// MACs of simulated machines begin with these, so that whoever counts machines can leave them out. Locally administered.
-pub const SIMULATED: [u8; 3] = [0x02, 0x72, 0x62];
+pub const SIMULATED: [u8; 3] = crate::fleet::event::SIMULATED;
 
 /// A file that is kept whole: config.txt and cmdline.txt are.
 const KEEP: usize = 64 * 1024;

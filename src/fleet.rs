@@ -47,6 +47,9 @@ impl Fleet {
     /// # Errors
     /// Somebody says something that is not believed.
     pub fn apply(&mut self, event: Event, now: Duration) -> Result<Option<News>, Refused> {
+        if event.is_simulated() {
+            return Ok(None);
+        }
         match event {
             Event::Asked(asked) => {
                 let known = self.workers.contains_key(&asked.mac);

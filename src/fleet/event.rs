@@ -48,6 +48,27 @@ pub struct Asked {
     pub discover: bool,
 }
 
+/// How the MACs of the machines begin that `ramboot doctor` makes up: locally administered, "rb".
+pub const SIMULATED: [u8; 3] = [0x02, 0x72, 0x62];
+
+impl Event {
+    /// Of a machine that is not there.
+    #[must_use]
+    pub fn is_simulated(&self) -> bool {
+        let mac = match self {
+            Self::Asked(asked) => Some(asked.mac),
+            Self::Chosen(who, ..)
+            | Self::Begins(who, _)
+            | Self::Loaded(who, _)
+            | Self::Nothing(who, _) => who.mac,
+            Self::Reported(_, report) => Some(report.mac),
+            Self::Beat(_, beat) => Some(beat.mac),
+            Self::Sent(..) => None,
+        };
+        mac.is_some_and(|mac| mac.0.starts_with(&SIMULATED))
+    }
+}
+
 /// What of a machine asks for an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AskedBy {

@@ -455,6 +455,17 @@ fn systems_that_only_want_an_address_are_none_of_ours() {
 }
 
 #[test]
+fn what_doctor_tries_is_no_machine() {
+    let mut story = Story::default();
+    let made_up = Asked {
+        mac: Mac([0x02, 0x72, 0x62, 0, 0, 1]),
+        ..asked(1)
+    };
+    story.at(0, Event::Asked(made_up));
+    assert!(story.fleet.is_empty());
+}
+
+#[test]
 fn nobody_speaks_for_another_machine() {
     let mut story = Story::default();
     story.boots(1, 0);
