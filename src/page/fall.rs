@@ -99,7 +99,7 @@ impl<'a> Fall<'a> {
         let total = words::seconds(self.total());
         match self.open {
             Some(_) => Some(format!("{total} so far")),
-            None if self.ended > 0 => Some(format!("stopped after {total}")),
+            None if self.ended >= 100 => Some(format!("stopped after {total}")),
             None => None,
         }
     }

@@ -168,7 +168,7 @@ fn one_row_per_thing_that_stands_there() {
             ],
         ),
         (
-            vec![noted],
+            vec![noted.clone()],
             vec![],
             vec![
                 "<small><bdi>new CUDA</bdi></small>",
@@ -239,11 +239,16 @@ fn one_row_per_thing_that_stands_there() {
             ],
         ),
         (
+            vec![noted],
+            vec![outdated.clone()],
+            vec!["<bdi>default before</bdi><small><code>414141414141</code>"],
+        ),
+        (
             vec![image()],
             vec![outdated],
             vec![
                 "<small>1 machine would change on reboot</small>",
-                "<bdi>no longer published</bdi>",
+                "<bdi>not published</bdi>",
                 "<small class=\"change\">reboot: <bdi>default</bdi> <code>9f9f9f9f9f9f</code>",
             ],
         ),
@@ -346,12 +351,12 @@ fn whatever_there_is_the_page_is_bounded() {
         }
         workers.push(row);
     }
-    workers[0].name = Some(long);
+    workers[0].name = Some("a".repeat(2_000));
     let page = page(vec![image()], workers);
     assert!(page.len() < 6 << 20, "{} bytes", page.len());
     assert_eq!(page.matches("<tr id=\"m-").count(), view::MAX_ROWS);
     assert!(page.contains("65\u{202f}036 more: <code>ramboot nodes</code>"));
-    assert!(page.contains(&format!("<bdi>{}…</bdi>", "x".repeat(62))));
+    assert!(page.contains(&format!("<bdi>{}…</bdi>", "a".repeat(62))));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use ramboot_wire::ImageId;
 use serde::Serialize;
 
 use super::fall::{self, Fall, Long, Short};
-use super::words::{Piece, count, machines, pieces, seconds, shown, size, span};
+use super::words::{Piece, count, machines, natural, pieces, seconds, shown, size, span};
 use super::{Asset, fall::rate};
 use crate::fleet::snapshot::{ImageRow, ImageUse, Snapshot, Standing, WorkerRow};
 use crate::images::when::{age, minute};
@@ -108,17 +108,44 @@ struct Use {
     short: String,
 }
 
+/// What is published, and was before.
+struct Shelf<'a> {
+    sizes: HashMap<ImageId, u64>,
+    before: HashMap<ImageId, &'a str>,
+}
+
+impl<'a> Shelf<'a> {
+    fn of(images: &'a [ImageRow]) -> Self {
+        let before = |row: &'a ImageRow| Some((row.previous?, row.name.as_str()));
+        Self {
+            sizes: images.iter().map(|row| (row.id, row.size)).collect(),
+            before: images.iter().filter_map(before).collect(),
+        }
+    }
+
+    fn used(&self, image: &ImageUse) -> Use {
+        let name = match (&image.name, self.before.get(&image.id)) {
+            (Some(name), _) => shown(name, MAX_NAME),
+            (None, Some(name)) => format!("{} before", shown(name, MAX_NAME)),
+            (None, None) => "not published".to_owned(),
+        };
+        Use {
+            name,
+            short: image.id.short(),
+        }
+    }
+}
+
 impl Page {
     pub(super) fn of(snapshot: &Snapshot, now: u64) -> Self {
         let mut rows: Vec<&WorkerRow> = snapshot.workers.iter().collect();
-        // Stable: by name within.
-        rows.sort_by_key(|row| place(row));
+        rows.sort_by_cached_key(|row| place(row));
         let of = |class| rows.iter().filter(|row| class_of(row) == class).count();
         let [trouble, booting, up] = [Class::Trouble, Class::Booting, Class::Up].map(of);
         let change = rows.iter().filter(|row| row.would_change).count();
         let listed = &rows[..rows.len().min(MAX_ROWS)];
         let scale = fall::scale(listed.iter().map(|row| Fall::of(row).total()));
-        let sizes: HashMap<ImageId, u64> = snapshot.images.iter().map(|i| (i.id, i.size)).collect();
+        let shelf = Shelf::of(&snapshot.images);
         let [css, js] = Asset::ALL.map(|asset| asset.digest());
         let (manager, more) = (&snapshot.manager, rows.len() - listed.len());
         Self {
@@ -138,7 +165,7 @@ impl Page {
             change: (change > 0).then(|| machines(change)),
             machines: listed
                 .iter()
-                .map(|row| machine(row, scale, &sizes))
+                .map(|row| machine(row, scale, &shelf))
                 .collect(),
             scale: span(scale.div_ceil(1000)),
             more: (more > 0).then(|| count(more as u64)),
@@ -166,8 +193,11 @@ fn class_of(row: &WorkerRow) -> Class {
     }
 }
 
-fn place(row: &WorkerRow) -> (Class, Standing) {
-    (class_of(row), row.state)
+/// What is to be done, then by name; those without one at the end.
+fn place(row: &WorkerRow) -> (Class, Standing, bool, String, [u8; 6]) {
+    let name = row.name.as_deref().unwrap_or_default();
+    let (class, unnamed) = (class_of(row), name.is_empty());
+    (class, row.state, unnamed, natural(name), row.mac.0)
 }
 
 fn title(trouble: usize, booting: usize, up: usize) -> String {
@@ -240,9 +270,12 @@ fn image(row: &ImageRow, now: u64) -> Image {
     }
 }
 
-fn machine(row: &WorkerRow, scale: u64, sizes: &HashMap<ImageId, u64>) -> Machine {
+fn machine(row: &WorkerRow, scale: u64, shelf: &Shelf<'_>) -> Machine {
     let (class, fall) = (class_of(row), Fall::of(row));
-    let size_of = |image: &ImageUse| sizes.get(&image.id).copied();
+    let size = row
+        .image
+        .as_ref()
+        .and_then(|image| shelf.sizes.get(&image.id));
     let next = row.next.as_ref();
     let trouble = class == Class::Trouble;
     let (state, class) = match (row.state, class) {
@@ -262,10 +295,10 @@ fn machine(row: &WorkerRow, scale: u64, sizes: &HashMap<ImageId, u64>) -> Machin
         address: row.address.map(|address| address.to_string()),
         model: shown(&row.model, MAX_MODEL),
         serial: row.serial.as_deref().map(|serial| shown(serial, MAX_NAME)),
-        image: row.image.as_ref().map(used),
+        image: row.image.as_ref().map(|image| shelf.used(image)),
         next: next
             .filter(|_| row.would_change || row.image.is_none())
-            .map(used),
+            .map(|next| shelf.used(next)),
         class,
         state,
         sentence: (row.state != Standing::Up).then(|| shown(&row.sentence, MAX_SENTENCE)),
@@ -276,7 +309,7 @@ fn machine(row: &WorkerRow, scale: u64, sizes: &HashMap<ImageId, u64>) -> Machin
         since: span(row.up_s.unwrap_or(row.since_s)),
         boot: row.boot_ms.map(seconds).or_else(|| fall.so_far()),
         short: fall.short(scale),
-        long: fall.long(row.image.as_ref().and_then(size_of)),
+        long: fall.long(size.copied()),
         memory: memory(row),
         load: row
             .load_percent
@@ -291,14 +324,6 @@ fn id(row: &WorkerRow) -> String {
 fn name(row: &WorkerRow) -> String {
     let name = row.name.as_deref().filter(|name| !name.trim().is_empty());
     name.map_or_else(|| row.mac.to_string(), |name| shown(name, MAX_NAME))
-}
-
-fn used(image: &ImageUse) -> Use {
-    let name = image.name.as_deref().unwrap_or("no longer published");
-    Use {
-        name: shown(name, MAX_NAME),
-        short: image.id.short(),
-    }
 }
 
 fn memory(row: &WorkerRow) -> Option<String> {

@@ -101,6 +101,23 @@ pub(super) fn machines(number: usize) -> String {
     format!("{} {noun}", count(number as u64))
 }
 
+/// What sorts `node-2` before `node-10`: each number after its length.
+pub(super) fn natural(name: &str) -> String {
+    let mut key = String::with_capacity(name.len() + 4);
+    for run in name
+        .as_bytes()
+        .chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit())
+    {
+        let run = String::from_utf8_lossy(run);
+        if run.starts_with(|c: char| c.is_ascii_digit()) {
+            let number = run.trim_start_matches('0');
+            key.push_str(&format!("{:03}", number.len()));
+        }
+        key.push_str(&run);
+    }
+    key
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,6 +168,38 @@ mod tests {
             (machines(1), machines(2)),
             ("1 machine".into(), "2 machines".into())
         );
+    }
+
+    #[test]
+    fn names_are_in_the_order_of_their_numbers() {
+        let mut names = [
+            "node-10",
+            "node-2",
+            "pi",
+            "node-2b",
+            "node-010",
+            "a",
+            "node-",
+            "",
+            "übung-3",
+            "99999999999999999999",
+            "7",
+        ];
+        names.sort_by_cached_key(|name| natural(name));
+        let want = [
+            "",
+            "7",
+            "99999999999999999999",
+            "a",
+            "node-",
+            "node-2",
+            "node-2b",
+            "node-010",
+            "node-10",
+            "pi",
+            "übung-3",
+        ];
+        assert_eq!(names, want);
     }
 
     #[test]

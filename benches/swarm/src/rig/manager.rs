@@ -32,12 +32,23 @@ impl Manager {
     /// # Errors
     /// It does not.
     pub fn start(lan: &Lan, program: &Path, state: &Path, more: &[&str]) -> anyhow::Result<Self> {
+        let pool = format!("--pool={POOL}");
+        let full = ["--dhcp=full", &pool];
+        Self::serve(lan, program, state, &[&full, more].concat())
+    }
+
+    /// The same beside a DHCP server that is somewhere: it need not look for one first.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn beside(lan: &Lan, program: &Path, state: &Path) -> anyhow::Result<Self> {
+        Self::serve(lan, program, state, &["--dhcp=proxy"])
+    }
+
+    fn serve(lan: &Lan, program: &Path, state: &Path, more: &[&str]) -> anyhow::Result<Self> {
         let mut command = lan.server_command(&program.to_string_lossy());
-        command.args(["--log=warn,ramboot::serve=info", "serve", "--dhcp=full"]);
-        command.args([
-            format!("--pool={POOL}"),
-            format!("--interface={SERVER_END}"),
-        ]);
+        command.args(["--log=warn,ramboot::serve=info", "serve"]);
+        command.args([format!("--interface={SERVER_END}")]);
         command.args([format!("--http-port={HTTP_PORT}")]);
         command.arg("--state").arg(state);
         command.arg("--run-dir").arg(state.join("run"));
