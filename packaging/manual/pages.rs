@@ -7,7 +7,7 @@ use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
-use crate::reference::variables;
+use crate::reference::{everything, variables};
 use crate::sample::{Need, Section};
 
 /// File name and content.
@@ -19,7 +19,7 @@ pub(crate) fn all(command: &Command, sections: &[Section], date: &str) -> Result
     command.build();
     let version = command.get_version().unwrap_or_default().to_owned();
     let mut pages = vec![of_program(&command, &version, date)?];
-    for one in command.get_subcommands().filter(|one| !one.is_hide_set()) {
+    for (_, one) in everything(&command) {
         pages.push(of_command(one, &version, date)?);
     }
     pages.push(of_config(sections, &version, date)?);
@@ -69,6 +69,9 @@ fn of_command(command: &Command, version: &str, date: &str) -> Result<Page> {
     let man = man(command, version, date);
     let mut page = head(&man)?;
     options(&man, &mut page)?;
+    if command.has_subcommands() {
+        man.render_subcommands_section(&mut page)?;
+    }
     let mut roff = Roff::new();
     if let Some(text) = command.get_after_long_help() {
         // "Examples:", then as they are typed.
@@ -154,7 +157,7 @@ fn of_config(sections: &[Section], version: &str, date: &str) -> Result<Page> {
     Ok(("ramboot.toml.5".to_owned(), page))
 }
 
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     (
         "/etc/ramboot.toml",
         "The config file that the systemd unit names; see ramboot.toml(5).",
@@ -162,6 +165,10 @@ const FILES: [(&str, &str); 4] = [
     (
         "/var/lib/ramboot",
         "Images, names and generations; worker files in overlays/; and the file \"secret\", of which there should be a copy elsewhere.",
+    ),
+    (
+        "/run/ramboot",
+        "The socket by which commands ask the manager on this machine.",
     ),
     (
         "/usr/lib/ipxe",

@@ -56,16 +56,19 @@ pub(crate) fn markdown(sections: &[Section], command: &Command) -> String {
 /// What of the environment is read, and by whom.
 pub(crate) fn variables(command: &Command) -> Vec<Variable> {
     let mut found: Vec<Variable> = Vec::new();
-    let everywhere = command.get_arguments().map(|arg| ("all", arg));
-    let each = command.get_subcommands().flat_map(|command| {
-        let arguments = command.get_arguments().filter(|arg| !arg.is_global_set());
-        arguments.map(|arg| (command.get_name(), arg))
-    });
+    let arguments = command.get_arguments();
+    let everywhere = arguments.map(|arg| ("all".to_owned(), arg));
+    let each = everything(command)
+        .into_iter()
+        .flat_map(|(words, command)| {
+            let arguments = command.get_arguments().filter(|arg| !arg.is_global_set());
+            arguments.map(move |arg| (words.clone(), arg))
+        });
     for (command, arg) in everywhere.chain(each) {
         let Some(name) = arg.get_env() else { continue };
         let name = name.to_string_lossy().into_owned();
         if let Some(variable) = found.iter_mut().find(|one| one.name == name) {
-            variable.commands.push(command.to_owned());
+            variable.commands.push(command);
             continue;
         }
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
@@ -77,8 +80,23 @@ pub(crate) fn variables(command: &Command) -> Vec<Variable> {
             name,
             flag: format!("--{}", arg.get_long().unwrap_or_default()),
             help: help + &default.unwrap_or_default(),
-            commands: vec![command.to_owned()],
+            commands: vec![command],
         });
+    }
+    found
+}
+
+/// All commands below this one with what is typed for them, each before its own; none that is hidden, and not clap's `help`.
+pub(crate) fn everything(command: &Command) -> Vec<(String, &Command)> {
+    let mut found = Vec::new();
+    for one in command.get_subcommands() {
+        let name = one.get_name();
+        if one.is_hide_set() || name == "help" {
+            continue;
+        }
+        found.push((name.to_owned(), one));
+        let below = everything(one).into_iter();
+        found.extend(below.map(|(words, below)| (format!("{name} {words}"), below)));
     }
     found
 }
@@ -115,6 +133,6 @@ A flag wins over its variable.
 ";
 
 const SYSTEMD: &str = "
-The systemd unit sets `RAMBOOT_STATE=/var/lib/ramboot`. To change a variable for it: `systemctl edit ramboot`, and there
-`[Service]` with `Environment=RAMBOOT_LOG=debug`.
+The systemd unit sets `RAMBOOT_STATE=/var/lib/ramboot` and reads `/etc/default/ramboot`, where lines such as `RAMBOOT_LOG=debug`
+can stand; `systemctl restart ramboot` after a change there.
 ";

@@ -67,11 +67,8 @@ fn every_command_has_a_page_with_all_its_flags() {
     let mut command = Cli::command();
     command.build();
     let mut names = vec!["ramboot.1".to_owned(), "ramboot.toml.5".to_owned()];
-    for one in command.get_subcommands() {
-        if one.get_name() == "help" {
-            continue;
-        }
-        let name = format!("ramboot-{}.1", one.get_name());
+    for (_, one) in reference::everything(&command) {
+        let name = format!("{}.1", one.get_display_name().expect("built"));
         let page = String::from_utf8_lossy(&pages[&name]).into_owned();
         for arg in one.get_arguments().filter(|arg| !arg.is_hide_set()) {
             let Some(flag) = arg.get_long() else { continue };
