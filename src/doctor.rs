@@ -31,14 +31,11 @@ use self::lan::Place;
 use self::report::Report;
 use crate::cli::{DEFAULT_STATE, DhcpMode, DoctorArgs};
 use crate::config::Config;
-use crate::control::{self, About, Answer, FOLDER, Question};
+use crate::control::{self, About, Answer, FOLDER, Question, SIMULATED};
 use crate::dhcp;
 use crate::dhcp::rival::Rival;
 use crate::interface::{self, ChooseError, Interface};
 use crate::roms;
-
-/// MACs of simulated machines begin with these, so that whoever counts machines can leave them out. Locally administered.
-pub const SIMULATED: [u8; 3] = crate::fleet::event::SIMULATED;
 
 /// A file that is kept whole: config.txt and cmdline.txt are.
 const KEEP: usize = 64 * 1024;
@@ -317,10 +314,9 @@ fn simulated_pc(place: &Place, about: &About, stock: Stock, ipxe: Option<u64>) -
     };
     let mut script = Resource::Script(client).path();
     if about.dhcp == "off" {
+        let (manager, port) = (place.manager, about.http_port);
         let text = format!(
-            "DHCP is off here: your DHCP server has to name next-server {} and the file {}",
-            place.manager,
-            Resource::Efi(client).path().trim_start_matches('/')
+            "DHCP is off here: your DHCP server has to name next-server {manager} and the file snponly.efi (BIOS: undionly.kpxe), and to iPXE, which asks again, http://{manager}:{port}/ipxe/${{mac:hexhyp}}"
         );
         steps.push(Finding::note(topic, "dhcp", text));
     } else {

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! 5  main, cli                       may use anything below
-//! 4  serve                           opens sockets, spawns, stops
+//! 4  serve  doctor                   opens sockets, spawns, stops; asks, and changes nothing
 //! 3  dhcp::{serve,ask,socket}  tftp::serve  http::serve  shells: I/O, clock, logging; no decisions
 //!    build  publish  images  boot  progress  eeprom::{verbs,offers}  fleet::{watch,listen}  views  nodes
 //! 2  dhcp::{request,firmware,decide,…}  tftp::{packet,transfer,sessions}  http::{answer,range}

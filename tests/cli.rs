@@ -29,6 +29,7 @@ fn help_fits_eighty_columns() {
         &["eeprom", "conf", "--help"],
         &["eeprom", "offer", "--help"],
         &["eeprom", "write", "--help"],
+        &["doctor", "--help"],
     ] {
         let output = ramboot(args);
         assert!(output.status.success());

@@ -204,14 +204,12 @@ fn addresses(topic: Topic, who: &str, events: &[Event]) -> Vec<Finding> {
         else {
             continue;
         };
-        let mut word = if address.is_unspecified() {
-            format!("{server} says it has what to boot")
-        } else {
-            format!("{server} offers {address}")
+        let word = match (address.is_unspecified(), file.is_empty()) {
+            (true, true) => format!("{server} says it has something to boot"),
+            (true, false) => format!("{server} says to boot {}", short(file)),
+            (false, true) => format!("{server} offers {address}"),
+            (false, false) => format!("{server} offers {address}, and {} to boot", short(file)),
         };
-        if !file.is_empty() {
-            word += &format!(", and to boot {}", short(file));
-        }
         // An ACK says the same again.
         if !words.contains(&word) {
             words.push(word);

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use ramboot_wire::{Arch, Heartbeat, ImageId, Mac, Report, Uuid};
 
+use crate::control::SIMULATED;
 use crate::pi::id::Identity;
 
 /// One thing that was seen.
@@ -47,9 +48,6 @@ pub struct Asked {
     /// It looks for a server, and has not chosen one.
     pub discover: bool,
 }
-
-/// How the MACs of the machines begin that `ramboot doctor` makes up: locally administered, "rb".
-pub const SIMULATED: [u8; 3] = [0x02, 0x72, 0x62];
 
 impl Event {
     /// Of a machine that is not there.

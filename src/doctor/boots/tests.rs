@@ -77,8 +77,8 @@ fn who_offers_what_is_told_once() {
     assert_eq!(told.len(), 1);
     assert_eq!(
         told[0].sentence,
-        "asks for an address: 10.0.0.9 offers 10.0.0.77; 10.0.0.1 says it has what to boot; \
-         10.0.0.1 says it has what to boot, and to boot efi/…/boot.efi"
+        "asks for an address: 10.0.0.9 offers 10.0.0.77; 10.0.0.1 says it has something to boot; \
+         10.0.0.1 says to boot efi/…/boot.efi"
     );
     assert_eq!(addresses(Topic::Pc, "asks", &[]), []);
 }
