@@ -1,5 +1,7 @@
 //! From the power switch to the image's own systemd.
 
+use std::io::Write as _;
+
 use anyhow::{Context, Result, ensure};
 use ramboot::fleet::snapshot::{Snapshot, Standing};
 use ramboot_wire::stage::{Stage, StageLine};
@@ -53,7 +55,7 @@ pub(super) fn into_ram(case: &Case) -> Result<()> {
         ensure!(line.error.is_none(), "in /run/ramboot/boot: {line}");
     }
     heartbeat_is_small(console)?;
-    nodes_knows_it()?;
+    nodes_knows_it(case)?;
     manager.terminate()
 }
 
@@ -85,7 +87,7 @@ fn heartbeat_is_small(console: &mut Console) -> Result<()> {
 }
 
 /// By its report, then by its heartbeat.
-fn nodes_knows_it() -> Result<()> {
+fn nodes_knows_it(case: &Case) -> Result<()> {
     wait::until("a heartbeat", ANSWER, || {
         let json = run(RAMBOOT, &["nodes", "--json"])?;
         let all: Snapshot = serde_json::from_str(&json)?;
@@ -95,6 +97,7 @@ fn nodes_knows_it() -> Result<()> {
         Ok(row.available.map(|_| ()))
     })?;
     let table = run(RAMBOOT, &["nodes"])?;
+    case.file("nodes")?.write_all(table.as_bytes())?;
     let said = ["QEMU Standard PC", "default", "up", "1 machine: 1 up"];
     ensure!(said.iter().all(|word| table.contains(word)), "{table}");
     Ok(())
