@@ -12,7 +12,7 @@ mod sockets;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use ramboot_wire::paths::Resource;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::boot::efi::Via;
 use crate::boot::files::Belongings;
@@ -32,7 +32,6 @@ use crate::boot::update::Updates;
 use crate::boot::{self, Desk};
 use crate::cli::{DhcpMode, ServeArgs};
 use crate::config::Config;
-use crate::control::{About, FOLDER, Served};
 use crate::fleet::watch::Watch;
 use crate::http::answer::Content;
 use crate::http::serve::Site;
@@ -43,7 +42,7 @@ use crate::store::{Generation, Name, Store, marks};
 use crate::views::Viewer;
 use crate::{dhcp, fleet, http, roms, tftp};
 use alive::{Keeper, Pulses};
-use control::{Door, Listener};
+use control::Door;
 use reload::Running;
 use sockets::Sockets;
 
@@ -108,7 +107,7 @@ async fn serve(
     let fleet = Arc::new(Watch::new(Metrics::new().context("making the counters")?));
     let counters = Arc::new(Counters::new(&fleet));
     let (stop, stopped) = watch::channel(false);
-    let about = about(args, &config, interfaces);
+    let about = control::about(args, &config, interfaces);
     let live = Arc::new(Live::new(Desk {
         store: Arc::new(store),
         config: Arc::new(config),
@@ -157,7 +156,7 @@ async fn serve(
             Ok(())
         }));
     }
-    let place = door_of_this_machine(args.run_dir.as_deref()).map(|(listener, place)| {
+    let place = control::open(args.run_dir.as_deref()).map(|(listener, place)| {
         let door = Door {
             about,
             policies: policies.iter().map(watch::Sender::subscribe).collect(),
@@ -207,41 +206,6 @@ async fn serve(
     drop(place);
     counters.log();
     result
-}
-
-/// The control socket, if it can be had; `folder` is what the user or systemd named.
-fn door_of_this_machine(folder: Option<&Path>) -> Option<(Listener, control::Place)> {
-    match Listener::open(folder.unwrap_or_else(|| Path::new(FOLDER))) {
-        Ok(opened) => Some(opened),
-        Err(error) if folder.is_some() => {
-            warn!("no control socket, \"ramboot doctor\" cannot ask this manager: {error:#}");
-            None
-        }
-        Err(error) => {
-            debug!("no control socket: {error:#}");
-            None
-        }
-    }
-}
-
-fn about(args: &ServeArgs, config: &Config, interfaces: &[Interface]) -> About {
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let served = |one: &Interface| Served {
-        name: one.name.clone(),
-        address: one.address,
-        prefix_len: one.prefix_len,
-    };
-    let roms = args.ipxe_dir.as_deref();
-    About {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        pid: std::process::id(),
-        dhcp: config.dhcp.mode.word().to_owned(),
-        interfaces: interfaces.iter().map(served).collect(),
-        http_port: config.http_port,
-        state: absolute(&args.state),
-        config: args.config.as_deref().map(absolute),
-        ipxe_dir: roms.map_or_else(|| PathBuf::from(roms::FOLDER), absolute),
-    }
 }
 
 /// No other DHCP server gives addresses where we are going to.

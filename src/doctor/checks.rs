@@ -1,17 +1,17 @@
 //! From facts about this machine to findings. Pure: `facts` asks the system.
 
+mod dhcp;
+mod store;
+
 use std::io;
-use std::net::Ipv4Addr;
 use std::path::Path;
 
-use super::facts::{Ipxe, LinkFacts, PortFact, PortState, Published, Ruled};
-use super::finding::{Finding, Topic, size};
+pub(super) use self::dhcp::rivals;
+pub(super) use self::store::{images, ipxe};
+use super::facts::{LinkFacts, PortFact, PortState, Ruled};
+use super::finding::{Finding, Topic};
 use super::firewall;
-use ramboot_wire::Arch;
-
-use crate::cli::{DEFAULT_STATE, DhcpMode};
 use crate::control::{About, FOLDER, SOCKET};
-use crate::dhcp::rival::Rival;
 use crate::interface::{ChooseError, Interface};
 
 /// Whether a manager runs, and which.
@@ -205,93 +205,6 @@ fn stop(by: &str, fact: &PortFact, http_port: u16) -> String {
     }
 }
 
-/// What other DHCP servers mean in each mode.
-#[must_use]
-pub(super) fn rivals(
-    found: &io::Result<Option<Rival>>,
-    mode: DhcpMode,
-    interface: &Interface,
-) -> Vec<Finding> {
-    let (topic, name) = (Topic::Dhcp, &interface.name);
-    let rival = match found {
-        Ok(rival) => rival,
-        Err(error) => {
-            return vec![
-                Finding::note(topic, "other", format!("whether another DHCP server is on {name} was not looked for: opening a packet socket: {error}"))
-                    .with_remedy("sudo ramboot doctor"),
-            ];
-        }
-    };
-    let mut all = vec![match (rival, mode) {
-        (None, DhcpMode::Full) => Finding::good(
-            topic,
-            "other",
-            format!("no other DHCP server answers on {name}"),
-        ),
-        (None, DhcpMode::Proxy | DhcpMode::Off) => Finding::bad(
-            topic,
-            "other",
-            format!(
-                "no DHCP server answers on {name}, and ramboot gives no addresses in this mode ({}): machines get none",
-                mode.word()
-            ),
-            format!(
-                "switch the DHCP server of this network on, or let ramboot give addresses: --dhcp full{}",
-                pool(interface)
-            ),
-        ),
-        (Some(rival), DhcpMode::Full) => Finding::bad(
-            topic,
-            "other",
-            format!(
-                "another DHCP server answers on {name}: {rival}; two may give one address to two machines"
-            ),
-            "stop it, or serve beside it: --dhcp proxy",
-        ),
-        (Some(rival), DhcpMode::Proxy) => Finding::good(
-            topic,
-            "other",
-            format!(
-                "{} gives addresses on {name} (it offered {}), ramboot says what to boot",
-                rival.server, rival.offered
-            ),
-        ),
-        (Some(rival), DhcpMode::Off) => Finding::good(
-            topic,
-            "other",
-            format!(
-                "{} gives addresses on {name} (it offered {})",
-                rival.server, rival.offered
-            ),
-        ),
-    }];
-    if let Some(Rival {
-        server,
-        boots: Some(boots),
-        ..
-    }) = rival
-        && mode != DhcpMode::Off
-    {
-        all.push(Finding::warning(
-            topic,
-            "other-boots",
-            format!("{server} itself tells machines to boot {boots}: some firmware takes that and never asks ramboot"),
-            "take next-server, options 66 and 67 out of that server's config",
-        ));
-    }
-    all
-}
-
-/// A hundred addresses in the interface's own network, where it has so many.
-fn pool(interface: &Interface) -> String {
-    if interface.prefix_len > 24 {
-        return " --pool FIRST-LAST".to_owned();
-    }
-    let [a, b, c, _] = interface.address.octets();
-    let address = |last| Ipv4Addr::new(a, b, c, last);
-    format!(" --pool {}-{}", address(100), address(199))
-}
-
 /// Whether packets get in.
 #[must_use]
 pub(super) fn firewall(rules: &Ruled, probes: &[firewall::Probe], interface: &str) -> Vec<Finding> {
@@ -320,120 +233,6 @@ pub(super) fn firewall(rules: &Ruled, probes: &[firewall::Probe], interface: &st
         found.push(Finding::note(topic, "iptables", "rules of the old iptables are there, too, and were not looked at: iptables-legacy -S INPUT"));
     }
     found
-}
-
-/// iPXE for each kind of firmware.
-#[must_use]
-pub(super) fn ipxe(facts: &Ipxe) -> Vec<Finding> {
-    let topic = Topic::Firmware;
-    let folder = facts.folder.display();
-    let mut there = Vec::new();
-    let mut found = Vec::new();
-    for (firmware, file, bytes) in &facts.files {
-        match bytes {
-            Some(bytes) => there.push(format!("{firmware} ({file}, {})", size(*bytes))),
-            None if firmware.contains("arm64") => found.push(Finding::note(
-                topic,
-                "ipxe",
-                format!("no iPXE for {firmware} in {folder}: these boot by UEFI HTTP Boot, or by the slower TFTP, and need none"),
-            )),
-            None => found.push(Finding::warning(
-                topic,
-                "ipxe",
-                format!("no iPXE for {firmware}: {file} is not in {folder}"),
-                "apt install ipxe and restart the manager, or say --ipxe-dir",
-            )),
-        }
-    }
-    if !there.is_empty() {
-        found.insert(
-            0,
-            Finding::good(topic, "ipxe", format!("iPXE for {}", there.join(", "))),
-        );
-    }
-    found
-}
-
-/// What machines can boot.
-#[must_use]
-pub(super) fn images(
-    published: &anyhow::Result<Vec<Published>>,
-    state: &Path,
-    wanted: &[String],
-) -> Vec<Finding> {
-    let topic = Topic::Images;
-    let published = match published {
-        Ok(published) => published,
-        Err(error) => {
-            return vec![Finding::bad(
-                topic,
-                "store",
-                format!("the store in {} cannot be read: {error:#}", state.display()),
-                "be root, or say --state",
-            )];
-        }
-    };
-    let flag = if state == Path::new(DEFAULT_STATE) {
-        String::new()
-    } else {
-        format!(" --state {}", state.display())
-    };
-    if published.is_empty() {
-        return vec![Finding::bad(
-            topic,
-            "published",
-            format!(
-                "nothing is published in {}: machines find the manager, and wait",
-                state.display()
-            ),
-            format!("ramboot build SOURCE -o image.sqfs --fix && ramboot publish image.sqfs{flag}"),
-        )];
-    }
-    let mut found: Vec<Finding> = published.iter().map(|one| image(one, &flag)).collect();
-    for name in wanted {
-        if !published.iter().any(|one| one.name == *name) {
-            found.push(Finding::warning(
-                topic,
-                "wanted",
-                format!("the config gives machines image {name}, and nothing is published under that name: they wait"),
-                format!("ramboot publish IMAGE --name {name}{flag}, or change the config"),
-            ));
-        }
-    }
-    found
-}
-
-fn image(one: &Published, flag: &str) -> Finding {
-    let name = &one.name;
-    match &one.state {
-        Ok(facts) => {
-            let boots = match (facts.arch, facts.pis) {
-                (Arch::X86_64, _) => "for x86_64 PCs",
-                (Arch::Aarch64, true) => "for arm64 machines and Raspberry Pis",
-                (Arch::Aarch64, false) => "for arm64 machines, not for Raspberry Pis",
-            };
-            let how = if facts.deep {
-                "each byte read and proven"
-            } else {
-                "boot files proven (the image itself: --deep)"
-            };
-            let what = format!(
-                "{name}: {}, {}, kernel {}, {boots}; {how}",
-                facts.id,
-                size(facts.size),
-                facts.kernel
-            );
-            Finding::good(Topic::Images, "image", what)
-        }
-        Err(error) => Finding::bad(
-            Topic::Images,
-            "image",
-            format!("{name}: {error:#}"),
-            format!(
-                "machines refuse what is not what was published: go back with \"ramboot rollback {name}{flag}\", or publish the image again"
-            ),
-        ),
-    }
 }
 
 #[cfg(test)]

@@ -8,20 +8,25 @@
     reason = "shell: owns sockets and the clock"
 )]
 
+mod other;
+mod transfer;
+
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use dhcproto::v4::{DhcpOption, Encodable as _, Message, MessageType, Opcode, OptionCode};
+use dhcproto::v4::{DhcpOption, Message, OptionCode};
 use pisim::net::{Arp, BROADCAST, Frame, arp, parse, udp};
 use pisim::{Conditions, Station, Wire, boot_stations};
 
+use self::other::played;
+use self::transfer::Transfer;
 use crate::control::{self, Answer, Packet, Question};
-use crate::dhcp::request::{Arrival, Kind, Port, Request, parse as parse_request};
+use crate::dhcp::request::{Arrival, Port, parse as parse_request};
 
 /// Of everybody on the other side of the wire.
 const MAC: pisim::Mac = [2, 0, 0, 0, 0, 1];
@@ -32,7 +37,6 @@ const BOOT_SERVER_PORT: u16 = 4011;
 const LIMIT: Duration = Duration::from_secs(180);
 /// Files that a machine asks for; the note has no more.
 const MAX_EVENTS: usize = 200;
-const MAX_DATAGRAM: usize = 2048;
 
 /// Who is on the network, as far as it is known here.
 #[derive(Debug, Clone)]
@@ -98,15 +102,6 @@ struct Lan<'a> {
     events: Vec<Event>,
 }
 
-/// A TFTP transfer, or what may become one.
-struct Transfer {
-    machine: SocketAddrV4,
-    socket: UdpSocket,
-    path: String,
-    /// The machine waits for an answer.
-    awaited: bool,
-}
-
 impl Wire for Lan<'_> {
     fn send(&mut self, frame: &[u8]) -> io::Result<()> {
         match parse(frame) {
@@ -168,29 +163,6 @@ impl Wire for Lan<'_> {
         let length = frame.len().min(buffer.len());
         buffer[..length].copy_from_slice(&frame[..length]);
         Ok(Some(length))
-    }
-}
-
-impl Transfer {
-    fn next(&self, wait: Duration) -> io::Result<Option<(SocketAddrV4, Vec<u8>)>> {
-        self.socket
-            .set_read_timeout(Some(wait.max(Duration::from_millis(1))))?;
-        let mut buffer = [0; MAX_DATAGRAM];
-        match self.socket.recv_from(&mut buffer) {
-            Ok((length, SocketAddr::V4(from))) => Ok(Some((from, buffer[..length].to_vec()))),
-            Ok(_) => Ok(None),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock
-                        | io::ErrorKind::Interrupted
-                        | io::ErrorKind::ConnectionRefused
-                ) =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
     }
 }
 
@@ -311,30 +283,4 @@ impl Lan<'_> {
         self.transfer = Some(transfer);
         Ok(())
     }
-}
-
-/// The part of the other server: it gives one address to whoever asks for one.
-fn played(
-    request: &Request,
-    server: Ipv4Addr,
-    address: Ipv4Addr,
-    mask: Ipv4Addr,
-) -> Option<Vec<u8>> {
-    let kind = match (request.kind, request.server) {
-        (Kind::Discover, _) => MessageType::Offer,
-        (Kind::Request, Some(named)) if named == server => MessageType::Ack,
-        _ => return None,
-    };
-    let none = Ipv4Addr::UNSPECIFIED;
-    let mut message = Message::new_with_id(request.xid, none, address, none, none, &request.mac.0);
-    message.set_opcode(Opcode::BootReply);
-    message.set_flags(request.flags.into());
-    let options = message.opts_mut();
-    options.insert(DhcpOption::MessageType(kind));
-    options.insert(DhcpOption::ServerIdentifier(server));
-    options.insert(DhcpOption::SubnetMask(mask));
-    options.insert(DhcpOption::AddressLeaseTime(3600));
-    let mut bytes = message.to_vec().ok()?;
-    bytes.resize(bytes.len().max(300), 0);
-    Some(bytes)
 }

@@ -13,13 +13,17 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::Counters;
-use crate::control::{self, About, Answer, Packet, Question, Reply, SOCKET};
+use crate::cli::ServeArgs;
+use crate::config::Config;
+use crate::control::{self, About, Answer, FOLDER, Packet, Question, Reply, SOCKET, Served};
 use crate::dhcp::policy::Policy;
 use crate::dhcp::request::{Arrival, Port};
 use crate::dhcp::verdict;
+use crate::interface::Interface;
+use crate::roms;
 
 /// Connections at a time; others wait in the backlog.
 const MAX_CONNECTIONS: usize = 8;
@@ -96,6 +100,42 @@ impl Listener {
                 }
             }
         }
+    }
+}
+
+/// The control socket, if it can be had; `folder` is what the user or systemd named.
+pub(super) fn open(folder: Option<&Path>) -> Option<(Listener, Place)> {
+    match Listener::open(folder.unwrap_or_else(|| Path::new(FOLDER))) {
+        Ok(opened) => Some(opened),
+        Err(error) if folder.is_some() => {
+            warn!("no control socket, \"ramboot doctor\" cannot ask this manager: {error:#}");
+            None
+        }
+        Err(error) => {
+            debug!("no control socket: {error:#}");
+            None
+        }
+    }
+}
+
+/// What the manager says of itself.
+pub(super) fn about(args: &ServeArgs, config: &Config, interfaces: &[Interface]) -> About {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let served = |one: &Interface| Served {
+        name: one.name.clone(),
+        address: one.address,
+        prefix_len: one.prefix_len,
+    };
+    let roms = args.ipxe_dir.as_deref();
+    About {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        dhcp: config.dhcp.mode.word().to_owned(),
+        interfaces: interfaces.iter().map(served).collect(),
+        http_port: config.http_port,
+        state: absolute(&args.state),
+        config: args.config.as_deref().map(absolute),
+        ipxe_dir: roms.map_or_else(|| PathBuf::from(roms::FOLDER), absolute),
     }
 }
 

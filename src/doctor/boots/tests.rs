@@ -1,7 +1,7 @@
 use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
-use ramboot_wire::{Client, ImageId, Mac};
+use ramboot_wire::{Base, Client, ImageId, Mac};
 
 use super::*;
 use crate::doctor::finding::Verdict;

@@ -1,8 +1,12 @@
 use std::path::PathBuf;
 
+use ramboot_wire::Arch;
+
 use super::*;
+use crate::cli::DhcpMode;
 use crate::control::Served;
-use crate::doctor::facts::ImageState;
+use crate::dhcp::rival::Rival;
+use crate::doctor::facts::{ImageState, Published};
 use crate::doctor::finding::Verdict;
 
 fn lan0(prefix_len: u8) -> Interface {
