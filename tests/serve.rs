@@ -494,3 +494,49 @@ fn the_control_socket_answers_and_changes_nothing() {
     manager.process.wait().expect("ends");
     assert!(!run.join(SOCKET).exists());
 }
+
+/// The address that a machine on the other end of lan0's cable gets.
+fn leased(pid: u32) -> String {
+    let asked = Command::new("nsenter")
+        .args(["--user", "--preserve-credentials", "--net", "--target"])
+        .arg(pid.to_string())
+        .args([
+            "busybox",
+            "udhcpc",
+            "-i",
+            "far0",
+            "-f",
+            "-q",
+            "-n",
+            "-s",
+            "/bin/true",
+        ])
+        .output()
+        .expect("nsenter");
+    let text = String::from_utf8_lossy(&asked.stderr).into_owned();
+    assert!(asked.status.success(), "{text}");
+    let (_, rest) = text.split_once("lease of ").expect("a lease");
+    rest.split(' ').next().expect("an address").to_owned()
+}
+
+#[test]
+fn sighup_reaches_dhcp() {
+    let state = tempfile::tempdir().expect("folder");
+    let config = state.path().join("ramboot.toml");
+    let write = |last: u8| {
+        let text = format!("[dhcp]\nmode = \"full\"\npool = \"10.9.8.{last}-10.9.8.{last}\"\n");
+        std::fs::write(&config, text).expect("written");
+    };
+    write(7);
+    let script = "ip link set lo up; ip link add lan0 type veth peer name far0; ip address add 10.9.8.1/24 dev lan0; \
+        ip link set lan0 up; ip link set far0 up; \
+        exec \"$1\" serve --state \"$2\" --config \"$2/ramboot.toml\" --interface lan0";
+    let mut manager = Manager::script(state.path(), script);
+    manager.expect("says what a machine would get");
+    let pid = manager.process.id();
+    assert_eq!(leased(pid), "10.9.8.7");
+    write(9);
+    hang_up(pid);
+    manager.expect("pool of [dhcp] is now 10.9.8.9-10.9.8.9 (was 10.9.8.7-10.9.8.7)");
+    assert_eq!(leased(pid), "10.9.8.9");
+}
