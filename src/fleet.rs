@@ -8,6 +8,7 @@
 pub mod event;
 pub mod listen;
 pub mod problem;
+pub mod rows;
 pub mod snapshot;
 pub mod watch;
 pub mod worker;

@@ -9,6 +9,7 @@ pub mod events;
 mod gate;
 mod meter;
 pub mod range;
+mod respond;
 pub mod serve;
 mod turn;
 pub mod view;

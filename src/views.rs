@@ -11,7 +11,8 @@ use anyhow::Context as _;
 use bytes::Bytes;
 
 use crate::boot::live::Live;
-use crate::fleet::snapshot::{self, Catalogue, ImageRow, Manager, Snapshot, Standing, WorkerRow};
+use crate::fleet::rows::Catalogue;
+use crate::fleet::snapshot::{self, ImageRow, Manager, Snapshot, Standing, WorkerRow};
 use crate::http::answer::Content;
 use crate::http::view::View;
 use crate::metrics::{self, Sources};

@@ -4,7 +4,8 @@ use ramboot_wire::stage::Bar;
 use ramboot_wire::{Arch, Heartbeat, ImageId, Report, Stage, StageLine};
 
 use super::event::{Asked, Part};
-use super::snapshot::{Catalogue, Standing, WorkerRow};
+use super::rows::Catalogue;
+use super::snapshot::{Standing, WorkerRow};
 use super::worker::News;
 use super::*;
 use crate::config::Config;

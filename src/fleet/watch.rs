@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::event::Event;
-use super::snapshot::{Catalogue, WorkerRow};
+use super::rows::Catalogue;
+use super::snapshot::WorkerRow;
 use super::{Fleet, Refused};
 use crate::metrics::Metrics;
 

@@ -1,0 +1,265 @@
+//! What is known of each machine becomes a row of the [`super::snapshot`]: its state, a sentence, what it would boot next, and
+//! one waterfall of firmware, Linux and `/init`. Pure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ramboot_wire::heartbeat::{INTERVAL_SECONDS, JITTER_SECONDS};
+use ramboot_wire::stage::Bar;
+use ramboot_wire::{ImageId, Stage};
+
+use super::Fleet;
+use super::event::Part;
+use super::problem;
+use super::snapshot::{Fetch, ImageUse, Standing, Trouble, WorkerRow};
+use super::worker::{State, Vitals, Worker};
+use crate::config::Config;
+use crate::config::worker::Asker;
+use crate::machine::{self, Published};
+use crate::pi::id::Identity;
+use crate::store::{Generation, Name};
+
+/// What is published, and for whom, when a snapshot is made.
+#[derive(Debug, Clone)]
+pub struct Catalogue {
+    /// Which machine gets which image.
+    pub config: Arc<Config>,
+    /// What each name stands for now.
+    pub current: Vec<(Name, Generation)>,
+}
+
+impl Catalogue {
+    /// A name that stands for this image now, and its bytes.
+    fn named(&self, id: ImageId) -> Option<(String, u64)> {
+        let (name, generation) = self.current.iter().find(|(_, at)| at.image == id)?;
+        Some((name.to_string(), generation.size))
+    }
+
+    /// What a machine boots next, by the rules that count when it asks.
+    fn next(&self, published: &[Published], asker: &Asker) -> Option<ImageUse> {
+        let name = machine::assign(&self.config, published, asker).ok()?.image;
+        let mut current = self.current.iter();
+        let (_, generation) = current.find(|(at, _)| at.as_str() == name)?;
+        Some(ImageUse {
+            id: generation.image,
+            name: Some(name),
+        })
+    }
+
+    fn published(&self) -> Vec<Published> {
+        let published = |(name, generation): &(Name, Generation)| Published {
+            name: name.to_string(),
+            arch: generation.arch,
+        };
+        self.current.iter().map(published).collect()
+    }
+}
+
+impl Fleet {
+    /// The machines at `now`.
+    #[must_use]
+    pub fn rows(&self, catalogue: &Catalogue, now: Duration) -> Vec<WorkerRow> {
+        let published = catalogue.published();
+        let mut rows: Vec<WorkerRow> = self
+            .workers
+            .values()
+            .map(|worker| {
+                let next = catalogue.next(&published, &asker(worker));
+                let named = worker.image.and_then(|id| catalogue.named(id));
+                row(worker, named, next, now)
+            })
+            .collect();
+        rows.sort_by(|a, b| {
+            let named = |row: &WorkerRow| (row.name.is_none(), row.name.clone(), row.mac.0);
+            named(a).cmp(&named(b))
+        });
+        rows
+    }
+}
+
+fn row(
+    worker: &Worker,
+    named: Option<(String, u64)>,
+    next: Option<ImageUse>,
+    now: Duration,
+) -> WorkerRow {
+    let ago = |at: Duration| now.saturating_sub(at).as_secs();
+    let problem = problem::of_silence(worker, now);
+    let state = standing(worker, problem.is_some(), now);
+    let fetch = (worker.state == State::Booting(Stage::Fetch)).then(|| Fetch {
+        bytes: worker.boot.fetched,
+        size: named.as_ref().map(|(_, size)| *size),
+        bytes_per_s: worker.boot.rate,
+    });
+    let image = worker.image.map(|id| ImageUse {
+        id,
+        name: named.map(|(name, _)| name),
+    });
+    let vitals = worker.vitals.as_ref();
+    WorkerRow {
+        mac: worker.mac,
+        name: worker.hostname.as_deref().map(str::to_owned),
+        address: worker.address,
+        model: model(worker),
+        serial: worker
+            .pi
+            .and_then(|pi| pi.serial)
+            .map(|s| format!("{s:08x}")),
+        uuid: worker.uuid.map(|uuid| uuid.to_string()),
+        arch: worker.arch,
+        memory: worker.memory.or_else(|| memory(worker.pi)),
+        would_change: image
+            .as_ref()
+            .zip(next.as_ref())
+            .is_some_and(|(a, b)| a.id != b.id),
+        image,
+        next,
+        state,
+        stage: match worker.state {
+            State::Booting(stage) | State::Failed(stage) => Some(stage.name().to_owned()),
+            _ => None,
+        },
+        sentence: sentence(worker, fetch, state, now),
+        since_s: ago(worker.since),
+        up_s: (worker.state == State::Up).then(|| up(worker, now)),
+        boot_ms: worker.boot.took_ms,
+        available: vitals.map(|vitals| vitals.available),
+        load_percent: vitals.map(|vitals| vitals.load_percent),
+        seen_s: ago(worker.seen),
+        boot: bars(worker),
+        fetch,
+        problem: problem
+            .as_ref()
+            .or(worker.problem.as_ref())
+            .map(|problem| Trouble {
+                sentence: problem.sentence.to_string(),
+                remedy: problem.remedy.to_owned(),
+                since_s: ago(problem.at),
+            }),
+    }
+}
+
+fn standing(worker: &Worker, stalled: bool, now: Duration) -> Standing {
+    match worker.state {
+        _ if stalled => Standing::Failed,
+        State::Failed(_) => Standing::Failed,
+        State::Asking(_) if worker.problem.is_some() => Standing::Failed,
+        State::Asking(_) => Standing::Asking,
+        State::Loading(_) if worker.problem.is_some() => Standing::Failed,
+        State::Loading(_) | State::Starting => Standing::Loading,
+        State::Booting(_) => Standing::Booting,
+        State::Up if worker.vitals.is_some_and(|vitals| is_silent(&vitals, now)) => {
+            Standing::Silent
+        }
+        State::Up => Standing::Up,
+    }
+}
+
+fn is_silent(vitals: &Vitals, now: Duration) -> bool {
+    now.saturating_sub(vitals.at).as_secs() > MISSED * (INTERVAL_SECONDS + JITTER_SECONDS)
+}
+
+fn up(worker: &Worker, now: Duration) -> u64 {
+    match worker.vitals {
+        Some(vitals) => vitals
+            .up_s
+            .saturating_add(now.saturating_sub(vitals.at).as_secs()),
+        None => now.saturating_sub(worker.since).as_secs(),
+    }
+}
+
+fn sentence(worker: &Worker, fetch: Option<Fetch>, state: Standing, now: Duration) -> String {
+    match (worker.state, fetch) {
+        (State::Asking(_), _) => "asks for an address".to_owned(),
+        (State::Loading(Part::Loader), _) => "loads its boot loader".to_owned(),
+        (State::Loading(Part::Kernel), _) => "loads the kernel".to_owned(),
+        (State::Loading(Part::Initramfs), _) => "loads the initramfs".to_owned(),
+        (State::Loading(Part::Uki), _) => "loads kernel and initramfs".to_owned(),
+        (State::Starting, _) => "starts Linux".to_owned(),
+        (State::Booting(_), Some(fetch)) => {
+            let (done, rate) = (fetch.bytes / 1_000_000, fetch.bytes_per_s / 1_000_000);
+            match fetch.size {
+                Some(size) => {
+                    let (done, size) = (done.min(size / 1_000_000), size / 1_000_000);
+                    format!("fetches the image: {done} of {size} MB, {rate} MB/s")
+                }
+                None => format!("fetches the image: {done} MB, {rate} MB/s"),
+            }
+        }
+        (State::Booting(stage), None) => match stage {
+            Stage::Early | Stage::Modules => "loads drivers",
+            Stage::Net => "waits for a cable",
+            Stage::Dhcp => "asks for an address",
+            Stage::Files => "fetches its own files",
+            Stage::Chunks => "fetches the chunk list",
+            Stage::Fetch => "fetches the image",
+            Stage::Mount => "mounts the image",
+            Stage::Handover => "hands over to the image's init",
+        }
+        .to_owned(),
+        (State::Failed(stage), _) => format!("stopped in the stage {stage}"),
+        (State::Up, _) if state == Standing::Silent => {
+            let quiet = now.saturating_sub(worker.seen).as_secs();
+            format!("was up, and has sent no heartbeat for {} min", quiet / 60)
+        }
+        (State::Up, _) => "up".to_owned(),
+    }
+}
+
+fn model(worker: &Worker) -> String {
+    // The serial number has a field of its own.
+    let text = match worker.pi {
+        Some(pi) => Identity { serial: None, ..pi }.to_string(),
+        None => worker.model.to_string(),
+    };
+    if text.is_empty() {
+        "unknown".to_owned()
+    } else {
+        text
+    }
+}
+
+fn memory(pi: Option<Identity>) -> Option<u64> {
+    Some(u64::from(pi?.revision?.memory()) << 20)
+}
+
+fn asker(worker: &Worker) -> Asker {
+    Asker {
+        mac: Some(worker.mac),
+        serial: worker.pi.and_then(|pi| pi.serial),
+        uuid: worker.uuid,
+        arch: worker.arch,
+    }
+}
+
+/// One waterfall of what the firmware did, Linux's start between, and what `/init` did.
+fn bars(worker: &Worker) -> Vec<Bar> {
+    let boot = &worker.boot;
+    let mut bars = boot.firmware.clone();
+    let offset = match (boot.began, boot.init_began) {
+        (Some(began), Some(init)) => {
+            u64::try_from(init.saturating_sub(began).as_millis()).unwrap_or(0)
+        }
+        _ => 0,
+    };
+    if let Some(last) = bars
+        .last()
+        .map(|bar| bar.end_ms)
+        .filter(|end| offset > *end)
+    {
+        bars.push(Bar {
+            what: "linux".to_owned(),
+            begin_ms: last,
+            end_ms: offset,
+        });
+    }
+    bars.extend(boot.init.iter().map(|bar| Bar {
+        what: bar.what.clone(),
+        begin_ms: bar.begin_ms.saturating_add(offset),
+        end_ms: bar.end_ms.saturating_add(offset),
+    }));
+    bars
+}
+
+/// Heartbeats that may be lost before anybody is told.
+const MISSED: u64 = 3;
