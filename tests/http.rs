@@ -269,7 +269,10 @@ fn refusals_are_right_and_counted() {
     let image = manager.image_path();
     let id = manager.id;
     let cases = [
-        ("GET", "/".to_owned(), "", "404"),
+        ("GET", "/nothing".to_owned(), "", "404"),
+        ("POST", "/".to_owned(), "content-length: 0\r\n", "405"),
+        ("DELETE", "/nodes.json".to_owned(), "", "405"),
+        ("PUT", "/events".to_owned(), "", "405"),
         ("GET", "/images/../../etc/passwd".to_owned(), "", "404"),
         (
             "GET",
@@ -319,6 +322,28 @@ fn refusals_are_right_and_counted() {
     );
     let (head, _) = manager.ask("GET", &image, &format!("if-none-match: \"{id}\"\r\n"));
     assert_eq!(status(&head), "304");
+}
+
+#[test]
+fn what_people_look_at_is_for_no_other_page() {
+    let manager = Manager::start();
+    for path in ["/", "/nodes.json", "/metrics", "/healthz"] {
+        let (head, body) = manager.ask("GET", path, "");
+        assert_eq!(status(&head), "200", "{path}");
+        assert!(!body.is_empty(), "{path}");
+        for line in [
+            "x-content-type-options: nosniff",
+            "referrer-policy: no-referrer",
+            "content-security-policy: default-src 'none'; ",
+            "cache-control: no-store",
+        ] {
+            assert!(
+                head.contains(&format!("\r\n{line}")),
+                "{path}: {line} in {head}"
+            );
+        }
+        assert!(head.contains("frame-ancestors 'none'"), "{head}");
+    }
 }
 
 #[test]
