@@ -1,9 +1,13 @@
 //! The page at `/` as a person sees it: real Chromium, the built manager, and machines that ask, load and report, in a
-//! network of their own. `page/check.mjs` has the cases and leaves pictures in `target/page/`.
+//! network of their own. `page/check.mjs` has the cases and leaves pictures in `target/page/`; what Prometheus would read of
+//! that manager is compared with the dashboard and the alert rules.
 #![allow(
     clippy::disallowed_methods,
     reason = "tests start programs and wait with deadlines"
 )]
+
+#[path = "page/prometheus.rs"]
+mod prometheus;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -25,6 +29,16 @@ fn the_page_in_a_browser() {
     if let Err(error) = tour() {
         panic!("{error:#}");
     }
+}
+
+/// Whoever installs it has a registry of his own.
+#[test]
+fn the_lock_file_names_no_registry() {
+    let lock = include_str!("page/package-lock.json");
+    assert!(
+        !lock.contains("://") && !lock.contains("resolved"),
+        "{lock}"
+    );
 }
 
 /// Node, inside the network; ended when dropped.
@@ -74,7 +88,7 @@ fn tour() -> anyhow::Result<()> {
     let status = node.0.wait()?;
     let said = manager.map(|manager| manager.said()).unwrap_or_default();
     ensure!(status.success(), "node: {status}; the manager: {said:#?}");
-    Ok(())
+    prometheus::check(&pictures.join("metrics.txt"))
 }
 
 /// Starts the cases where machines are.

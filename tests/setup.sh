@@ -7,7 +7,7 @@ set -eu
 packages="qemu-system-x86 seabios ipxe-qemu ipxe ovmf qemu-system-arm qemu-efi-aarch64 systemd-boot-efi squashfs-tools
     squashfs-tools-ng mmdebstrap debian-archive-keyring uidmap kmod dnsmasq-base nginx tftpd-hpa strace busybox-static iproute2 iputils-ping nftables
     zstd xz-utils cpio curl systemd util-linux
-    e2fsprogs dosfstools mtools fdisk mandoc man-db shellcheck"
+    e2fsprogs dosfstools mtools fdisk mandoc man-db shellcheck chromium fonts-dejavu-core prometheus"
 targets="x86_64-unknown-linux-musl aarch64-unknown-linux-musl"
 case ${1-} in
 deb) packages="$packages dpkg-dev lintian" ;;
@@ -16,6 +16,9 @@ packages)
     targets="$targets aarch64-unknown-linux-gnu"
     ;;
 esac
+# Node.js may be there as another package than Debian's, with npm in it.
+command -v node >/dev/null || packages="$packages nodejs"
+command -v npm >/dev/null || packages="$packages npm"
 missing=
 for package in $packages; do
     case $(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null) in
@@ -27,8 +30,8 @@ done
 install_packages() {
     root=
     [ "$(id -u)" = 0 ] || root=sudo
-    # nginx and tftpd-hpa are measured against, not served with: installing them must not open ports 80 and 69, now or at
-    # the next boot.
+    # nginx and tftpd-hpa are measured against, not served with, and of prometheus promtool is wanted: installing them must
+    # not open ports, now or at the next boot.
     policy=/usr/sbin/policy-rc.d
     if [ ! -e $policy ]; then
         printf '#!/bin/sh\nexit 101\n' | $root tee $policy >/dev/null
@@ -38,7 +41,7 @@ install_packages() {
     $root apt-get update
     # shellcheck disable=SC2086 # words are wanted
     $root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $missing
-    for daemon in nginx tftpd-hpa; do
+    for daemon in nginx tftpd-hpa prometheus; do
         case $missing in
         *"$daemon"*)
             $root rm -f /etc/systemd/system/multi-user.target.wants/$daemon.service /etc/rc?.d/S??$daemon
@@ -50,6 +53,12 @@ install_packages() {
 if [ -n "$missing" ]; then
     echo "installing:$missing"
     install_packages
+fi
+
+# What drives Chromium in tests/page.rs: npm writes down what it has installed when it has.
+page=${0%/*}/page
+if [ -z "$(find "$page/node_modules/.package-lock.json" -newer "$page/package-lock.json" 2>/dev/null)" ]; then
+    (cd "$page" && npm ci --no-audit --no-fund)
 fi
 
 # /init is linked statically for both kinds of worker.

@@ -1,7 +1,7 @@
 // What a person sees, in Chromium. `node check.mjs FOLDER` inside a network that has a manager (tests/page.rs): a line on stdout
 // that begins with "> " asks for another one, and is answered by a line on stdin. Pictures go to FOLDER.
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -275,12 +275,14 @@ async function busy() {
       available: (pi ? 3.1e9 : 51e9) - number * 3e7, load_percent: (number * 37) % 800,
     });
   }));
+  writeFileSync(join(folder, "metrics.txt"), await new Machine(150).get("/metrics"));
   const page = await open();
   await says(page.locator("#machines"), "40 machines known");
   await says(page.locator("#images"), "3 machines would change on reboot");
   const count = (id) => page.locator(`#n-${id} dd`).innerText();
   assert.deepEqual(await Promise.all(["trouble", "booting", "up"].map(count)), ["1", "8", "31"]);
-  await page.locator("summary").nth(1).click();
+  await page.locator("summary").nth(4).click();
+  await page.setViewportSize({ ...DESK, height: 1160 });
   await picture(page, "busy");
   const light = await ground(page);
   assert.equal(await sideways(page), 0);
@@ -293,10 +295,10 @@ async function busy() {
 
   for (const width of [320, 390]) {
     const phone = await open({ viewport: { ...PHONE, width } });
-    await phone.locator("summary").nth(1).click();
+    if (width === 390) await picture(phone, "busy-phone");
+    await phone.locator("summary").nth(4).click();
     assert.equal(await sideways(phone), 0, `${width} pixels`);
     if (width === 390) {
-      await picture(phone, "busy-phone");
       await phone.locator("#h-machines").evaluate((head) => head.scrollIntoView());
       await picture(phone, "busy-phone-machines");
     }

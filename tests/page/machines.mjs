@@ -45,9 +45,9 @@ export class Machine {
 
   // Its script, and with it which image it gets; then `parts` of "kernel" and "initrd".
   async load(...parts) {
-    const script = await this.get(`/ipxe/${this.id}.x86_64`);
-    this.image ??= /images\/([0-9a-f]{64})/.exec(script)?.[1];
-    const line = (part) => script.split("\n").find((line) => line.startsWith(part));
+    this.script ??= await this.get(`/ipxe/${this.id}.x86_64`);
+    this.image ??= /images\/([0-9a-f]{64})/.exec(this.script)?.[1];
+    const line = (part) => this.script.split("\n").find((line) => line.startsWith(part));
     for (const part of parts) await this.get(/\/images\/\S+/.exec(line(part))[0]);
   }
 
