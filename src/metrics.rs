@@ -10,6 +10,8 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use ramboot_wire::Stage;
+
 use crate::fleet::snapshot::{Standing, WorkerRow};
 use crate::fleet::worker::News;
 use crate::{http, tftp};
@@ -81,6 +83,11 @@ impl Metrics {
             "Boots that ended: up (the image's init runs) or failed, and in which stage.",
             &["outcome", "stage"],
         )?;
+        // At zero from the start: Prometheus sees no rise in what was not there before.
+        boots.with_label_values(&["up", Stage::Handover.name()]);
+        for stage in Stage::ALL {
+            boots.with_label_values(&["failed", stage.name()]);
+        }
         let dhcp = counters(
             "dhcp_decisions_total",
             "DHCP packets by what became of them (answered, ignored, malformed) and why.",

@@ -233,7 +233,8 @@ impl Worker {
         let boot = &mut self.boot;
         boot.fetched = boot.fetched.saturating_add(bytes);
         if let Some(before) = boot.fetched_at {
-            let ms = now.saturating_sub(before).as_millis().max(1);
+            // What has just begun is told together with what came since the last time.
+            let ms = now.saturating_sub(before).max(TOLD).as_millis();
             let rate = u64::try_from(u128::from(bytes) * 1000 / ms).unwrap_or(u64::MAX);
             // Half of what it was: smooth enough to read, quick enough to believe.
             boot.rate = if boot.rate == 0 {
@@ -406,6 +407,8 @@ fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// How often is told what was sent.
+const TOLD: Duration = Duration::from_millis(500);
 /// Firmware that asks after a longer silence begins anew.
 const PAUSE: Duration = Duration::from_secs(120);
 const BURST: u8 = 64;
