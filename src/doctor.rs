@@ -55,7 +55,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<bool> {
 
 /// What was said on the command line, else what the manager that runs says of itself, else what `serve` would take.
 struct Case<'a> {
-    about: Option<&'a About>,
+    about: &'a Result<About, io::ErrorKind>,
     state: PathBuf,
     config: Config,
     mode: DhcpMode,
@@ -84,7 +84,7 @@ fn look(args: &DoctorArgs) -> Vec<Finding> {
     });
     let said = manager.and_then(|about| about.dhcp.parse().ok());
     let case = Case {
-        about: manager,
+        about: &about,
         state: args
             .state
             .clone()

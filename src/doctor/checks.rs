@@ -178,14 +178,20 @@ pub(super) fn ports(facts: &[PortFact], http_port: u16) -> Vec<Finding> {
                     stop(by, fact, http_port),
                 ));
             }
-            PortState::Unknown(why) => found.push(
-                Finding::note(
-                    topic,
-                    fact.check,
-                    format!("{} ({}): {why}", fact.name, fact.what),
-                )
-                .with_remedy("sudo ramboot doctor"),
-            ),
+            // Those of one reason are said once.
+            PortState::Unknown(why) => {
+                match found.iter_mut().find(|one| one.sentence.ends_with(why)) {
+                    Some(said) => {
+                        said.sentence =
+                            said.sentence
+                                .replacen(": ", &format!(", {}: ", fact.name), 1)
+                    }
+                    None => found.push(
+                        Finding::note(topic, fact.check, format!("{}: {why}", fact.name))
+                            .with_remedy("sudo ramboot doctor"),
+                    ),
+                }
+            }
         }
     }
     found

@@ -123,15 +123,16 @@ pub(super) fn link(interface: &str) -> LinkFacts {
     }
 }
 
-/// Who has the ports that serving on `interface` needs. Each is opened for a moment, if no manager has them.
+/// Who has the ports that serving on `interface` needs. Each is opened for a moment, if no manager has them; what is taken
+/// while a manager runs that may not be asked is likely its own.
 #[must_use]
 pub(super) fn ports(
     interface: &Interface,
     mode: DhcpMode,
     http_port: u16,
-    about: Option<&About>,
+    about: &Result<About, io::ErrorKind>,
 ) -> Vec<PortFact> {
-    let serves = about.is_some_and(|about| {
+    let serves = about.as_ref().is_ok_and(|about| {
         let mut served = about.interfaces.iter();
         served.any(|one| one.name == interface.name && one.address == interface.address)
     });
@@ -170,6 +171,13 @@ pub(super) fn ports(
     facts.push(fact("udp-69", "UDP 69", "TFTP", or_manager(&tftp)));
     let name = format!("TCP {http_port}");
     facts.push(fact("http", &name, "HTTP", or_manager(&http)));
+    if matches!(about, Err(io::ErrorKind::PermissionDenied)) {
+        for fact in &mut facts {
+            if fact.state == PortState::Taken(None) {
+                fact.state = PortState::Unknown("taken, by the manager most likely".to_owned());
+            }
+        }
+    }
     facts
 }
 

@@ -90,6 +90,7 @@ fn a_port_is_taken_by_somebody_with_a_name() {
         fact("udp-69", taken("dnsmasq (pid 7)")),
         fact("http", PortState::Taken(None)),
         fact("other", PortState::Unknown("only root may try".to_owned())),
+        fact("last", PortState::Unknown("only root may try".to_owned())),
     ];
     let found = ports(&facts, 8067);
     assert_eq!(
@@ -103,6 +104,7 @@ fn a_port_is_taken_by_somebody_with_a_name() {
         ]
     );
     remedies(&found);
+    assert_eq!(found[4].sentence, "OTHER, LAST: only root may try");
     assert_eq!(found[2].sentence, "UDP-69 (x) is taken by dnsmasq (pid 7)");
     let remedy = found[2].remedy.as_deref().unwrap_or_default();
     assert!(
