@@ -25,7 +25,8 @@ use worker::{News, Worker};
 /// All machines, by hardware address.
 #[derive(Debug, Default)]
 pub struct Fleet {
-    workers: HashMap<Mac, Worker>,
+    /// In boxes, as a table keeps up to as much room again for what may come.
+    workers: HashMap<Mac, Box<Worker>>,
     by_address: HashMap<Ipv4Addr, Mac>,
     /// Events that were not believed.
     refused: u64,
@@ -132,7 +133,7 @@ impl Fleet {
         }
         self.workers
             .entry(mac)
-            .or_insert_with(|| Worker::new(mac, now))
+            .or_insert_with(|| Box::new(Worker::new(mac, now)))
     }
 
     /// The machine that loads something: it speaks with us, so its address is right.
@@ -140,7 +141,7 @@ impl Fleet {
         let mac = who.mac.or_else(|| self.at(who.address))?;
         self.worker(mac, now);
         self.lives_at(mac, Some(who.address));
-        self.workers.get_mut(&mac)
+        self.workers.get_mut(&mac).map(Box::as_mut)
     }
 
     /// The machine that a report speaks of, if it can be of that machine.
