@@ -103,7 +103,7 @@ async fn serve(
             () = signals.told_to_stop() => return Ok(()),
         }
     }
-    say_ready(&config, interfaces, &store, &args.state);
+    say_ready(&config, interfaces, &store, args);
     let fleet = Arc::new(Watch::new(Metrics::new().context("making the counters")?));
     let counters = Arc::new(Counters::new(&fleet));
     let (stop, stopped) = watch::channel(false);
@@ -348,12 +348,17 @@ impl Counters {
     }
 }
 
-fn say_ready(config: &Config, interfaces: &[Interface], store: &Store, state: &Path) {
+fn say_ready(config: &Config, interfaces: &[Interface], store: &Store, args: &ServeArgs) {
     let lines = greeting::serving(config, interfaces);
     lines.iter().for_each(|line| info!("{line}"));
     match published(store) {
         Ok(published) => {
-            let lines = greeting::images(&published, config, interfaces, state);
+            let lines = greeting::images(
+                &published,
+                config,
+                interfaces,
+                (&args.state, args.run_dir.as_deref()),
+            );
             lines.iter().for_each(|line| info!("{line}"));
         }
         Err(error) => warn!("reading the store: {error:#}"),

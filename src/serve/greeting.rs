@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::cli::{DEFAULT_STATE, DhcpMode};
 use crate::config::Config;
+use crate::control::FOLDER;
 use crate::interface::Interface;
 use crate::store::{Generation, Name};
 
@@ -33,7 +34,7 @@ pub(super) fn images(
     published: &Published,
     config: &Config,
     interfaces: &[Interface],
-    state: &Path,
+    (state, run_dir): (&Path, Option<&Path>),
 ) -> Vec<String> {
     if !published.is_empty() {
         let line = |(name, generation): &(Name, Generation)| {
@@ -65,8 +66,13 @@ pub(super) fn images(
             format!("  {step} switch a machine on that boots from the network ({name}); it fetches from http://{address}:{port}")
         });
     }
+    // It asks this manager where all else is.
+    let door = run_dir.filter(|folder| *folder != Path::new(FOLDER));
+    let door = door.map_or_else(String::new, |folder| {
+        format!(" --run-dir {}", folder.display())
+    });
     lines.push(format!(
-        "  before that, {home}ramboot doctor{state} says what a machine would get"
+        "  before that, sudo ramboot doctor{door} says what a machine would get"
     ));
     lines
 }
@@ -107,18 +113,20 @@ mod tests {
     fn the_next_commands_are_those_of_this_machine() {
         let lines = |state: &str, config: &str| {
             let config = Config::parse(config).expect("a config");
-            images(&[], &config, &[lan0()], Path::new(state)).join("\n")
+            let door = (state != DEFAULT_STATE).then_some(Path::new("/srv/run"));
+            images(&[], &config, &[lan0()], (Path::new(state), door)).join("\n")
         };
         let usual = lines(DEFAULT_STATE, "");
         assert!(usual.starts_with("no image is published yet: ramboot publish IMAGE"));
         assert!(usual.contains("  2. sudo ramboot publish image.sqfs    no restart"));
         assert!(usual.contains("network (lan0); it fetches from http://10.9.8.1:8067"));
+        assert!(usual.contains("before that, sudo ramboot doctor says"));
         let own = lines("/srv/boot", "[dhcp]\nmode = \"off\"\n[http]\nport = 80");
         assert!(own.contains("  2. ramboot publish image.sqfs --state /srv/boot    no"));
         assert!(
             own.contains("TFTP 10.9.8.1, and switch one on; images come from http://10.9.8.1:80")
         );
-        assert!(own.contains("ramboot doctor --state /srv/boot"));
+        assert!(own.contains("sudo ramboot doctor --run-dir /srv/run says"));
     }
 
     #[test]
