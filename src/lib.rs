@@ -9,7 +9,7 @@
 //!    build  publish  images  boot  progress  eeprom::{verbs,offers}  fleet::{watch,listen}  views  nodes
 //! 2  dhcp::{request,firmware,decide,…}  tftp::{packet,transfer,sessions}  http::{answer,range}
 //!    ipxe  pxelinux  uki  pi  initrd  kmod  squashfs  identity  overlays    deciders: values in, values out
-//!    eeprom::{image,conf,order,sig,steps}  fleet (but for its shells)  metrics
+//!    eeprom::{image,conf,order,sig,steps}  fleet (but for its shells)  metrics  page
 //! 1  config  control  machine  store  interface  link  neighbour  parts  roms  port  inits  template
 //! 0  ramboot-wire                    what a worker must agree on
 //! ```

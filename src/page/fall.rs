@@ -36,8 +36,10 @@ impl Kind {
     fn now(row: &WorkerRow) -> Self {
         match row.state {
             Standing::Asking => Self::Address,
-            Standing::Loading if row.sentence.contains("Linux") => Self::Linux,
-            Standing::Loading => Self::Load,
+            Standing::Loading => match row.boot.last() {
+                Some(bar) if bar.what.ends_with("initramfs") => Self::Linux,
+                _ => Self::Load,
+            },
             _ => row.stage.as_deref().map_or(Self::Other, Self::of),
         }
     }

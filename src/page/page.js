@@ -2,7 +2,7 @@
 // moved over, node by node, so that focus, selection, scroll and opened details stay. Nothing is ever sent but GET.
 "use strict";
 
-const BUSY_MS = 1000, IDLE_MS = 30000, LOST_MS = 2000, PATIENCE_MS = 15000;
+const BUSY_MS = 1000, IDLE_MS = 30000, LOST_MS = 2000, POLL_MS = 5000, PATIENCE_MS = 15000;
 const lost = document.getElementById("lost");
 let events, timer, quiet = 0, fetching = false, again = false, lostAt = null;
 
@@ -57,38 +57,49 @@ async function refresh() {
   let pause = IDLE_MS;
   try {
     const answer = await fetch("/", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
-    if (!answer.ok) throw new Error(answer.statusText);
-    show(await answer.text());
-    lostAt = null;
-    lost.hidden = true;
+    const text = await answer.text();
+    if (answer.ok) {
+      show(text);
+      [lostAt, lost.hidden] = [null, true];
+    } else tell("says that something is wrong", text);
     if (events.readyState === EventSource.CLOSED) listen();
   } catch {
-    lostAt ??= new Date().toLocaleTimeString([], { hourCycle: "h23" });
-    lost.textContent = `The manager does not answer since ${lostAt}; what is below is old. Machines that are up need nobody.`;
-    lost.hidden = false;
-    document.title = "no answer · ramboot";
+    tell("does not answer", "Machines that are up need nobody.");
     pause = LOST_MS;
   }
   // A large page on a slow machine is not asked for all the time.
   quiet = performance.now() + Math.max(BUSY_MS, 4 * (performance.now() - begin));
   fetching = false;
-  timer = setTimeout(refresh, again ? quiet - performance.now() : pause);
+  soon(again ? quiet - performance.now() : pause);
+}
+
+function tell(what, more) {
+  lostAt ??= new Date().toLocaleTimeString([], { hourCycle: "h23" });
+  lost.textContent = `The manager ${what} since ${lostAt}; what is below is old. ${more}`;
+  lost.hidden = false;
+  document.title = "no answer · ramboot";
 }
 
 function changed() {
   if (document.hidden) return;
   if (fetching) again = true;
-  else {
-    clearTimeout(timer);
-    timer = setTimeout(refresh, Math.max(0, quiet - performance.now()));
-  }
+  else soon(Math.max(0, quiet - performance.now()));
+}
+
+function soon(ms) {
+  clearTimeout(timer);
+  timer = setTimeout(refresh, ms);
 }
 
 function listen() {
   events = new EventSource("/events");
   events.addEventListener("open", changed);
-  events.addEventListener("error", changed);
   events.addEventListener("change", changed);
+  events.addEventListener("error", () => {
+    // Refused, as so many look already; what breaks off is opened again by the browser.
+    if (events.readyState === EventSource.CLOSED) soon(POLL_MS);
+    else changed();
+  });
 }
 
 document.addEventListener("visibilitychange", changed);

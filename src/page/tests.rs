@@ -136,8 +136,17 @@ fn one_row_per_thing_that_stands_there() {
         boot: Vec::new(),
         ..fetching(1)
     };
+    let overcome = WorkerRow {
+        problem: failed(1, "no `route`").problem,
+        ..fetching(1)
+    };
     let again = WorkerRow {
-        problem: failed(1, "no route").problem,
+        since_s: 340,
+        ..overcome.clone()
+    };
+    let linux = WorkerRow {
+        state: Standing::Loading,
+        boot: vec![bar("kernel", 0, 900), bar("initramfs", 900, 1_000)],
         ..fetching(1)
     };
     let outdated = WorkerRow {
@@ -227,6 +236,20 @@ fn one_row_per_thing_that_stands_there() {
                 "class=\"failed\"",
                 "<i></i>tries again</span>",
             ],
+        ),
+        (
+            vec![image()],
+            vec![overcome],
+            vec![
+                "<title>1 booting",
+                "<i></i>booting</span>",
+                "Went wrong in this boot: <bdi>no <code>route</code></bdi>",
+            ],
+        ),
+        (
+            vec![image()],
+            vec![linux],
+            vec!["<rect class=\"linux now\" x=\"20.00%\" width=\"20.00%\"/>"],
         ),
         (
             vec![image()],

@@ -183,12 +183,13 @@ enum Class {
     Up,
 }
 
-/// Something that went wrong and is tried again counts until the machine is up.
+/// Something that went wrong and is tried again counts until the machine has come further.
 fn class_of(row: &WorkerRow) -> Class {
+    let mut problem = row.problem.iter();
     match row.state {
         Standing::Failed | Standing::Silent => Class::Trouble,
         Standing::Up => Class::Up,
-        _ if row.problem.is_some() => Class::Trouble,
+        _ if problem.any(|problem| problem.since_s <= row.since_s) => Class::Trouble,
         Standing::Asking | Standing::Loading | Standing::Booting => Class::Booting,
     }
 }

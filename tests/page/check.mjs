@@ -34,7 +34,8 @@ async function open(more = {}) {
     if (request.method() !== "GET" || !(url.startsWith(BASE) || url.startsWith("data:image/svg+xml")))
       bad.push(`${request.method()} ${url}`);
   });
-  await page.goto(BASE);
+  const answer = await page.goto(BASE);
+  assert.match(answer.headers()["content-security-policy"], /^default-src 'none'; style-src 'self'; script-src 'self';/);
   return page;
 }
 
@@ -172,6 +173,17 @@ async function hostile() {
   const strange = await page.evaluate(() => document.querySelectorAll("img, iframe, script:not([src^='/page.js']), [onerror], [onload], [style]").length);
   assert.equal(strange, 0);
   assert.equal(await page.locator("#m-" + machine.id + " > *").count(), 7);
+  // And if it ever were more, nothing that stands in the page itself is run.
+  const ran = await page.evaluate(() => {
+    const script = document.createElement("script");
+    script.textContent = "window.ran = true";
+    document.body.append(script);
+    return window.ran;
+  });
+  assert.equal(ran, undefined);
+  assert.match(bad.pop(), /Content Security Policy/);
+  for (const path of ["/", "/page.js", "/nodes.json"])
+    await assert.rejects(machine.ask("POST", path), /405/);
   await page.context().close();
 }
 

@@ -40,7 +40,11 @@ export class Machine {
   }
 
   get(path, headers = {}) {
-    return ask(this.address, "GET", path, undefined, headers);
+    return this.ask("GET", path, undefined, headers);
+  }
+
+  ask(method, path, body, headers) {
+    return ask(this.address, method, path, body, headers);
   }
 
   // Its script, and with it which image it gets; then `parts` of "kernel" and "initrd".
