@@ -116,8 +116,9 @@ fn node(lan: &Lan, tests: &Path, pictures: &Path) -> anyhow::Result<(Node, Child
 fn publish(state: &Path) -> anyhow::Result<()> {
     let sizes = Sizes {
         image: 64 * MIB,
-        kernel: MIB,
-        initrd: MIB,
+        // More than sockets hold.
+        kernel: 4 * MIB,
+        initrd: 4 * MIB,
     };
     fill(state, sizes)?;
     let names = state.join("names");

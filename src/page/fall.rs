@@ -59,6 +59,8 @@ pub(super) struct Short {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Long {
     kind: Kind,
+    /// It goes on.
+    now: bool,
     what: String,
     x: String,
     width: String,
@@ -131,22 +133,50 @@ impl<'a> Fall<'a> {
 
     /// A line for each bar; `size` is that of the image.
     pub(super) fn long(&self, size: Option<u64>) -> Vec<Long> {
-        let scale = self.ended.max(1);
+        let scale = self.total().max(1);
         let bars = self.row.boot.iter().take(MAX_BARS);
-        bars.map(|bar| {
-            let took = bar.end_ms.saturating_sub(bar.begin_ms);
-            let size = size.filter(|_| bar.what == "fetch" && took > 0);
-            Long {
-                kind: Kind::of(&bar.what),
-                what: shown(&bar.what, MAX_NAME),
-                x: percent(bar.begin_ms, scale),
-                width: percent(length(bar, scale, 100), scale),
-                from: words::seconds(bar.begin_ms),
-                took: format!("{} ms", count(took)),
-                rate: size.map(|size| rate(size.saturating_mul(1000) / took)),
-            }
-        })
-        .collect()
+        let mut long: Vec<Long> = bars
+            .map(|bar| {
+                let took = bar.end_ms.saturating_sub(bar.begin_ms);
+                let size = size.filter(|_| bar.what == "fetch" && took > 0);
+                let rate = size.map(|size| rate(size.saturating_mul(1000) / took));
+                line(bar, Kind::of(&bar.what), scale, rate)
+            })
+            .collect();
+        if let Some(open) = self.open {
+            let kind = Kind::now(self.row);
+            let what = match (kind, &self.row.stage) {
+                (_, Some(stage)) => stage,
+                (Kind::Address, None) => "dhcp",
+                (Kind::Linux, None) => "linux",
+                (_, None) => "loading",
+            };
+            let bar = Bar {
+                what: what.to_owned(),
+                begin_ms: self.ended,
+                end_ms: self.ended.saturating_add(open),
+            };
+            let rate = self.row.fetch.map(|fetch| rate(fetch.bytes_per_s));
+            long.push(Long {
+                now: true,
+                took: format!("{} so far", words::span(open / 1000)),
+                ..line(&bar, kind, scale, rate)
+            });
+        }
+        long
+    }
+}
+
+fn line(bar: &Bar, kind: Kind, scale: u64, rate: Option<String>) -> Long {
+    Long {
+        kind,
+        now: false,
+        what: shown(&bar.what, MAX_NAME),
+        x: percent(bar.begin_ms, scale),
+        width: percent(length(bar, scale, 100), scale),
+        from: words::seconds(bar.begin_ms),
+        took: format!("{} ms", count(bar.end_ms.saturating_sub(bar.begin_ms))),
+        rate,
     }
 }
 

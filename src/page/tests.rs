@@ -209,6 +209,8 @@ fn one_row_per_thing_that_stands_there() {
                 "<i></i>booting</span><small><bdi>fetches the image: 37 of 139 MB, 92 MB&#x2f;s</bdi></small>",
                 "<progress max=\"139100000\" value=\"37000000\"",
                 "8.5 s so far",
+                "<bdi>fetch</bdi></th><td><svg class=\"fall\" aria-hidden=\"true\"><rect class=\"fetch now\" x=\"88.23%\" width=\"11.76%\"/>",
+                "7.5 s</td><td class=\"number\">1 s so far <small>92 MB&#x2f;s</small>",
                 "<rect class=\"fetch now\" x=\"88.23%\" width=\"11.76%\"/>",
             ],
         ),

@@ -261,10 +261,12 @@ async function busy() {
     await slow(500);
     await machine.load();
     if (number === 38) return;
-    await slow(300);
+    await slow(200);
+    machine.slow = 300 + number * 5;
     await machine.load("kernel");
-    await slow(150);
+    machine.slow = 600 - number * 5;
     await machine.load("initrd");
+    machine.slow = 0;
     await slow(900);
     if (number === 37) return;
     await slow(500 + (number % 4) * 150);

@@ -44,8 +44,11 @@ export class Machine {
   }
 
   ask(method, path, body, headers) {
-    return ask(this.address, method, path, body, headers);
+    return ask(this.address, method, path, body, headers, this.slow);
   }
+
+  // It reads what it is sent only after so many milliseconds.
+  slow = 0;
 
   // Its script, and with it which image it gets; then `parts` of "kernel" and "initrd".
   async load(...parts) {
@@ -60,7 +63,7 @@ export class Machine {
     const { error, waterfall, ms = 20, facts = [] } = more;
     const line = { stage, facts, ms, ...(error && { error }) };
     const report = { mac: this.mac, image: this.image, line, ...(waterfall && { waterfall }) };
-    await ask(this.address, "POST", "/report", JSON.stringify(report));
+    await this.ask("POST", "/report", JSON.stringify(report));
   }
 
   // All stages up to `last`.
@@ -80,11 +83,11 @@ export class Machine {
   }
 }
 
-function ask(localAddress, method, path, body, headers = {}) {
+function ask(localAddress, method, path, body, headers, slow) {
   return new Promise((resolve, reject) => {
     const request = http.request({ ...MANAGER, method, path, localAddress, headers, agent: false }, (answer) => {
       const parts = [];
-      answer.on("data", (part) => parts.push(part));
+      setTimeout(() => answer.on("data", (part) => parts.push(part)), slow);
       answer.on("end", () => {
         const text = Buffer.concat(parts).toString();
         if (answer.statusCode < 300) resolve(text);
