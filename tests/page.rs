@@ -117,8 +117,8 @@ fn publish(state: &Path) -> anyhow::Result<()> {
     let sizes = Sizes {
         image: 64 * MIB,
         // More than sockets hold.
-        kernel: 4 * MIB,
-        initrd: 4 * MIB,
+        kernel: 2 * MIB,
+        initrd: 2 * MIB,
     };
     fill(state, sizes)?;
     let names = state.join("names");

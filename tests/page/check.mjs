@@ -93,7 +93,10 @@ async function boots() {
   await says(state, "asks for an address");
   await machine.load();
   await says(state, "loads its boot loader");
-  await machine.load("kernel", "initrd");
+  machine.slow = 1500;
+  await Promise.all([machine.load("kernel"), says(state, "loads the kernel")]);
+  machine.slow = 0;
+  await machine.load("initrd");
   await says(state, "starts Linux");
   await machine.stages("modules");
   await says(state, "waits for a cable");
