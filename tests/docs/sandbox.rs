@@ -30,7 +30,8 @@ pub(crate) fn run(page: &Page) -> Result<(), String> {
         let from = project(&format!("packaging/ramboot.{name}"));
         fs::copy(from, shared.join(name)).expect("copied");
     }
-    let output = Command::new("unshare")
+    let output = Command::new("timeout")
+        .args(["--kill-after=5", "120", "unshare"])
         .args(["--user", "--map-root-user", "--net", "--mount"])
         .args(["bash", "-euc", ROOT, "bash"])
         .arg(folder.path())
