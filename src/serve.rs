@@ -197,7 +197,7 @@ async fn serve(
             Some(ended) = tasks.join_next() => break ended.context("a server task panicked").and_then(|result| result),
             () = keeper.tick() => {
                 keeper.look();
-                say_status(interfaces, &store);
+                say_status(interfaces, &store, &fleet);
             }
         }
     };
@@ -366,9 +366,10 @@ fn say_ready(config: &Config, interfaces: &[Interface], store: &Store, args: &Se
 }
 
 /// One sentence for `systemctl status`.
-fn say_status(interfaces: &[Interface], store: &Store) {
+fn say_status(interfaces: &[Interface], store: &Store, fleet: &Watch) {
     let images = store.names().map_or(0, |names| names.len());
-    let status = greeting::status(interfaces.len(), images, None);
+    let workers = fleet.lock().len();
+    let status = greeting::status(interfaces.len(), images, workers);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&status)]);
 }
 

@@ -77,8 +77,8 @@ pub(super) fn images(
     lines
 }
 
-/// For `systemctl status`; how many workers were seen, if somebody counts them.
-pub(super) fn status(interfaces: usize, images: usize, workers: Option<usize>) -> String {
+/// For `systemctl status`.
+pub(super) fn status(interfaces: usize, images: usize, workers: usize) -> String {
     let of = |count: usize, what: &str| {
         let s = if count == 1 { "" } else { "s" };
         format!("{count} {what}{s}")
@@ -87,12 +87,8 @@ pub(super) fn status(interfaces: usize, images: usize, workers: Option<usize>) -
         0 => "no image is published yet".to_owned(),
         count => of(count, "image"),
     };
-    let seen = workers.map(|count| format!("{} seen", of(count, "worker")));
-    let words: Vec<String> = [Some(of(interfaces, "interface")), Some(images), seen]
-        .into_iter()
-        .flatten()
-        .collect();
-    words.join(", ")
+    let seen = format!("{} seen", of(workers, "worker"));
+    [of(interfaces, "interface"), images, seen].join(", ")
 }
 
 #[cfg(test)]
@@ -132,9 +128,12 @@ mod tests {
     #[test]
     fn one_sentence_for_systemctl_status() {
         for (counts, want) in [
-            ((2, 3, Some(14)), "2 interfaces, 3 images, 14 workers seen"),
-            ((1, 1, Some(1)), "1 interface, 1 image, 1 worker seen"),
-            ((1, 0, None), "1 interface, no image is published yet"),
+            ((2, 3, 14), "2 interfaces, 3 images, 14 workers seen"),
+            ((1, 1, 1), "1 interface, 1 image, 1 worker seen"),
+            (
+                (1, 0, 0),
+                "1 interface, no image is published yet, 0 workers seen",
+            ),
         ] {
             let (interfaces, images, workers) = counts;
             assert_eq!(status(interfaces, images, workers), want);
