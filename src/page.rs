@@ -6,6 +6,7 @@
 //! `/events` says so, and moves over what differs.
 
 mod fall;
+mod trouble;
 mod view;
 mod words;
 

@@ -6,6 +6,7 @@ use ramboot_wire::ImageId;
 use serde::Serialize;
 
 use super::fall::{self, Fall, Long, Short};
+use super::trouble::{self, Class, Group, class_of, id, name, problem, remedy};
 use super::words::{Piece, count, machines, natural, pieces, seconds, shown, size, span};
 use super::{Asset, fall::rate};
 use crate::fleet::snapshot::{ImageRow, ImageUse, Snapshot, Standing, WorkerRow};
@@ -37,23 +38,6 @@ pub(super) struct Page {
     more: Option<String>,
     css: String,
     js: String,
-}
-
-/// Machines that one remedy helps.
-#[derive(Debug, Serialize)]
-struct Group {
-    machines: Vec<Case>,
-    more: Option<String>,
-    remedy: Vec<Piece>,
-}
-
-#[derive(Debug, Serialize)]
-struct Case {
-    id: String,
-    name: String,
-    doing: String,
-    sentence: Vec<Piece>,
-    ago: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -160,7 +144,7 @@ impl Page {
             rate: rate(manager.bytes_per_s),
             sent: size(manager.bytes),
             known: machines(rows.len()),
-            groups: groups(rows.iter().take(trouble)),
+            groups: trouble::groups(rows.iter().take(trouble)),
             images: snapshot.images.iter().map(|row| image(row, now)).collect(),
             change: (change > 0).then(|| machines(change)),
             machines: listed
@@ -172,25 +156,6 @@ impl Page {
             css,
             js,
         }
-    }
-}
-
-/// What a person does about a machine: something, wait, nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Class {
-    Trouble,
-    Booting,
-    Up,
-}
-
-/// Something that went wrong and is tried again counts until the machine has come further.
-fn class_of(row: &WorkerRow) -> Class {
-    let mut problem = row.problem.iter();
-    match row.state {
-        Standing::Failed | Standing::Silent => Class::Trouble,
-        Standing::Up => Class::Up,
-        _ if problem.any(|problem| problem.since_s <= row.since_s) => Class::Trouble,
-        Standing::Asking | Standing::Loading | Standing::Booting => Class::Booting,
     }
 }
 
@@ -207,50 +172,6 @@ fn title(trouble: usize, booting: usize, up: usize) -> String {
         (0, booting) => format!("{booting} booting, {up} up · ramboot"),
         (trouble, _) => format!("{trouble} in trouble · ramboot"),
     }
-}
-
-fn groups<'a>(rows: impl Iterator<Item = &'a &'a WorkerRow>) -> Vec<Group> {
-    let mut by_remedy: Vec<(&str, Vec<&WorkerRow>)> = Vec::new();
-    for row in rows {
-        let remedy = remedy(row);
-        match by_remedy.iter().position(|(known, _)| *known == remedy) {
-            Some(known) => by_remedy[known].1.push(row),
-            None if by_remedy.len() < MAX_GROUPS => by_remedy.push((remedy, vec![row])),
-            None => {}
-        }
-    }
-    let group = |(remedy, rows): (&str, Vec<&WorkerRow>)| {
-        let more = rows.len().saturating_sub(MAX_CASES);
-        Group {
-            machines: rows.into_iter().take(MAX_CASES).map(case).collect(),
-            more: (more > 0).then(|| machines(more)),
-            remedy: pieces(&shown(remedy, MAX_SENTENCE)),
-        }
-    };
-    by_remedy.into_iter().map(group).collect()
-}
-
-fn remedy(row: &WorkerRow) -> &str {
-    match &row.problem {
-        Some(problem) => &problem.remedy,
-        None if row.state == Standing::Silent => SILENT,
-        None => "",
-    }
-}
-
-fn case(row: &WorkerRow) -> Case {
-    Case {
-        id: id(row),
-        name: name(row),
-        doing: shown(&row.sentence, MAX_SENTENCE),
-        sentence: problem(row).unwrap_or_default(),
-        ago: row.problem.as_ref().map(|problem| span(problem.since_s)),
-    }
-}
-
-fn problem(row: &WorkerRow) -> Option<Vec<Piece>> {
-    let problem = row.problem.as_ref()?;
-    Some(pieces(&shown(&problem.sentence, MAX_SENTENCE)))
 }
 
 fn image(row: &ImageRow, now: u64) -> Image {
@@ -318,15 +239,6 @@ fn machine(row: &WorkerRow, scale: u64, shelf: &Shelf<'_>) -> Machine {
     }
 }
 
-fn id(row: &WorkerRow) -> String {
-    row.mac.hyphenated()
-}
-
-fn name(row: &WorkerRow) -> String {
-    let name = row.name.as_deref().filter(|name| !name.trim().is_empty());
-    name.map_or_else(|| row.mac.to_string(), |name| shown(name, MAX_NAME))
-}
-
 fn memory(row: &WorkerRow) -> Option<String> {
     let all = size(row.memory?);
     Some(match row.available {
@@ -335,16 +247,10 @@ fn memory(row: &WorkerRow) -> Option<String> {
     })
 }
 
-/// A document of about two megabytes.
+/// A document of about three megabytes.
 pub(super) const MAX_ROWS: usize = 500;
-/// There are fewer remedies.
-const MAX_GROUPS: usize = 24;
-/// Each stands in the table, too.
-const MAX_CASES: usize = 12;
 /// Characters, as the following: a host name's label.
-const MAX_NAME: usize = 63;
+pub(super) const MAX_NAME: usize = 63;
 const MAX_MODEL: usize = 80;
 /// As the fleet has it.
-const MAX_SENTENCE: usize = 400;
-/// `problem.rs` has none, since nothing has failed that anybody saw.
-const SILENT: &str = "Is it still on, and the cable in? A machine that was switched off on purpose is forgotten after a week.";
+pub(super) const MAX_SENTENCE: usize = 400;
