@@ -25,7 +25,7 @@ const bad = [];
 async function open(more = {}) {
   const context = await browser.newContext({ viewport: DESK, ...more });
   const page = await context.newPage();
-  page.setDefaultTimeout(8000);
+  page.setDefaultTimeout(15000);
   page.on("dialog", (dialog) => (bad.push(`dialog: ${dialog.message()}`), dialog.dismiss()));
   page.on("pageerror", (error) => bad.push(`error: ${error}`));
   page.on("console", (message) => ["error", "warning"].includes(message.type()) && bad.push(`console: ${message.text()}`));
@@ -93,9 +93,12 @@ async function boots() {
   await says(state, "asks for an address");
   await machine.load();
   await says(state, "loads its boot loader");
-  machine.slow = 1500;
-  await Promise.all([machine.load("kernel"), says(state, "loads the kernel")]);
-  machine.slow = 0;
+  let read;
+  machine.slow = new Promise((resolve) => (read = resolve));
+  const kernel = machine.load("kernel");
+  await says(state, "loads the kernel");
+  read();
+  await kernel;
   await machine.load("initrd");
   await says(state, "starts Linux");
   await machine.stages("modules");
@@ -265,11 +268,10 @@ async function busy() {
     await machine.load();
     if (number === 38) return;
     await slow(200);
-    machine.slow = 300 + number * 5;
+    machine.slow = pause(300 + number * 5);
     await machine.load("kernel");
-    machine.slow = 600 - number * 5;
+    machine.slow = pause(600 - number * 5);
     await machine.load("initrd");
-    machine.slow = 0;
     await slow(900);
     if (number === 37) return;
     await slow(500 + (number % 4) * 150);

@@ -47,8 +47,8 @@ export class Machine {
     return ask(this.address, method, path, body, headers, this.slow);
   }
 
-  // It reads what it is sent only after so many milliseconds.
-  slow = 0;
+  // What it is sent it reads after that.
+  slow = Promise.resolve();
 
   // Its script, and with it which image it gets; then `parts` of "kernel" and "initrd".
   async load(...parts) {
@@ -87,7 +87,7 @@ function ask(localAddress, method, path, body, headers, slow) {
   return new Promise((resolve, reject) => {
     const request = http.request({ ...MANAGER, method, path, localAddress, headers, agent: false }, (answer) => {
       const parts = [];
-      setTimeout(() => answer.on("data", (part) => parts.push(part)), slow);
+      slow.then(() => answer.on("data", (part) => parts.push(part)));
       answer.on("end", () => {
         const text = Buffer.concat(parts).toString();
         if (answer.statusCode < 300) resolve(text);
