@@ -327,7 +327,10 @@ fn sighup_takes_the_new_config_or_keeps_the_old_one() {
     manager.expect("image worker: ");
     let pid = manager.process.id();
     heard.expect("READY=1");
-    assert_eq!(heard.expect("STATUS="), "STATUS=1 interface, 1 image\n");
+    assert_eq!(
+        heard.expect("STATUS="),
+        "STATUS=1 interface, 1 image, 0 workers seen\n"
+    );
     heard.expect("WATCHDOG=1");
     heard.expect("WATCHDOG=1");
     assert!(boot_script(pid).contains(" first"));

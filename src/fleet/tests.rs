@@ -521,7 +521,7 @@ fn hostile_words_are_one_short_line() {
     let mut story = Story::default();
     let line = StageLine {
         stage: Stage::Early,
-        error: Some("\u{1b}[2J\n<script>".repeat(300)),
+        error: Some("\u{1b}[2J\n\u{202e}<script>".repeat(300)),
         facts: vec![("machine".to_owned(), "x\ny".repeat(2_000))],
         ms: u64::MAX,
     };
@@ -541,7 +541,9 @@ fn hostile_words_are_one_short_line() {
     let sentence = row.problem.expect("a problem").sentence;
     for text in [&sentence, &row.model] {
         assert!(
-            text.chars().count() <= 400 && !text.contains(char::is_control),
+            text.chars().count() <= 400
+                && !text.contains(char::is_control)
+                && !text.contains('\u{202e}'),
             "{text}"
         );
     }

@@ -399,8 +399,19 @@ impl Budget {
 
 /// One line of at most `max` characters, whatever was in it.
 pub(super) fn plain(text: &str, max: usize) -> Box<str> {
-    let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    clean.take(max).collect::<String>().into()
+    text.chars().map(seen).take(max).collect::<String>().into()
+}
+
+/// A stranger's character, or what stands for one that is not seen, or that turns text around.
+pub(crate) fn seen(c: char) -> char {
+    match c {
+        c if c.is_control() => ' ',
+        // Marks and overrides of direction, what has no width, line and paragraph separators, tags (Unicode 16, §23.2, §23.9).
+        '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' => '\u{fffd}',
+        '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' => '\u{fffd}',
+        '\u{e0000}'..='\u{e007f}' => '\u{fffd}',
+        c => c,
+    }
 }
 
 fn ms(time: Duration) -> u64 {

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::fleet::worker::seen;
+
 /// A stranger's text: at most `max` characters, on one line, and nothing in it that is not seen or that turns text around.
 pub(super) fn shown(text: &str, max: usize) -> String {
     let mut chars = text.chars();
@@ -11,17 +13,6 @@ pub(super) fn shown(text: &str, max: usize) -> String {
         shown.push('…');
     }
     shown
-}
-
-fn seen(c: char) -> char {
-    match c {
-        c if c.is_control() => ' ',
-        // Marks and overrides of direction, what has no width, line and paragraph separators, tags (Unicode 16, §23.2, §23.9).
-        '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' => '\u{fffd}',
-        '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' => '\u{fffd}',
-        '\u{e0000}'..='\u{e007f}' => '\u{fffd}',
-        c => c,
-    }
 }
 
 /// A piece of a sentence.
