@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test check image images vm bench bench-boot bench-quick setup storm verify build manual deb packages install clean
+.PHONY: help demo test check image images vm bench bench-boot bench-quick setup storm verify build manual deb office install clean
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -28,7 +28,7 @@ demo: setup image ## boot one machine in QEMU, step by step, and kill the manage
 	@$(CARGO) test --locked --release --no-run --test vm
 	$(ROOTLIKE) $(CARGO) test --quiet --locked --release --test vm -- demo
 
-test: setup check verify images ## all of it: style, docs, cost of serving, unit tests, boots in QEMU
+test: setup check verify images office ## all of it: style, docs, cost of serving, unit tests, boots in QEMU
 	@mkdir -p target
 	status=0
 	{
@@ -50,7 +50,7 @@ check: setup ## format, lints and docs, warnings are errors
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
 
-vm: setup images ## only the boots in QEMU; CASE=name for some of them
+vm: setup images $(if $(CASE),,office deb) ## only the boots in QEMU; CASE=name for some of them
 	@RAMBOOT_VM=1 $(ROOTLIKE) $(CARGO) test --locked --test vm -- $(CASE)
 
 image: setup ## the Debian worker of demo and tests: target/images/debian.sqfs
@@ -58,6 +58,9 @@ image: setup ## the Debian worker of demo and tests: target/images/debian.sqfs
 
 images: setup ## worker images into target/images/; RECIPES='debian raspberry-pi' for some of images/
 	@for recipe in $(RECIPES); do images/build.sh $$recipe; done
+
+office: setup ## the Debian on a disk on which the quick start of docs/ is tried
+	@tests/vm/office/build.sh
 
 bench: setup ## one table beside nginx, dnsmasq, …; ROWS='http veth 64' for some rows, WRITE=1 for BENCHMARKS.md
 	@$(CARGO) bench --locked --bench table --no-run

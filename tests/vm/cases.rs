@@ -11,6 +11,7 @@ mod memory;
 mod outages;
 mod pi_boots;
 mod pis;
+mod quick_start;
 mod refusals;
 mod screen;
 mod slurm;
@@ -95,6 +96,7 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     ("any_source_boots", sources::all_boot),
     ("slurm_nodes_add_themselves", slurm::nodes_add_themselves),
     ("k3s_agent_starts", k3s::agent_starts),
+    ("deb_to_first_boot", quick_start::in_an_office),
     ("addresses_outlive_everybody", addresses::outlive_everybody),
 ];
 

@@ -77,21 +77,26 @@ impl Console {
         })?;
         // A shell that edits no lines and shows no prompt; from here on the kernel keeps quiet, and systemd, too, on its
         // signal SIGRTMIN+21.
-        self.send("stty -echo cols 1000; dmesg -n 1; kill -55 1; exec env PS1= sh -c 'echo \"<in\"side\">\"; exec sh'")?;
+        self.send("stty -echo cols 1000; dmesg -n 1; kill -55 1; exec env PS1= PS2= sh -c 'echo \"<in\"side\">\"; exec sh'")?;
         self.expect("<inside>", ANSWER)?;
-        let state = self.run_any("systemctl is-system-running --wait")?;
+        let state = self.run_any("systemctl is-system-running --wait", ANSWER)?;
         ensure!(
             state.1.trim() == "running",
             "the worker's systemd is {:?} instead of \"running\": {}",
             state.1.trim(),
-            self.run_any("systemctl --no-pager --failed --no-legend --plain; journalctl --no-pager --boot --lines=40")?.1
+            self.run_any("systemctl --no-pager --failed --no-legend --plain; journalctl --no-pager --boot --lines=40", ANSWER)?.1
         );
         Ok(())
     }
 
     /// Runs a command in the worker; what it printed. It must succeed.
     pub(crate) fn run(&mut self, command: &str) -> Result<String> {
-        let (code, printed) = self.run_any(command)?;
+        self.run_within(command, ANSWER)
+    }
+
+    /// The same with a limit of its own.
+    pub(crate) fn run_within(&mut self, command: &str, limit: Duration) -> Result<String> {
+        let (code, printed) = self.run_any(command, limit)?;
         ensure!(
             code == 0,
             "{command:?} in the worker ended with {code} instead of 0; it printed: {printed}"
@@ -100,17 +105,18 @@ impl Console {
     }
 
     /// Runs a command in the worker; exit code, and what it printed without empty lines.
-    fn run_any(&mut self, command: &str) -> Result<(i32, String)> {
+    fn run_any(&mut self, command: &str, limit: Duration) -> Result<(i32, String)> {
         self.commands += 1;
         let number = self.commands;
-        // In the echo, if there is one, the marks are not whole.
+        // In the echo, if there is one, the marks are not whole. In braces, so that the shell has read all of it before the
+        // command can take what is typed for its own, or throw it away.
         self.send(&format!(
-            "printf '\\n<%s {number}>\\n' begin; {command}\nprintf '\\n<%s {number} %d>\\n' end $?"
+            "{{ printf '\\n<%s {number}>\\n' begin; {command}\nprintf '\\n<%s {number} %d>\\n' end $?\n}}"
         ))?;
         let begin = format!("<begin {number}>");
         let end = format!("<end {number} ");
         let what = format!("the end of {command:?}");
-        self.said.wait(&what, ANSWER, |heard| {
+        self.said.wait(&what, limit, |heard| {
             let from = heard.lines.iter().position(|line| line.text == begin)? + 1;
             let lines = &heard.lines[from..];
             let to = lines.iter().position(|line| line.text.starts_with(&end));

@@ -259,7 +259,8 @@ impl HandedOver {
     }
 }
 
-fn switch_on(case: &Case, tap: Tap, mut qemu: Command) -> Result<Worker> {
+/// Starts QEMU for a machine whose serial line is its standard input and output.
+pub(crate) fn switch_on(case: &Case, tap: Tap, mut qemu: Command) -> Result<Worker> {
     let name = format!("worker{}", tap.number);
     // A socket's path has at most 107 bytes: not in the case's folder, which may lie deep.
     let folder = tempfile::tempdir()?;

@@ -18,6 +18,8 @@ mod lan;
 mod machine;
 mod manager;
 mod monitor;
+mod office;
+mod page;
 mod pis;
 mod process;
 mod transcript;
