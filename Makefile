@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test check image images vm bench bench-boot bench-quick setup storm verify build manual deb office install clean
+.PHONY: help demo test check image images vm bench bench-boot bench-quick setup storm verify build manual deb packages office install clean
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -107,6 +107,10 @@ deb: build ## target/debian/ramboot_VERSION_ARCH.deb for this kind of machine; l
 	@tests/setup.sh deb
 	SOURCE_DATE_EPOCH=$(EPOCH) $(CARGO) deb --locked --quiet --no-build
 	lintian --fail-on error,warning --tag-display-limit 0 $$(ls -t target/debian/*_$$(dpkg --print-architecture).deb | head -n 1)
+
+packages: deb ## that and the package for arm64, and static tarballs for x86_64 and aarch64, into target/packages
+	@tests/setup.sh packages
+	packaging/packages.sh $(EPOCH)
 
 install: ## what `make build` made, unit and sample config below $(DESTDIR); PREFIX is /usr/local unless given
 	@# It does not build: under sudo there is often no cargo, and what root built nobody else can clean.
