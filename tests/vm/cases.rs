@@ -100,5 +100,5 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     ("addresses_outlive_everybody", addresses::outlive_everybody),
 ];
 
-/// Those that mostly wait.
-pub(crate) const LONG: &[&str] = &["addresses_outlive_everybody"];
+/// Those that mostly wait, or do nothing that a busy machine could spoil: they run beside the others.
+pub(crate) const LONG: &[&str] = &["addresses_outlive_everybody", "deb_to_first_boot"];
