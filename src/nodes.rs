@@ -6,6 +6,7 @@ pub mod show;
 
 use std::io::{IsTerminal as _, Write as _, stdout};
 use std::net::SocketAddrV4;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use anyhow::{Context as _, bail};
 
 use crate::cli::NodesArgs;
 use crate::config::DEFAULT_HTTP_PORT;
+use crate::control::{self, Answer, FOLDER, Question};
 use crate::fleet::snapshot::Snapshot;
 use crate::interface;
 
@@ -81,14 +83,22 @@ fn look(args: &NodesArgs) -> anyhow::Result<Snapshot> {
     )
 }
 
-/// Where a manager of this machine may be.
+/// Where a manager of this machine may be: where it says so itself, to those it tells; then wherever one is by default.
 fn here() -> anyhow::Result<Vec<SocketAddrV4>> {
+    let mut places = Vec::new();
+    if let Ok(Answer::About(about)) = control::ask(Path::new(FOLDER), &Question::About) {
+        let served = about.interfaces.iter();
+        places.extend(served.map(|one| SocketAddrV4::new(one.address, about.http_port)));
+    }
     let all = interface::all().context("listing network interfaces")?;
     let up = all.iter().filter(|found| found.up && !found.loopback);
-    let addresses = up.filter_map(|found| found.address);
-    Ok(addresses
-        .map(|(address, _)| SocketAddrV4::new(address, DEFAULT_HTTP_PORT))
-        .collect())
+    for (address, _) in up.filter_map(|found| found.address) {
+        let place = SocketAddrV4::new(address, DEFAULT_HTTP_PORT);
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    Ok(places)
 }
 
 const EVERY: Duration = Duration::from_secs(2);

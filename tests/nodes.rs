@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 
 /// The manager has 10.9.8.1, workers the addresses after it. `answers` waits until it serves.
 const UP: &str = r#"
+    mount -t tmpfs none /run
     ip link set lo up
     ip link add lan0 type bridge
     for last in 1 2 3 4; do ip address add 10.9.8.$last/24 dev lan0; done
     ip link set lan0 up
-    ramboot=$1 state=$2 url=http://10.9.8.1:8067
-    setpriv --pdeathsig KILL "$ramboot" serve --state "$state" --interface lan0 &
+    ramboot=$1 state=$2 url=http://10.9.8.1:$port
+    setpriv --pdeathsig KILL "$ramboot" serve --state "$state" --interface lan0 --http-port $port &
     manager=$!
     trap 'kill $manager; wait $manager || :' EXIT
     answers() { curl -sf -o /dev/null --retry 60 --retry-connrefused --retry-max-time 60 $url/healthz; }
@@ -22,16 +23,27 @@ const UP: &str = r#"
     # beat LAST JSON: its heartbeat. Bash has no way to choose the sender's address, so the route says it.
     beat() {
         ip route replace local 10.9.8.1 dev lan0 table local src 10.9.8.$1
-        printf %s "$2" >/dev/udp/10.9.8.1/8067
+        printf %s "$2" >/dev/udp/10.9.8.1/$port
     }
     answers
 "#;
 
 fn story(script: &str) -> Output {
+    story_at(8067, script)
+}
+
+fn story_at(port: u16, script: &str) -> Output {
     let state = tempfile::tempdir().expect("folder");
     let out = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--net", "bash", "-euc"])
-        .arg(format!("{UP}{script}"))
+        .args([
+            "--user",
+            "--map-root-user",
+            "--net",
+            "--mount",
+            "bash",
+            "-euc",
+        ])
+        .arg(format!("port={port}\n{UP}{script}"))
         .arg("bash")
         .arg(env!("CARGO_BIN_EXE_ramboot"))
         .arg(state.path())
@@ -155,6 +167,13 @@ fn who_watches_hears_of_a_change() {
     let out = String::from_utf8(story(&script).stdout).expect("text");
     assert!(out.starts_with("event: change|data: "), "{out}");
     assert!(out.ends_with("||event: change\n"), "{out}");
+}
+
+#[test]
+fn a_manager_says_itself_at_which_port_it_is() {
+    let out = story_at(9067, "\"$ramboot\" nodes");
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(text.starts_with("no machine was seen yet"), "{text}");
 }
 
 #[test]
