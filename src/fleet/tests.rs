@@ -422,6 +422,36 @@ fn trouble_is_a_sentence_with_a_remedy() {
 }
 
 #[test]
+fn each_silence_says_where_it_began() {
+    let mut story = Story::default();
+    story.at(0, Event::Begins(who(1), Part::Loader));
+    story.at(0, Event::Begins(who(2), Part::Initramfs));
+    story.at(0, Event::Loaded(who(2), Part::Initramfs));
+    story.at(0, report(3, Stage::Dhcp, None));
+    story.at(0, report(4, Stage::Handover, None));
+    let sentence = |story: &Story, last| story.row(last).problem.map(|problem| problem.sentence);
+    story.ms = 60_000;
+    for last in 1..=4 {
+        assert_eq!(sentence(&story, last), None, "{last} after a minute");
+    }
+    story.ms = 61_000;
+    for (last, want) in [
+        (1, Some("has not gone on with loader for 61 s")),
+        (
+            2,
+            Some("loaded kernel and initramfs, and /init was not heard of for 61 s"),
+        ),
+        (3, Some("was not heard of for 61 s, in the stage files")),
+        // It runs, and owes nobody a word.
+        (4, None),
+    ] {
+        assert_eq!(sentence(&story, last).as_deref(), want, "{last}");
+        let failed = story.row(last).state == Standing::Failed;
+        assert_eq!(failed, want.is_some(), "{last}");
+    }
+}
+
+#[test]
 fn a_pi_says_what_it_is_before_it_loads_anything() {
     let mut story = Story::default();
     let identity = |serial, revision| Identity {

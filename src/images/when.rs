@@ -23,13 +23,19 @@ pub fn minute(seconds: u64) -> String {
 /// How long before `now` that was, in the largest unit of which there are two; a dash for what one of both clocks cannot know.
 #[must_use]
 pub fn age(seconds: u64, now: u64) -> String {
-    let Some(ago) = now.checked_sub(seconds).filter(|_| seconds > 0) else {
-        return "-".to_owned();
-    };
+    match now.checked_sub(seconds).filter(|_| seconds > 0) {
+        Some(ago) => span(ago),
+        None => "-".to_owned(),
+    }
+}
+
+/// Seconds in the largest unit of which there are two.
+#[must_use]
+pub fn span(seconds: u64) -> String {
     let units = [(86_400, "d"), (3_600, "h"), (60, "min")];
-    let unit = units.into_iter().find(|(length, _)| ago >= 2 * length);
+    let unit = units.into_iter().find(|(length, _)| seconds >= 2 * length);
     let (length, unit) = unit.unwrap_or((1, "s"));
-    format!("{} {unit}", ago / length)
+    format!("{} {unit}", seconds / length)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use crate::fleet::snapshot::{Snapshot, Standing, WorkerRow};
 use crate::images::table::{Column, Row, render};
+use crate::images::when;
 
 /// All machines, those in trouble with what helps, and a line that sums up.
 #[must_use]
@@ -58,7 +59,7 @@ fn cells(row: &WorkerRow) -> Vec<String> {
         row.serial.clone().unwrap_or_default(),
         image,
         row.sentence.clone(),
-        duration(since),
+        when::span(since),
         row.boot_ms.map_or_else(String::new, |ms| {
             format!("{}.{} s", ms / 1000, ms % 1000 / 100)
         }),
@@ -118,15 +119,6 @@ fn safe(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '?' } else { c })
         .collect()
-}
-
-/// Seconds in the largest unit of which there are two.
-#[must_use]
-pub fn duration(seconds: u64) -> String {
-    let units = [(86_400, "d"), (3_600, "h"), (60, "min")];
-    let unit = units.into_iter().find(|(length, _)| seconds >= 2 * length);
-    let (length, unit) = unit.unwrap_or((1, "s"));
-    format!("{} {unit}", seconds / length)
 }
 
 /// Bytes of RAM, as it is sold: `4 GB`, `512 MB`. A kernel keeps some of it for itself.
