@@ -100,9 +100,11 @@ fn a_base_that_always_lies_is_left_for_another_and_named() {
     let (liar, _) = serve(&image, &[Fault::Flip; 1000]);
     let (honest, _) = serve(&image, &[]);
     let (counts, told) = run(&image, &[liar.clone(), honest]);
-    assert_eq!(
-        counts.bad, STREAMS as u64,
-        "one bad chunk a stream, then never again"
+    // A stream that comes to its first question after another was lied to never asks the liar.
+    assert!(
+        (1..=STREAMS as u64).contains(&counts.bad),
+        "at most one bad chunk a stream, then never again: {}",
+        counts.bad
     );
     for event in told {
         if let Event::Bad(bad) = event {
