@@ -128,6 +128,7 @@ impl Desk {
             heartbeat: boot.heartbeat,
             deadline: boot.deadline,
             bootif: asker.mac,
+            streaming: None,
         };
         Ok(Choice {
             name,

@@ -200,6 +200,7 @@ mod tests {
             heartbeat: true,
             deadline: None,
             bootif: Some(MAC),
+            streaming: None,
         }
     }
 

@@ -85,7 +85,7 @@ impl Metrics {
         )?;
         // At zero from the start: Prometheus sees no rise in what was not there before.
         boots.with_label_values(&["up", Stage::Handover.name()]);
-        for stage in Stage::ALL {
+        for stage in Stage::BOOT {
             boots.with_label_values(&["failed", stage.name()]);
         }
         let dhcp = counters(

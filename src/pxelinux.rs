@@ -86,6 +86,7 @@ mod tests {
             heartbeat: true,
             deadline: None,
             bootif: Some(Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56])),
+            streaming: None,
         };
         assert_eq!(
             menu(&args, "vmlinuz-1", "initrd-1", "quiet").expect("a menu"),

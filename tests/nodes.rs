@@ -84,6 +84,7 @@ fn beat(last: u8) -> String {
         memory: 8 << 30,
         available: 7 << 30,
         load_percent: 42,
+        filling: None,
     };
     String::from_utf8(beat.encode()).expect("text")
 }

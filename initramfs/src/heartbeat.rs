@@ -149,6 +149,7 @@ impl Orders {
             memory: ram::total(),
             available: mem_available(&text).unwrap_or(0),
             load_percent: load_percent(system.loads[0]),
+            filling: None,
         }
     }
 }

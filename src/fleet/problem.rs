@@ -46,6 +46,9 @@ pub const fn of_stage(stage: Stage) -> &'static str {
         Stage::Handover => {
             "The image's own init did not start: `ramboot publish --dry-run IMAGE` checks it."
         }
+        Stage::Untethered => {
+            "The machine runs, and waits for the rest of its image: is a manager there that has it?"
+        }
     }
 }
 

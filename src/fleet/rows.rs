@@ -195,6 +195,7 @@ fn sentence(worker: &Worker, fetch: Option<Fetch>, state: Standing, now: Duratio
             Stage::Fetch => "fetches the image",
             Stage::Mount => "mounts the image",
             Stage::Handover => "hands over to the image's init",
+            Stage::Untethered => "has all of its image",
         }
         .to_owned(),
         (State::Failed(stage), _) => format!("stopped in the stage {stage}"),

@@ -78,6 +78,7 @@ fn beat(last: u32) -> Heartbeat {
         memory: 1 << 30,
         available: 1 << 29,
         load_percent: 150,
+        filling: None,
     }
 }
 
@@ -145,7 +146,7 @@ impl Story {
             self.at(at + ms, Event::Begins(who(last), part));
             self.at(at + ms + 500, Event::Loaded(who(last), part));
         }
-        for (stage, ms) in Stage::ALL.into_iter().zip(5_000..) {
+        for (stage, ms) in Stage::BOOT.into_iter().zip(5_000..) {
             self.at(at + ms, report(last, stage, None));
         }
     }

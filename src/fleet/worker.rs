@@ -278,7 +278,7 @@ impl Worker {
             self.enter(State::Failed(stage), now);
             return Some(News::Failed(stage));
         }
-        let next = Stage::ALL.into_iter().find(|next| *next > stage);
+        let next = Stage::BOOT.into_iter().find(|next| *next > stage);
         match next {
             Some(next) => {
                 if next == Stage::Fetch {

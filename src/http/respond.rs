@@ -204,7 +204,7 @@ fn look_up(resource: &Resource, local: SocketAddr, site: &Site) -> anyhow::Resul
         Resource::Script(_) | Resource::Efi(_) | Resource::Files(..) => {
             (site.made)(resource, local)?
         }
-        Resource::Report => None,
+        Resource::Report | Resource::Profile(_) => None,
     })
 }
 

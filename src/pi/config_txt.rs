@@ -228,6 +228,7 @@ mod tests {
             heartbeat: true,
             deadline: None,
             bootif: Some(Mac([0xdc, 0xa6, 0x32, 1, 2, 3])),
+            streaming: None,
         }
     }
 

@@ -96,7 +96,7 @@ pub(super) fn farewell(view: &View, init: &str, now: Instant, size: Size) -> Str
 
 fn rows_of(view: &View, now: Instant, columns: usize) -> Vec<Row> {
     let mut rows = vec![Row::new(title(view, columns), Ink::Bold, 0), Row::blank()];
-    rows.extend(Stage::ALL.map(|stage| stage_row(view, stage, now)));
+    rows.extend(Stage::BOOT.map(|stage| stage_row(view, stage, now)));
     rows.push(Row::blank());
     rows.extend(transfer_rows(view, columns));
     if let Some(trouble) = &view.trouble {
@@ -147,6 +147,7 @@ const fn doing(stage: Stage) -> &'static str {
         Stage::Fetch => "fetching the image into RAM",
         Stage::Mount => "mounting the image",
         Stage::Handover => "handing over to the image",
+        Stage::Untethered => "fetching the rest of the image",
     }
 }
 
@@ -167,6 +168,7 @@ fn note(line: &StageLine) -> String {
         Stage::Chunks => format!("{} chunks", fact("chunks")),
         Stage::Fetch => format!("{} Mbit/s", fact("mbps")),
         Stage::Mount | Stage::Handover => fact("init").to_owned(),
+        Stage::Untethered => "all of the image is in RAM".to_owned(),
     }
 }
 

@@ -87,7 +87,7 @@ impl View {
     pub(super) fn end(&mut self, line: &StageLine) {
         self.running = None;
         self.trouble = None;
-        if self.ended.len() < Stage::ALL.len() {
+        if self.ended.len() < Stage::BOOT.len() {
             self.ended.push(line.clone());
         }
     }

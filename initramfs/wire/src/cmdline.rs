@@ -41,6 +41,56 @@ pub struct BootArgs {
     pub deadline: Option<u32>,
     /// The NIC the firmware booted from.
     pub bootif: Option<Mac>,
+    /// Start the image's init before all of the image is there; `None` waits for all of it.
+    pub streaming: Option<Streaming>,
+}
+
+/// `ramboot.mode=stream`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Streaming {
+    /// `ramboot.gate`.
+    pub gate: Gate,
+}
+
+/// What of an image must be there before its init starts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gate {
+    /// All that recorded boots read before their network was as it stays. Without a recording that is everything.
+    #[default]
+    Hot,
+    /// The file system's tables. For experiments: an image that changes its network settings may stop for ever.
+    Tables,
+    /// Nothing. Likewise.
+    None,
+}
+
+impl Gate {
+    /// As it stands on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hot => "hot",
+            Self::Tables => "tables",
+            Self::None => "none",
+        }
+    }
+}
+
+impl fmt::Display for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Gate {
+    type Err = CmdlineError;
+
+    fn from_str(text: &str) -> Result<Self, CmdlineError> {
+        [Self::Hot, Self::Tables, Self::None]
+            .into_iter()
+            .find(|gate| gate.name() == text)
+            .ok_or_else(|| bad("ramboot.gate", text, "hot, tables or none is wanted"))
+    }
 }
 
 /// `http://address[:port][/prefix]`, without a trailing slash. An address, because a name needs DNS, and DNS that
@@ -146,6 +196,12 @@ impl BootArgs {
         if !self.heartbeat {
             words.push("ramboot.heartbeat=off".to_owned());
         }
+        if let Some(streaming) = self.streaming {
+            words.push("ramboot.mode=stream".to_owned());
+            if streaming.gate != Gate::default() {
+                words.push(format!("ramboot.gate={}", streaming.gate));
+            }
+        }
         words.extend(
             self.bootif
                 .map(|mac| format!("BOOTIF=01-{}", mac.hyphenated())),
@@ -204,6 +260,8 @@ struct Found {
     heartbeat: Option<bool>,
     deadline: Option<u32>,
     bootif: Option<Mac>,
+    is_streaming: Option<bool>,
+    gate: Option<Gate>,
 }
 
 impl Found {
@@ -237,6 +295,12 @@ impl Found {
                     .map_err(|_| bad("ramboot.deadline", value, "a number of seconds is wanted"))?;
                 once(&mut self.deadline, key, seconds)
             }
+            "ramboot.mode" => match value {
+                "full" => once(&mut self.is_streaming, key, false),
+                "stream" => once(&mut self.is_streaming, key, true),
+                _ => Err(bad("ramboot.mode", value, "full or stream is wanted")),
+            },
+            "ramboot.gate" => once(&mut self.gate, key, value.parse()?),
             "BOOTIF" => {
                 // "01" is the ARP hardware type Ethernet, as PXELINUX writes it. Two NICs can both be meant (a loader
                 // and the firmware may each append theirs), and nothing depends on it but the order: the first wins.
@@ -260,6 +324,13 @@ impl Found {
             heartbeat: self.heartbeat.unwrap_or(true),
             deadline: self.deadline,
             bootif: self.bootif,
+            streaming: match self.is_streaming {
+                // A gate alone changes nothing: a person who adds it to a config's cmdline may take mode away later.
+                None | Some(false) => None,
+                Some(true) => Some(Streaming {
+                    gate: self.gate.unwrap_or_default(),
+                }),
+            },
         })
     }
 }
@@ -454,6 +525,7 @@ mod tests {
             heartbeat: true,
             deadline: None,
             bootif: None,
+            streaming: None,
         }
     }
 
@@ -477,6 +549,7 @@ mod tests {
             heartbeat: false,
             deadline: Some(600),
             bootif: Some(Mac([1, 2, 3, 4, 5, 6])),
+            streaming: Some(Streaming { gate: Gate::Tables }),
             ..minimal()
         };
         for args in [minimal(), full] {
@@ -552,6 +625,14 @@ mod tests {
             (
                 "ramboot.heartbeat=no".into(),
                 "ramboot.heartbeat=no: on or off is wanted",
+            ),
+            (
+                "ramboot.mode=fast".into(),
+                "ramboot.mode=fast: full or stream is wanted",
+            ),
+            (
+                "ramboot.gate=all".into(),
+                "ramboot.gate=all: hot, tables or none is wanted",
             ),
             (
                 "ramboot.hostname=-a".into(),

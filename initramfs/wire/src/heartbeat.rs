@@ -10,12 +10,15 @@ use crate::image::ImageId;
 use crate::mac::Mac;
 
 /// A heartbeat's JSON is never longer; a longer packet is none.
-pub const MAX_HEARTBEAT_BYTES: usize = 512;
+pub const MAX_HEARTBEAT_BYTES: usize = 768;
 
 /// Seconds between two heartbeats, at least.
 pub const INTERVAL_SECONDS: u64 = 30;
 
-/// To these, up to so many seconds are added, by chance: a rack that was switched on at once does not stay in step.
+/// Seconds between two heartbeats of a worker that streams and does not have all of its image yet.
+pub const FILLING_SECONDS: u64 = 2;
+
+/// To [`INTERVAL_SECONDS`], up to so many seconds are added, by chance: a rack that was switched on at once does not stay in step.
 pub const JITTER_SECONDS: u64 = 10;
 
 /// What one says.
@@ -39,6 +42,23 @@ pub struct Heartbeat {
     pub available: u64,
     /// Load average over one minute, in hundredths.
     pub load_percent: u32,
+    /// How far the image is, of a worker that streams and does not have all of it yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filling: Option<Filling>,
+}
+
+/// How much of its image a worker has that runs already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Filling {
+    /// Bytes of the image that are in its RAM, verified.
+    pub resident: u64,
+    /// Bytes of the image.
+    pub size: u64,
+    /// Bytes a second, lately.
+    pub per_second: u64,
+    /// Milliseconds that a program has been waiting for a part of the image; 0 if none does.
+    pub blocked_ms: u64,
 }
 
 /// Why a packet is no heartbeat.
@@ -94,6 +114,7 @@ mod tests {
             memory: 1_033_375_744,
             available: 871_239_680,
             load_percent: 12,
+            filling: None,
         }
     }
 
@@ -116,6 +137,12 @@ mod tests {
             memory: u64::MAX,
             available: u64::MAX,
             load_percent: u32::MAX,
+            filling: Some(Filling {
+                resident: u64::MAX,
+                size: u64::MAX,
+                per_second: u64::MAX,
+                blocked_ms: u64::MAX,
+            }),
             ..beat()
         };
         let packet = longest.encode();

@@ -12,15 +12,17 @@ pub mod image;
 pub mod mac;
 pub mod modules;
 pub mod paths;
+pub mod profile;
 pub mod queue;
 pub mod root;
 pub mod stage;
 
 pub use client::{Arch, Client, Uuid};
-pub use cmdline::{Base, BootArgs, Overlay};
+pub use cmdline::{Base, BootArgs, Gate, Overlay, Streaming};
 pub use files::{Files, FilesId, Worker};
 pub use heartbeat::Heartbeat;
 pub use image::{CHUNK_BYTES, ChunkList, ImageId};
 pub use mac::Mac;
 pub use modules::ModuleTable;
+pub use profile::{Profile, Recording};
 pub use stage::{Report, Stage, StageLine};

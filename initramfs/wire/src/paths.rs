@@ -17,6 +17,8 @@ pub enum Resource {
     Image(ImageId),
     /// `/images/<id>/chunks`
     Chunks(ImageId),
+    /// `/images/<id>/profile`: what boots of it read, a hint; not immutable. Workers POST their recordings there.
+    Profile(ImageId),
     /// `/images/<id>/boot/<file>`
     Boot(ImageId, String),
     /// `/ipxe/<client>`: the boot script of one machine; not immutable.
@@ -53,6 +55,7 @@ impl Resource {
         match rest {
             "image.sqfs" => Some(Self::Image(id)),
             "chunks" => Some(Self::Chunks(id)),
+            "profile" => Some(Self::Profile(id)),
             rest => {
                 let name = rest.strip_prefix("boot/")?;
                 is_boot_name(name).then(|| Self::Boot(id, name.to_owned()))
@@ -66,6 +69,7 @@ impl Resource {
         match self {
             Self::Image(id) => format!("/images/{id}/image.sqfs"),
             Self::Chunks(id) => format!("/images/{id}/chunks"),
+            Self::Profile(id) => format!("/images/{id}/profile"),
             Self::Boot(id, name) => format!("/images/{id}/boot/{name}"),
             Self::Script(client) => format!("/ipxe/{client}"),
             Self::Efi(client) => format!("/efi/{client}/boot.efi"),
@@ -97,6 +101,7 @@ mod tests {
         for resource in [
             Resource::Image(id),
             Resource::Chunks(id),
+            Resource::Profile(id),
             Resource::Boot(id, "vmlinuz-0123".to_owned()),
             Resource::Script(Mac([2; 6]).into()),
             Resource::Efi(Mac([2; 6]).into()),
@@ -140,6 +145,7 @@ mod tests {
             &format!("/images/{id}/boot/a%2e"),
             &format!("/images/{upper}/chunks"),
             &format!("/images/{id}/chunks/"),
+            &format!("/images/{id}/profile/"),
             &format!("/images/{id}/boot/{}", "a".repeat(101)),
         ] {
             assert_eq!(Resource::parse(path), None, "{path}");

@@ -38,11 +38,13 @@ pub enum Stage {
     Mount,
     /// The image's own init takes over.
     Handover,
+    /// Only of a worker that streams: all of the image is in its RAM, and nobody is needed any more.
+    Untethered,
 }
 
 impl Stage {
-    /// All of them, in order.
-    pub const ALL: [Self; 9] = [
+    /// Those that every boot goes through, in order.
+    pub const BOOT: [Self; 9] = [
         Self::Early,
         Self::Modules,
         Self::Net,
@@ -67,6 +69,7 @@ impl Stage {
             Self::Fetch => "fetch",
             Self::Mount => "mount",
             Self::Handover => "handover",
+            Self::Untethered => "untethered",
         }
     }
 }
@@ -99,7 +102,10 @@ impl StageLine {
     pub fn parse(line: &str) -> Option<Self> {
         let (_, rest) = line.split_once("ramboot: stage=")?;
         let (name, rest) = rest.split_once(' ')?;
-        let stage = Stage::ALL.into_iter().find(|stage| stage.name() == name)?;
+        let stage = Stage::BOOT
+            .into_iter()
+            .chain([Stage::Untethered])
+            .find(|stage| stage.name() == name)?;
         let (outcome, rest) = rest.split_once(' ')?;
         let mut pairs = pairs(rest.trim_end());
         let ms = match pairs.pop() {

@@ -62,6 +62,7 @@ fn choice_of(files: &[&str], generation: u8, mac: Option<Mac>) -> PiChoice {
         heartbeat: true,
         deadline: None,
         bootif: mac,
+        streaming: None,
     };
     let content = Content {
         files: Arc::new(Files::open(&archive).expect("read")),

@@ -20,7 +20,7 @@ pub(super) fn into_ram(case: &Case) -> Result<()> {
     let manager = Manager::full(case, &case.store()?)?;
     let mut worker = Machine::bios(1024).boot(case, &lan)?;
     let console = &mut worker.console;
-    for stage in Stage::ALL {
+    for stage in Stage::BOOT {
         console.stage(stage, BOOT)?;
     }
     console.login()?;
@@ -46,7 +46,7 @@ pub(super) fn into_ram(case: &Case) -> Result<()> {
         "a disk among {disks}"
     );
     let record = console.run("cat /run/ramboot/boot")?;
-    for stage in Stage::ALL {
+    for stage in Stage::BOOT {
         let line = record
             .lines()
             .filter_map(StageLine::parse)

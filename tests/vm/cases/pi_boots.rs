@@ -114,7 +114,7 @@ fn into_ram(case: &Case, board: Board, consoles: &str) -> Result<()> {
     )
     .boot(case, &lan)?;
     let console = &worker.console;
-    for stage in Stage::ALL {
+    for stage in Stage::BOOT {
         console.stage(stage, BOOT)?;
     }
     console.expect("worker: / is overlay", BOOT)?;

@@ -73,7 +73,7 @@ pub(super) fn in_plain_words(case: &Case) -> Result<()> {
         "the picture is still on the screen:\n{screen}"
     );
     worker.console.login()?;
-    for stage in Stage::ALL {
+    for stage in Stage::BOOT {
         worker.console.stage(stage, Duration::ZERO)?;
     }
     ensure!(
@@ -163,7 +163,7 @@ fn record(worker: &mut Worker, size: u64) -> Result<()> {
     // A bar for each stage, in order, and for the work beside them.
     ensure!(number("/waterfall/7/end_ms")? > 0, "{text}");
     let mut before = 0;
-    for (at, stage) in Stage::ALL.into_iter().enumerate() {
+    for (at, stage) in Stage::BOOT.into_iter().enumerate() {
         let (ended, ms) = (
             number(&format!("/stages/{at}/since_kernel_ms"))?,
             number(&format!("/stages/{at}/ms"))?,

@@ -89,6 +89,7 @@ impl Server {
             heartbeat: true,
             deadline: None,
             bootif: None,
+            streaming: None,
         };
         let machine = Machine::new(Rc::new(World::without_firmware(plan)), 1);
         machine.log.borrow_mut().address = Some(Ipv4Addr::LOCALHOST);
