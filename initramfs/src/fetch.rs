@@ -8,7 +8,8 @@ mod stream;
 mod table;
 mod watch;
 
-use std::ops::Sub;
+use std::fmt;
+use std::ops::{Range, Sub};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -19,6 +20,8 @@ use ramboot_wire::{CHUNK_BYTES, ChunkList};
 
 use crate::console::Event;
 use crate::http::Patience;
+use crate::pick::Chunks;
+use crate::plan::Order;
 use crate::sources::Sources;
 use table::Table;
 pub(crate) use watch::waiting;
@@ -106,53 +109,138 @@ pub fn fetch(
     pace: Pace,
     tell: &(dyn Fn(Event) + Sync),
 ) -> anyhow::Result<()> {
-    if sources.all().is_empty() {
-        bail!("no base to fetch from");
-    }
-    ensure!(
-        image.len() as u64 == list.size(),
-        "room for {} bytes, expected {}",
-        image.len(),
-        list.size()
-    );
-    let chunk = usize::try_from(CHUNK_BYTES).context("a chunk")?;
-    let job = Job {
-        list,
-        path: Resource::Image(list.id()).path(),
-        pace,
-        tell,
-        table: Mutex::new(Table::new(image.chunks_mut(chunk).collect(), sources)),
-        changed: Condvar::new(),
-    };
-    thread::scope(|scope| {
-        for number in 0..STREAMS {
-            let started = thread::Builder::new()
-                .name(format!("fetch-{number}"))
-                .stack_size(STACK)
-                .spawn_scoped(scope, || job.stream());
-            // One stream is enough to boot by; none is not.
-            if let Err(error) = started
-                && number == 0
-            {
-                return Err(error).context("starting a thread");
-            }
-        }
-        job.watch();
-        Ok(())
-    })
+    let order = Order::file(list.count());
+    Fetch::new(list, order, sources, image, pace, tell)?.run()
 }
 
-/// What the streams share.
-struct Job<'a> {
+/// One fetch: what its streams share, and what others may ask of it meanwhile.
+pub struct Fetch<'a> {
     list: &'a ChunkList,
     path: String,
     pace: Pace,
     tell: &'a (dyn Fn(Event) + Sync),
+    /// Bytes that are wanted.
+    wanted: u64,
+    /// Somebody may [`demand`](Self::demand): there is a stream for that alone.
+    on_demand: bool,
     table: Mutex<Table<'a>>,
     changed: Condvar,
+    /// A chunk is done.
+    arrived: Condvar,
 }
 
-impl<'a> Job<'a> {
+impl<'a> Fetch<'a> {
+    /// What `order` wants of `list`, into its places in `image`, which has the image's size; `sources` keeps the counts.
+    ///
+    /// # Errors
+    /// There is no base, or no room.
+    pub fn new(
+        list: &'a ChunkList,
+        order: Order,
+        sources: &'a mut Sources,
+        image: &'a mut [u8],
+        pace: Pace,
+        tell: &'a (dyn Fn(Event) + Sync),
+    ) -> anyhow::Result<Self> {
+        if sources.all().is_empty() {
+            bail!("no base to fetch from");
+        }
+        ensure!(
+            image.len() as u64 == list.size() && order.count() == list.count(),
+            "room for {} bytes, expected {}",
+            image.len(),
+            list.size()
+        );
+        let chunk = usize::try_from(CHUNK_BYTES).context("a chunk")?;
+        let queue = order.queue().iter();
+        Ok(Self {
+            list,
+            path: Resource::Image(list.id()).path(),
+            pace,
+            tell,
+            wanted: queue.map(|index| list.chunk_len(*index)).sum(),
+            on_demand: false,
+            table: Mutex::new(Table::new(
+                Chunks::new(order),
+                image.chunks_mut(chunk).collect(),
+                sources,
+            )),
+            changed: Condvar::new(),
+            arrived: Condvar::new(),
+        })
+    }
+
+    /// Programs will wait for single chunks.
+    #[must_use]
+    pub const fn on_demand(mut self) -> Self {
+        self.on_demand = true;
+        self
+    }
+
+    /// Fetches until all that is wanted is there.
+    ///
+    /// # Errors
+    /// This machine cannot go on. A server can never cause one.
+    pub fn run(&self) -> anyhow::Result<()> {
+        thread::scope(|scope| {
+            for number in 0..STREAMS + usize::from(self.on_demand) {
+                let only_demanded = number == STREAMS;
+                let started = thread::Builder::new()
+                    .name(format!("fetch-{number}"))
+                    .stack_size(STACK)
+                    .spawn_scoped(scope, move || self.stream(only_demanded));
+                // One stream is enough to boot by; none is not.
+                if let Err(error) = started
+                    && number == 0
+                {
+                    return Err(error).context("starting a thread");
+                }
+            }
+            self.watch();
+            Ok(())
+        })
+    }
+
+    /// Somebody waits for these chunks: they come before all others.
+    pub fn demand(&self, chunks: Range<u64>) -> u64 {
+        let mut table = self.lock();
+        let news = chunks.filter(|index| table.chunks.demand(*index)).count() as u64;
+        drop(table);
+        if news > 0 {
+            self.changed.notify_all();
+        }
+        news
+    }
+
+    /// Whether all of these chunks are there.
+    pub fn is_here(&self, mut chunks: Range<u64>) -> bool {
+        let table = self.lock();
+        chunks.all(|index| table.chunks.is_done(index))
+    }
+
+    /// Waits until a chunk arrives, or for a while.
+    pub fn await_arrival(&self, time: Duration) {
+        let table = self.lock();
+        drop(
+            self.arrived
+                .wait_timeout(table, time)
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+    }
+
+    /// Verified bytes of those that were wanted.
+    pub fn good(&self) -> u64 {
+        self.lock().good
+    }
+
+    /// Which chunks are there, one for each of the image.
+    pub fn here(&self) -> Vec<bool> {
+        let table = self.lock();
+        (0..self.list.count())
+            .map(|index| table.chunks.is_done(index))
+            .collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Table<'a>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -166,6 +254,12 @@ impl<'a> Job<'a> {
             .wait_timeout(table, time)
             .unwrap_or_else(PoisonError::into_inner)
             .0
+    }
+}
+
+impl fmt::Debug for Fetch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fetch({:?}, {} bytes)", self.list, self.wanted)
     }
 }
 

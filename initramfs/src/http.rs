@@ -107,12 +107,19 @@ impl Connection {
     ///
     /// # Errors
     /// Anything but that part. After [`HttpError::Busy`] the connection may still be reusable.
-    pub fn get_range(&mut self, path: &str, range: ByteRange) -> Result<(), HttpError> {
+    /// `urgency` (RFC 9218 §4.1) tells a manager what to serve first, if anything.
+    pub fn get_range(
+        &mut self,
+        path: &str,
+        range: ByteRange,
+        urgency: Option<u8>,
+    ) -> Result<(), HttpError> {
         let last = range.first + range.len - 1;
         let ask = format!(
-            "Range: bytes={}-{last}\r\nPrefer: wait={}\r\n",
+            "Range: bytes={}-{last}\r\nPrefer: wait={}\r\n{}",
             range.first,
-            queue::WAIT.as_secs()
+            queue::WAIT.as_secs(),
+            urgency.map_or_else(String::new, |u| format!("Priority: u={u}\r\n"))
         );
         let head = self.exchange("GET", path, &ask, b"")?;
         match head.status {

@@ -1,6 +1,6 @@
 //! The worker's side of ramboot, in the order of a boot: [`boot`] conducts, the other modules do one part each.
 //!
-//! Pure, with clock and chance as arguments: [`backoff`], [`dhcp`], [`fault`], [`files::archive`], [`keep`] (but for [`keep::look`]), [`lease`], [`pick`],
+//! Pure, with clock and chance as arguments: [`backoff`], [`dhcp`], [`fault`], [`files::archive`], [`keep`] (but for [`keep::look`]), [`lease`], [`pick`], [`plan`],
 //! [`record`], [`sources`], and most of [`console`]; everything else is a shell.
 
 pub mod aside;
@@ -26,6 +26,7 @@ pub mod modules;
 pub mod net;
 pub mod netlink;
 pub mod pick;
+pub mod plan;
 pub mod ram;
 pub mod record;
 pub mod report;

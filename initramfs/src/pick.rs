@@ -1,10 +1,12 @@
 //! Which chunks next, for which stream: one pure function, [`Chunks::pick`], and the table it looks at.
 //!
-//! File order today. The table is the resume information, too: what is done stays done whatever happens to a
-//! connection, so an interrupted run costs at most the chunk that was on its way.
+//! What a program waits for comes first, then what the [`Order`] says. The table is the resume information, too: what is
+//! done stays done whatever happens to a connection, so an interrupted run costs at most the chunk that was on its way.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
+
+use crate::plan::Order;
 
 /// Neighbouring chunks that one request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub struct Run {
     pub first: u64,
     /// How many; never zero.
     pub count: u64,
+    /// How urgent it is (RFC 9218), if the server should know.
+    pub urgency: Option<u8>,
 }
 
 /// Who asks.
@@ -22,6 +26,8 @@ pub struct Ask {
     pub base: usize,
     /// How many streams share the work.
     pub streams: u64,
+    /// It fetches nothing but what a program waits for.
+    pub only_demanded: bool,
     /// The time.
     pub now: Instant,
 }
@@ -29,7 +35,7 @@ pub struct Ask {
 /// What a stream should do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pick {
-    /// Every chunk is done.
+    /// Every chunk that is wanted is done.
     Finished,
     /// Fetch these.
     Run(Run),
@@ -53,71 +59,138 @@ struct Bad {
 /// Where every chunk of the image stands.
 #[derive(Debug, Clone)]
 pub struct Chunks {
+    order: Order,
+    /// Where in the order each chunk stands; beyond its end if it is not wanted.
+    at: Vec<usize>,
     cells: Vec<Cell>,
     /// Chunks that arrived wrong and are not done yet.
     bad: BTreeMap<u64, Bad>,
+    /// Chunks that a program waits for and that are not done, in the order they were asked for.
+    demanded: Vec<u64>,
     missing: u64,
     done: u64,
-    /// No chunk below this is missing.
-    from: u64,
+    /// No chunk before this place of the order is missing.
+    from: usize,
 }
 
 impl Chunks {
-    /// All of them missing.
+    /// All that `order` wants is missing, the other chunks of the image are done.
     #[must_use]
-    pub fn new(count: u64) -> Self {
-        let cells = vec![Cell::Missing; usize::try_from(count).unwrap_or(0)];
+    pub fn new(order: Order) -> Self {
+        let count = usize::try_from(order.count()).unwrap_or(0);
+        let (mut cells, mut at) = (vec![Cell::Done; count], vec![usize::MAX; count]);
+        let mut missing = 0;
+        for (place, index) in order.queue().iter().enumerate() {
+            let Ok(index) = usize::try_from(*index) else {
+                continue;
+            };
+            if let (Some(cell), Some(at)) = (cells.get_mut(index), at.get_mut(index)) {
+                missing += u64::from(std::mem::replace(cell, Cell::Missing) == Cell::Done);
+                *at = place;
+            }
+        }
         Self {
+            done: count as u64 - missing,
+            order,
+            at,
             cells,
             bad: BTreeMap::new(),
-            missing: count,
-            done: 0,
+            demanded: Vec::new(),
+            missing,
             from: 0,
         }
     }
 
-    /// The first missing chunk and its missing neighbours, at most [`MAX_RUN`]; shorter towards the end, so that
-    /// no stream is left with a long run when the others have nothing to do.
+    /// What a program waits for, else the first missing chunk of the order and its missing neighbours of the same tier;
+    /// fewer towards the end, so that no stream is left with a long run when the others have nothing to do. While what is
+    /// waited for is on its way, nobody else begins anything: it gets the line.
     ///
     /// A chunk that arrived wrong is asked for alone. Another base may try it at once; the base that sent it, only
     /// after its back-off, so that a single base is still asked again and again.
     #[must_use]
     pub fn pick(&self, ask: Ask) -> Pick {
-        let (mut first, mut wake) = (None, None);
-        for index in self.from..self.cells.len() as u64 {
-            if self.cell(index) != Some(Cell::Missing) {
-                continue;
-            }
-            match self.bad.get(&index) {
-                Some(bad) if bad.base == ask.base && ask.now < bad.until => {
-                    wake = Some(wake.map_or(bad.until, |at: Instant| at.min(bad.until)));
-                }
-                Some(_) => {
-                    return Pick::Run(Run {
-                        first: index,
-                        count: 1,
-                    });
-                }
-                None => {
-                    first = Some(index);
-                    break;
-                }
+        if self.is_finished() {
+            return Pick::Finished;
+        }
+        let mut wake = None;
+        for index in &self.demanded {
+            if let Some(run) = self.alone(*index, ask, true, &mut wake) {
+                return Pick::Run(run);
             }
         }
-        let Some(first) = first else {
-            return if self.done == self.cells.len() as u64 {
-                Pick::Finished
-            } else {
-                Pick::Wait(wake)
-            };
-        };
-        let most = (self.missing / (2 * ask.streams.max(1))).clamp(1, MAX_RUN);
+        if ask.only_demanded || !self.demanded.is_empty() {
+            return Pick::Wait(wake);
+        }
+        let queue = self.order.queue().get(self.from..).unwrap_or_default();
+        for first in queue.iter().copied() {
+            if self.cell(first) != Some(Cell::Missing) {
+                continue;
+            }
+            if !self.bad.contains_key(&first) {
+                return Pick::Run(self.run(first, ask.streams));
+            }
+            if let Some(run) = self.alone(first, ask, false, &mut wake) {
+                return Pick::Run(run);
+            }
+        }
+        Pick::Wait(wake)
+    }
+
+    /// This chunk by itself, if it is missing and this base may be asked for it; else `wake` says when it may.
+    fn alone(
+        &self,
+        index: u64,
+        ask: Ask,
+        is_demanded: bool,
+        wake: &mut Option<Instant>,
+    ) -> Option<Run> {
+        if self.cell(index) != Some(Cell::Missing) {
+            return None;
+        }
+        let bad = self.bad.get(&index);
+        match bad.filter(|bad| bad.base == ask.base && ask.now < bad.until) {
+            Some(bad) => {
+                *wake = Some(wake.map_or(bad.until, |at| at.min(bad.until)));
+                None
+            }
+            None => Some(Run {
+                first: index,
+                count: 1,
+                urgency: self.order.urgency(index, is_demanded),
+            }),
+        }
+    }
+
+    fn run(&self, first: u64, streams: u64) -> Run {
+        let most = (self.missing / (2 * streams.max(1))).clamp(1, self.order.max_run());
+        let tier = self.order.tier(first);
         let count = (first..first + most)
             .take_while(|index| {
-                self.cell(*index) == Some(Cell::Missing) && !self.bad.contains_key(index)
+                self.cell(*index) == Some(Cell::Missing)
+                    && !self.bad.contains_key(index)
+                    && self.order.tier(*index) == tier
             })
             .count() as u64;
-        Pick::Run(Run { first, count })
+        Run {
+            first,
+            count,
+            urgency: self.order.urgency(first, false),
+        }
+    }
+
+    /// A program waits for this chunk; says whether that is news.
+    pub fn demand(&mut self, index: u64) -> bool {
+        let is_news = !self.is_done(index) && !self.demanded.contains(&index);
+        if is_news {
+            self.demanded.push(index);
+        }
+        is_news
+    }
+
+    /// Whether a program waits.
+    #[must_use]
+    pub const fn is_demanded(&self) -> bool {
+        !self.demanded.is_empty()
     }
 
     /// These are being fetched.
@@ -125,8 +198,11 @@ impl Chunks {
         for index in run.first..run.first.saturating_add(run.count) {
             self.set(index, Cell::Busy);
         }
-        if self.from == run.first {
-            self.from += run.count;
+        let queue = self.order.queue();
+        while let Some(index) = queue.get(self.from)
+            && self.cell(*index) != Some(Cell::Missing)
+        {
+            self.from += 1;
         }
     }
 
@@ -134,6 +210,7 @@ impl Chunks {
     pub fn done(&mut self, index: u64) {
         self.set(index, Cell::Done);
         self.bad.remove(&index);
+        self.demanded.retain(|other| *other != index);
     }
 
     /// What of `run` is not done will not come: it is missing again.
@@ -141,7 +218,8 @@ impl Chunks {
         for index in run.first..run.first.saturating_add(run.count) {
             if self.cell(index) == Some(Cell::Busy) {
                 self.set(index, Cell::Missing);
-                self.from = self.from.min(index);
+                let at = usize::try_from(index).ok().and_then(|i| self.at.get(i));
+                self.from = self.from.min(at.copied().unwrap_or(0));
             }
         }
     }
@@ -155,6 +233,18 @@ impl Chunks {
     #[must_use]
     pub const fn count_done(&self) -> u64 {
         self.done
+    }
+
+    /// Whether this one is; one that the image does not have will never be missed.
+    #[must_use]
+    pub fn is_done(&self, index: u64) -> bool {
+        self.cell(index).is_none_or(|cell| cell == Cell::Done)
+    }
+
+    /// Whether all are.
+    #[must_use]
+    pub const fn is_finished(&self) -> bool {
+        self.done == self.cells.len() as u64
     }
 
     fn cell(&self, index: u64) -> Option<Cell> {
@@ -175,29 +265,96 @@ impl Chunks {
     }
 }
 
-/// 16 × 256 KiB = 4 MiB a request: long enough that the pause between two requests does not show at 10 Gb/s, short
-/// enough that four streams share a small image evenly.
-pub const MAX_RUN: u64 = 16;
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::disallowed_methods, reason = "any moment will do as the first")]
     use super::*;
+    use crate::plan::{BACKGROUND, URGENT, Waits};
     use proptest::prelude::*;
+    use ramboot_wire::profile::{Profile, Want};
     use std::time::Duration;
 
     fn ask(base: usize, now: Instant) -> Ask {
         Ask {
             base,
             streams: 4,
+            only_demanded: false,
             now,
         }
+    }
+
+    const fn plain(first: u64, count: u64) -> Run {
+        Run {
+            first,
+            count,
+            urgency: None,
+        }
+    }
+
+    /// Chunks 2 and 5 are hot, 0 and the last are always, 3 and 4 are read later.
+    fn streamed() -> Chunks {
+        let wants = "c.hwwh..".chars().map(|c| match c {
+            'h' => Want::Hot(0),
+            'w' => Want::Warm(1),
+            _ => Want::Cold,
+        });
+        let profile = Profile::new(wants.collect());
+        Chunks::new(Order::stream(8, Waits::Hot, Some(&profile), &(0..0)))
+    }
+
+    #[test]
+    fn a_stream_goes_by_tiers_and_says_what_is_urgent() {
+        let now = Instant::now();
+        let mut chunks = streamed();
+        let mut runs = Vec::new();
+        while let Pick::Run(run) = chunks.pick(ask(0, now)) {
+            chunks.take(run);
+            runs.push((run.first, run.urgency));
+        }
+        let (hot, rest) = (Some(URGENT), Some(BACKGROUND));
+        let want = [
+            (0, hot),
+            (7, hot),
+            (2, hot),
+            (5, hot),
+            (3, rest),
+            (4, rest),
+            (1, rest),
+            (6, rest),
+        ];
+        assert_eq!(runs, want);
+    }
+
+    #[test]
+    fn what_a_program_waits_for_jumps_the_queue_and_gets_the_line() {
+        let now = Instant::now();
+        let mut chunks = streamed();
+        assert!(chunks.demand(6) && !chunks.demand(6));
+        let run = Run {
+            urgency: Some(URGENT),
+            ..plain(6, 1)
+        };
+        assert_eq!(chunks.pick(ask(0, now)), Pick::Run(run));
+        chunks.take(run);
+        assert_eq!(chunks.pick(ask(0, now)), Pick::Wait(None));
+        chunks.release(run);
+        let demanded = Ask {
+            only_demanded: true,
+            ..ask(0, now)
+        };
+        assert_eq!(chunks.pick(demanded), Pick::Run(run), "asked for again");
+        chunks.take(run);
+        chunks.done(6);
+        assert_eq!(chunks.pick(demanded), Pick::Wait(None));
+        assert!(matches!(chunks.pick(ask(0, now)), Pick::Run(run) if run.first == 0));
+        assert!(!chunks.demand(6), "it is there");
+        assert!(!chunks.demand(99), "the image has no such chunk");
     }
 
     #[test]
     fn file_order_and_shorter_runs_towards_the_end() {
         let now = Instant::now();
-        let mut chunks = Chunks::new(150);
+        let mut chunks = Chunks::new(Order::file(150));
         let mut runs = Vec::new();
         while let Pick::Run(run) = chunks.pick(ask(0, now)) {
             chunks.take(run);
@@ -213,21 +370,12 @@ mod tests {
     #[test]
     fn a_broken_run_gives_back_what_did_not_come() {
         let now = Instant::now();
-        let mut chunks = Chunks::new(1000);
-        let run = Run {
-            first: 0,
-            count: 16,
-        };
+        let mut chunks = Chunks::new(Order::file(1000));
+        let run = plain(0, 16);
         chunks.take(run);
         (0..5).for_each(|index| chunks.done(index));
         chunks.release(run);
-        assert_eq!(
-            chunks.pick(ask(0, now)),
-            Pick::Run(Run {
-                first: 5,
-                count: 16
-            })
-        );
+        assert_eq!(chunks.pick(ask(0, now)), Pick::Run(plain(5, 16)));
         assert_eq!(chunks.count_done(), 5);
     }
 
@@ -235,14 +383,14 @@ mod tests {
     fn a_bad_chunk_goes_to_another_base_at_once_and_to_the_same_one_later() {
         let now = Instant::now();
         let until = now + Duration::from_secs(2);
-        let mut chunks = Chunks::new(3);
+        let mut chunks = Chunks::new(Order::file(3));
         for index in [0, 2] {
             chunks.done(index);
         }
-        chunks.take(Run { first: 1, count: 1 });
+        chunks.take(plain(1, 1));
         chunks.bad(1, 0, until);
-        chunks.release(Run { first: 1, count: 1 });
-        let run = Pick::Run(Run { first: 1, count: 1 });
+        chunks.release(plain(1, 1));
+        let run = Pick::Run(plain(1, 1));
         for (base, at, want) in [
             (0, now, Pick::Wait(Some(until))),
             (1, now, run),
@@ -259,7 +407,7 @@ mod tests {
         #[test]
         fn everything_is_fetched_once(count in 1_u64..200, failures in prop::collection::vec(0_u8..4, 0..100)) {
             let now = Instant::now();
-            let mut chunks = Chunks::new(count);
+            let mut chunks = Chunks::new(Order::file(count));
             let mut failures = failures.into_iter();
             let mut busy: Vec<Run> = Vec::new();
             let mut steps = 0;

@@ -268,18 +268,18 @@ fn who_waits_for_its_turn_says_so_and_keeps_its_connection() {
         len: 3,
         total: 9,
     };
-    let busy = connection.get_range("/x", range).expect_err("busy");
+    let busy = connection.get_range("/x", range, None).expect_err("busy");
     let HttpError::Busy { after, place, .. } = busy else {
         panic!("{busy:?}");
     };
     assert_eq!(after, Duration::from_secs(7));
     assert_eq!(place.map(|place| place.to_string()), Some("3/17".into()));
     assert!(connection.is_reusable());
-    connection.get_range("/x", range).expect("its turn");
+    connection.get_range("/x", range, None).expect("its turn");
     let mut body = [0; 3];
     connection.read_exact(&mut body).expect("all of it");
     assert_eq!(&body, b"abc");
-    connection.get_range("/x", range).expect_err("busy");
+    connection.get_range("/x", range, None).expect_err("busy");
     assert!(!connection.is_reusable(), "too long a text to read");
     for request in peer.join().expect("the peer") {
         assert!(

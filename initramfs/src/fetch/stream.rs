@@ -3,7 +3,7 @@
 use ramboot_wire::CHUNK_BYTES;
 use ramboot_wire::image::BadChunk;
 
-use super::Job;
+use super::Fetch;
 use super::table::{Next, Work};
 use crate::clock;
 use crate::console::{Bad, Event, Lie};
@@ -21,11 +21,11 @@ enum End {
     Busy(Later),
 }
 
-impl<'a> Job<'a> {
-    pub(super) fn stream(&self) {
+impl<'a> Fetch<'a> {
+    pub(super) fn stream(&self, only_demanded: bool) {
         let mut last: Option<Last> = None;
         let mut slot = None;
-        while let Some(work) = self.next(last) {
+        while let Some(work) = self.next(last, only_demanded) {
             let index = work.turn.index;
             if last.is_some_and(|last| last.index != index) {
                 // A connection leads to one base.
@@ -37,10 +37,10 @@ impl<'a> Job<'a> {
     }
 
     /// Waits until there is something to do; `None` when there never will be.
-    fn next(&self, last: Option<Last>) -> Option<Work<'a>> {
+    fn next(&self, last: Option<Last>, only_demanded: bool) -> Option<Work<'a>> {
         let mut table = self.lock();
         loop {
-            match table.next(last, clock::now()) {
+            match table.next(last, only_demanded, clock::now()) {
                 Next::Work(work) => return Some(work),
                 Next::Wait(time) => table = self.wait(table, time),
                 Next::Finished => {
@@ -54,7 +54,7 @@ impl<'a> Job<'a> {
     /// Does it and says whether it was served. `slot` is for a connection that may be used again.
     fn work(&self, slot: &mut Option<Connection>, mut work: Work<'a>) -> bool {
         let turn = work.turn;
-        match self.run(slot, &mut work) {
+        match self.fetch_run(slot, &mut work) {
             Ok(()) => {
                 self.changed.notify_all();
                 true
@@ -95,7 +95,7 @@ impl<'a> Job<'a> {
     }
 
     /// Fetches a run. The places of chunks that are done leave `work`.
-    fn run(&self, slot: &mut Option<Connection>, work: &mut Work<'a>) -> Result<(), End> {
+    fn fetch_run(&self, slot: &mut Option<Connection>, work: &mut Work<'a>) -> Result<(), End> {
         let mut connection = match slot.take().filter(Connection::is_reusable) {
             Some(connection) => connection,
             None => self.connect(work)?,
@@ -107,7 +107,7 @@ impl<'a> Job<'a> {
             len: (run.count * CHUNK_BYTES).min(self.list.size() - first),
             total: self.list.size(),
         };
-        match connection.get_range(&self.path, range) {
+        match connection.get_range(&self.path, range, run.urgency) {
             Ok(()) => {}
             Err(HttpError::Busy { after, place, .. }) => {
                 *slot = Some(connection);
@@ -132,9 +132,10 @@ impl<'a> Job<'a> {
             let len = self.list.chunk_len(index);
             work.places.remove(0);
             if self.lock().done(turn, index, len) {
-                // Others wait for what this stream found out.
+                // Others wait for what this stream found out, or for the line.
                 self.changed.notify_all();
             }
+            self.arrived.notify_all();
         }
         *slot = Some(connection);
         Ok(())

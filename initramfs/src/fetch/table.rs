@@ -8,7 +8,7 @@ use crate::sources::{Choice, Last, Sources, Turn};
 use super::STREAMS;
 
 pub(super) struct Table<'a> {
-    chunks: Chunks,
+    pub(super) chunks: Chunks,
     /// The place in the image of each chunk that nobody is fetching and that is not done.
     places: Vec<Option<&'a mut [u8]>>,
     pub(super) sources: &'a mut Sources,
@@ -32,21 +32,26 @@ pub(super) enum Next<'a> {
 }
 
 impl<'a> Table<'a> {
-    pub(super) fn new(places: Vec<&'a mut [u8]>, sources: &'a mut Sources) -> Self {
+    pub(super) fn new(chunks: Chunks, places: Vec<&'a mut [u8]>, sources: &'a mut Sources) -> Self {
         Self {
-            chunks: Chunks::new(places.len() as u64),
+            chunks,
             places: places.into_iter().map(Some).collect(),
             sources,
             good: 0,
         }
     }
 
-    pub(super) fn is_finished(&self) -> bool {
-        self.chunks.count_done() == self.places.len() as u64
+    pub(super) const fn is_finished(&self) -> bool {
+        self.chunks.is_finished()
     }
 
     /// For a stream that did `last`.
-    pub(super) fn next(&mut self, last: Option<Last>, now: Instant) -> Next<'a> {
+    pub(super) fn next(
+        &mut self,
+        last: Option<Last>,
+        only_demanded: bool,
+        now: Instant,
+    ) -> Next<'a> {
         if self.is_finished() {
             return Next::Finished;
         }
@@ -55,7 +60,12 @@ impl<'a> Table<'a> {
             Choice::Wait(until) => return wait(until, now),
         };
         let streams = STREAMS as u64;
-        match self.chunks.pick(Ask { base, streams, now }) {
+        match self.chunks.pick(Ask {
+            base,
+            streams,
+            only_demanded,
+            now,
+        }) {
             Pick::Finished => Next::Finished,
             Pick::Wait(until) => wait(until, now),
             Pick::Run(run) => {
@@ -70,11 +80,13 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Chunk `index` is verified, in its place. Says whether that base is well again.
+    /// Chunk `index` is verified, in its place. Says whether others can begin something now: that base is well again, or
+    /// what a program waited for is there.
     pub(super) fn done(&mut self, turn: Turn, index: u64, len: u64) -> bool {
+        let was_demanded = self.chunks.is_demanded();
         self.chunks.done(index);
         self.good += len;
-        self.sources.good(turn)
+        self.sources.good(turn) || (was_demanded && !self.chunks.is_demanded())
     }
 
     /// Chunk `index` came whole and wrong; that base is not asked for it before its back-off is over.

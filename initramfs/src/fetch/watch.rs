@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::Job;
+use super::Fetch;
 use super::table::TICK;
 use crate::clock;
 use crate::console::{Event, Next, Progress, Wait, What};
 use crate::fault::{Fault, Why};
 use crate::sources::{Source, Sources, Trouble};
 
-impl Job<'_> {
+impl Fetch<'_> {
     /// Says where the fetch stands until it ends.
     pub(super) fn watch(&self) {
         let mut speed = Speed::new(clock::now());
@@ -22,7 +22,7 @@ impl Job<'_> {
             if gap < self.pace.tell {
                 continue;
             }
-            let here = (table.good, self.list.size());
+            let here = (table.good, self.wanted);
             speed.add(now, here.0);
             let still = now.duration_since(speed.moved);
             let all_fail = table.sources.all().iter().all(|s| s.trouble.is_some());
