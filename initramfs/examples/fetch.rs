@@ -15,6 +15,7 @@ use ramboot_init::chunks::fetch_list;
 use ramboot_init::fetch::{Counts, Pace, fetch};
 use ramboot_init::ram;
 use ramboot_init::sources::Sources;
+use ramboot_init::sys::Room;
 
 fn main() -> ExitCode {
     match run() {
@@ -36,7 +37,7 @@ fn run() -> anyhow::Result<()> {
     let mut sources = Sources::new(&[base.parse().context("BASE")?], pace.retry, pace.retry_cap);
     let tell = |event| eprintln!("fetch: {event}");
     let list = fetch_list(id, size, &mut sources, pace, &tell)?;
-    let mut image = ram::image_file(Path::new(folder), size)?;
+    let mut image = ram::image_file(Path::new(folder), size, Room::Now)?;
     fetch(&list, &mut sources, image.bytes_mut(), pace, &tell)?;
     image.into_file()?;
     println!("{:?}", Counts::of(&sources));

@@ -6,14 +6,15 @@ use std::ffi::OsString;
 
 use anyhow::Context as _;
 use ramboot_wire::cmdline::Urgent;
-use ramboot_wire::{BootArgs, Mac, Stage};
+use ramboot_wire::{BootArgs, ChunkList, Mac, Stage};
 
+use crate::arrive::Arrival;
 use crate::aside::Aside;
 use crate::chunks::fetch_list;
 use crate::clock::{self, Watch};
 use crate::console;
 use crate::early;
-use crate::fetch::{Counts, Pace, STREAMS, fetch};
+use crate::fetch::{Counts, Pace, STREAMS};
 use crate::files::fetch_files;
 use crate::files::lay::lay;
 use crate::handover;
@@ -23,10 +24,16 @@ use crate::keep::look::keep;
 use crate::last;
 use crate::modules::Modules;
 use crate::net::Network;
+use crate::plan::Waits;
+use crate::profile::fetch_profile;
 use crate::ram;
 use crate::record::Outcome;
 use crate::root;
 use crate::sources::Sources;
+use crate::stream;
+use crate::stream::begin::{Arrived, UNKNOWN};
+use crate::stream::moments::NOTIFY;
+use crate::sys::Room;
 
 /// Boots. `init_args` are the words of the kernel command line that are meant for an init.
 ///
@@ -35,7 +42,7 @@ use crate::sources::Sources;
 pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
     let watch = Watch::start();
     let mut journal = Journal::new(watch);
-    let args = journal.stage(Stage::Early, |_| {
+    let (args, cmdline) = journal.stage(Stage::Early, |_| {
         early::prepare()?;
         let cmdline = early::cmdline()?;
         let urgent = Urgent::parse(&cmdline);
@@ -52,7 +59,7 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
             fact("memory", ram::total()),
         ];
         facts.extend(early::machine().map(|machine| fact("machine", machine)));
-        Ok((args, facts))
+        Ok(((args, cmdline), facts))
     })?;
     let mut modules = journal.stage(Stage::Modules, |_| {
         let mut modules = Modules::open()?;
@@ -64,11 +71,16 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         ];
         Ok((modules, facts))
     })?;
+    let streaming = args.streaming.filter(|_| is_streaming_possible());
     // Not earlier: drivers keep the processors busy by themselves.
     let size = args.size;
-    let room = Aside::begin("room", watch, move || {
-        ram::image_file_ahead(&root::part("image"), size)
-    });
+    let room = match streaming {
+        // Then RAM is taken as the image comes: a worker that waits for it would not start sooner than its image.
+        Some(_) => None,
+        None => Aside::begin("room", watch, move || {
+            ram::image_file_ahead(&root::part("image"), size)
+        }),
+    };
     let mut network = journal.stage(Stage::Net, |_| {
         let mut network = Network::open()?;
         let link = network.await_carrier(&mut modules, args.bootif);
@@ -112,17 +124,23 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         Ok((files, facts))
     })?;
     let mut sources = Sources::new(&args.bases, pace.retry, pace.retry_cap);
-    let list = journal.stage(Stage::Chunks, |journal| {
+    let (list, profile) = journal.stage(Stage::Chunks, |journal| {
         let journal = &*journal;
         let tell = |event| journal.event(&event, Stage::Chunks);
         let list = fetch_list(args.image, args.size, &mut sources, pace, &tell)?;
-        let facts = vec![
+        let mut facts = vec![
             fact("chunks", list.count()),
             fact("retries", Counts::of(&sources).retries),
         ];
-        Ok((list, facts))
+        let mut profile = None;
+        if streaming.is_some() {
+            profile = fetch_profile(args.image, args.size, &sources, pace);
+            let known = if profile.is_some() { "yes" } else { "none" };
+            facts.push(fact("profile", known));
+        }
+        Ok(((list, profile), facts))
     })?;
-    let image = journal.stage(Stage::Fetch, |journal| {
+    let arrived = journal.stage(Stage::Fetch, |journal| {
         journal.join(tidy);
         let room = journal.join(room).flatten();
         let taken = if room.is_some() { args.size } else { 0 };
@@ -135,35 +153,64 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         )?;
         let mut image = match room {
             Some(image) => image,
-            None => ram::image_file(&root::part("image"), args.size)?,
+            None => {
+                let room = match streaming {
+                    Some(_) => Room::AsTheyCome,
+                    None => Room::Now,
+                };
+                ram::image_file(&root::part("image"), args.size, room)?
+            }
         };
         let journal = &*journal;
         let tell = |event| journal.event(&event, Stage::Fetch);
+        let waits = streaming.map(|streaming| Waits::of(streaming.gate, profile.is_some()));
+        if waits == Some(Waits::All) {
+            console::say(UNKNOWN);
+        }
+        let arrival = Arrival {
+            list: &list,
+            waits,
+            profile: profile.as_ref(),
+            pace,
+            tell: &tell,
+        };
         let (start, before) = (clock::now(), Counts::of(&sources));
-        fetch(&list, &mut sources, image.bytes_mut(), pace, &tell)?;
+        let done = arrival.run(&mut sources, image.bytes_mut())?;
         let seconds = clock::now().duration_since(start).as_secs_f64();
         let counts = Counts::of(&sources) - before;
-        let facts = vec![
+        let here = resident(&list, &done);
+        let mut facts = vec![
             fact("bytes", counts.bytes),
             fact("chunks", list.count()),
             fact("streams", STREAMS),
             fact("retries", counts.retries),
             fact("bad", counts.bad),
-            fact("mbps", megabits(args.size, seconds)),
+            fact("mbps", megabits(here, seconds)),
         ];
+        if let Some(waits) = waits {
+            let percent = u128::from(here) * 100 / u128::from(args.size);
+            facts.push(fact("resident", format!("{percent}%")));
+            facts.push(fact("gate", waits.name()));
+        }
         let file = image.into_file().context("unmapping the image")?;
-        Ok((file, facts))
+        let file = Arrived {
+            file,
+            done,
+            waits,
+            cmdline: &cmdline,
+        };
+        let arrived = file.under_loop(&arrival, &args, &link, &mut sources)?;
+        Ok((arrived, facts))
     })?;
     let (new_root, init, layer) = journal.stage(Stage::Mount, |_| {
         let layer = ram::layer_bytes(args.overlay, ram::available()?);
-        let new_root = root::mount_root(&image, layer)?;
+        let new_root = root::mount_root(&arrived.device, layer)?;
         let init = root::find_init(&new_root)?;
         Ok((
             (new_root, init, layer),
             vec![fact("overlay", layer), fact("init", init)],
         ))
     })?;
-    drop(image);
     journal.stage(Stage::Handover, |_| {
         let done = lay(&new_root, &files)?;
         for path in &done.left_out {
@@ -188,12 +235,27 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         sources: &sources,
         overlay_bytes: layer,
         init,
+        mode: match arrived.until_handover {
+            Some(_) => "stream",
+            None => "full",
+        },
     };
     journal.keep(&args, outcome);
     journal.linger();
     console::hand_over(init);
     last::disarm();
-    Err(handover::exec(init, init_args)).with_context(|| format!("starting {init}"))
+    let notify = arrived.until_handover.is_some().then_some(NOTIFY);
+    Err(handover::exec(init, init_args, notify)).with_context(|| format!("starting {init}"))
+}
+
+fn is_streaming_possible() -> bool {
+    let possible = stream::is_possible();
+    if let Err(lack) = possible {
+        console::say(&format!(
+            "ramboot: streaming is not possible ({lack}): all of the image is fetched before it starts"
+        ));
+    }
+    possible.is_ok()
 }
 
 /// Whether it beats. Without one the worker runs as well.
@@ -208,6 +270,12 @@ fn start_heartbeat(args: &BootArgs, mac: Mac) -> &'static str {
             "failed"
         }
     }
+}
+
+/// Bytes of the chunks that are there.
+fn resident(list: &ChunkList, done: &[bool]) -> u64 {
+    let here = (0..).zip(done).filter(|(_, done)| **done);
+    here.map(|(index, _)| list.chunk_len(index)).sum()
 }
 
 fn kernel() -> String {

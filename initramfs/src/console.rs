@@ -91,6 +91,15 @@ pub fn say(text: &str) {
     }
 }
 
+/// Writes one line to the kernel's log as something to be noticed: for when the consoles belong to the image.
+pub fn log(text: &str) {
+    if let Some(kmsg) = KMSG.get() {
+        let line = format!("<5>{text}\n");
+        let mut kmsg: &File = kmsg;
+        kmsg.write_all(line.as_bytes()).ok();
+    }
+}
+
 /// Writes one line to the consoles only.
 pub fn progress(text: &str) {
     if PANICKED.load(Ordering::SeqCst) {

@@ -218,19 +218,34 @@ impl<'a> Fetch<'a> {
         chunks.all(|index| table.chunks.is_done(index))
     }
 
-    /// Waits until a chunk arrives, or for a while.
-    pub fn await_arrival(&self, time: Duration) {
-        let table = self.lock();
+    /// How many chunks are there.
+    pub fn count_done(&self) -> u64 {
+        self.lock().chunks.count_done()
+    }
+
+    /// Waits until others are there than those `seen`, or for a while.
+    pub fn await_arrival(&self, seen: u64, time: Duration) {
+        let is_same = |table: &mut Table<'a>| table.chunks.count_done() == seen;
         drop(
             self.arrived
-                .wait_timeout(table, time)
+                .wait_timeout_while(self.lock(), time, is_same)
                 .unwrap_or_else(PoisonError::into_inner),
         );
+    }
+
+    /// What it cost so far.
+    pub fn counts(&self) -> Counts {
+        Counts::of(self.lock().sources)
     }
 
     /// Verified bytes of those that were wanted.
     pub fn good(&self) -> u64 {
         self.lock().good
+    }
+
+    /// Bytes that were wanted.
+    pub const fn wanted(&self) -> u64 {
+        self.wanted
     }
 
     /// Which chunks are there, one for each of the image.

@@ -87,7 +87,9 @@ pub fn switch(root: &Path) -> anyhow::Result<()> {
 /// The program gets the arguments the kernel passed on (`single`, `3`), the environment the kernel gives a first
 /// process and nothing else; signals are as they were at our own start: std unblocks all and resets SIGPIPE, and a
 /// handler does not outlive exec.
-pub fn exec(init: &str, args: &[OsString]) -> io::Error {
+///
+/// `notify` is where it says that it is up (sd_notify(3)), if anybody listens.
+pub fn exec(init: &str, args: &[OsString], notify: Option<&str>) -> io::Error {
     Command::new(init)
         .args(args)
         .env_clear()
@@ -99,6 +101,7 @@ pub fn exec(init: &str, args: &[OsString]) -> io::Error {
                 "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             ),
         ])
+        .envs(notify.map(|to| ("NOTIFY_SOCKET", to)))
         .exec()
 }
 

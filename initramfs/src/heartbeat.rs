@@ -8,11 +8,12 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use ramboot_wire::heartbeat::{INTERVAL_SECONDS, JITTER_SECONDS};
+use ramboot_wire::heartbeat::{Filling, INTERVAL_SECONDS, JITTER_SECONDS};
 use ramboot_wire::{BootArgs, Heartbeat, ImageId, Mac, cmdline};
 use rustix::stdio::stdin;
 
@@ -25,12 +26,13 @@ pub const NAME: &str = "ramboot-heartbeat";
 /// What the process is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Orders {
-    mac: Mac,
+    /// The NIC the worker booted by.
+    pub mac: Mac,
     image: ImageId,
     boot_ms: u64,
     hostname: Option<String>,
     /// Where to send, in order of preference.
-    to: Vec<SocketAddrV4>,
+    pub to: Vec<SocketAddrV4>,
 }
 
 impl Orders {
@@ -71,7 +73,9 @@ impl Orders {
         Ok(())
     }
 
-    fn words(&self) -> Vec<String> {
+    /// As arguments of a program.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
         let mut words = vec![
             self.mac.to_string(),
             self.image.to_string(),
@@ -83,7 +87,9 @@ impl Orders {
         words
     }
 
-    fn parse(words: &[String]) -> Option<Self> {
+    /// Understands them.
+    #[must_use]
+    pub fn parse(words: &[String]) -> Option<Self> {
         let [mac, image, boot_ms, hostname, to @ ..] = words else {
             return None;
         };
@@ -125,7 +131,7 @@ pub fn run(orders: &Orders) -> ExitCode {
     loop {
         let to = orders.to[turn % orders.to.len()];
         // A socket for each: the image may give the machine another address.
-        let socket = send(&orders.beat(), to);
+        let socket = send(&orders.beat(stdin(), None), to);
         clock::sleep(Duration::from_secs(INTERVAL_SECONDS) + jitter(clock::chance()));
         if is_away(&socket) {
             turn += 1;
@@ -134,10 +140,11 @@ pub fn run(orders: &Orders) -> ExitCode {
 }
 
 impl Orders {
-    fn beat(&self) -> Heartbeat {
+    /// What there is to say now; `meminfo` is /proc/meminfo.
+    pub fn beat(&self, meminfo: impl AsFd, filling: Option<Filling>) -> Heartbeat {
         let system = rustix::system::sysinfo();
         let mut text = [0; MEMINFO_BYTES];
-        let length = rustix::io::pread(stdin(), &mut text, 0).unwrap_or(0);
+        let length = rustix::io::pread(meminfo, &mut text, 0).unwrap_or(0);
         let text = String::from_utf8_lossy(text.get(..length).unwrap_or_default());
         let up_s = clock::since_kernel().as_secs();
         Heartbeat {
@@ -149,12 +156,16 @@ impl Orders {
             memory: ram::total(),
             available: mem_available(&text).unwrap_or(0),
             load_percent: load_percent(system.loads[0]),
-            filling: None,
+            filling,
         }
     }
 }
 
-fn send(beat: &Heartbeat, to: SocketAddrV4) -> io::Result<UdpSocket> {
+/// Sends one.
+///
+/// # Errors
+/// It did not leave.
+pub fn send(beat: &Heartbeat, to: SocketAddrV4) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.connect(to)?;
     socket.send(&beat.encode())?;

@@ -67,7 +67,8 @@ pub fn hook_panics() {
     }));
 }
 
-fn restart() -> ! {
+/// Reboots.
+pub fn restart() -> ! {
     // Lets a serial line print what was said last.
     clock::sleep(Duration::from_millis(200));
     loop {

@@ -3,6 +3,7 @@
 //! Pure, with clock and chance as arguments: [`backoff`], [`dhcp`], [`fault`], [`files::archive`], [`keep`] (but for [`keep::look`]), [`lease`], [`pick`], [`plan`],
 //! [`record`], [`sources`], and most of [`console`]; everything else is a shell.
 
+pub mod arrive;
 pub mod aside;
 pub mod backoff;
 pub mod boot;
@@ -27,10 +28,12 @@ pub mod net;
 pub mod netlink;
 pub mod pick;
 pub mod plan;
+pub mod profile;
 pub mod ram;
 pub mod record;
 pub mod report;
 pub mod root;
 pub mod sources;
+pub mod stream;
 pub mod sys;
 pub mod whole;

@@ -13,7 +13,7 @@ use ramboot_wire::root::PAGE;
 pub use ramboot_wire::root::{HEADROOM, mib};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use crate::sys::Mapped;
+use crate::sys::{Mapped, Room};
 
 /// The image and the worker's first programs do not fit beside this initramfs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -92,11 +92,11 @@ pub fn available() -> anyhow::Result<u64> {
     mem_available(&text).context("finding MemAvailable in /proc/meminfo")
 }
 
-/// The image's file with all its RAM, in a tmpfs of exactly its size that only root can look into.
+/// The image's file, with all its RAM or as it comes, in a tmpfs of exactly its size that only root can look into.
 ///
 /// # Errors
 /// Those of the kernel.
-pub fn image_file(folder: &Path, size: u64) -> anyhow::Result<Mapped> {
+pub fn image_file(folder: &Path, size: u64, room: Room) -> anyhow::Result<Mapped> {
     let tmpfs = device_len(size);
     // Huge pages where they lie wholly inside the file, so that they cost no RAM: filling the file takes a fifth of the
     // CPU time. A kernel built without them refuses the option.
@@ -104,7 +104,7 @@ pub fn image_file(folder: &Path, size: u64) -> anyhow::Result<Mapped> {
         mount_tmpfs(folder, tmpfs, "0700")?;
     }
     let len = usize::try_from(size).context("an image larger than this machine can address")?;
-    Mapped::new(folder, len).with_context(|| {
+    Mapped::new(folder, len, room).with_context(|| {
         let folder = folder.display();
         format!("taking {} MiB of RAM for the image in {folder}", mib(size))
     })
@@ -115,7 +115,7 @@ pub fn image_file(folder: &Path, size: u64) -> anyhow::Result<Mapped> {
 #[must_use]
 pub fn image_file_ahead(folder: &Path, size: u64) -> Option<Mapped> {
     check(size.saturating_add(HEADROOM), 0, available().ok()?).ok()?;
-    let file = image_file(folder, size);
+    let file = image_file(folder, size, Room::Now);
     if file.is_err() {
         unmount(folder, UnmountFlags::DETACH).ok();
     }
@@ -154,7 +154,8 @@ pub fn layer_bytes(wanted: Option<Overlay>, left: u64) -> u64 {
 }
 
 /// A loop device cuts off what does not fill a sector, so the file ends on a page.
-const fn device_len(size: u64) -> u64 {
+#[must_use]
+pub const fn device_len(size: u64) -> u64 {
     size.next_multiple_of(PAGE)
 }
 

@@ -52,6 +52,8 @@ pub struct Record<'a> {
     pub overlay_bytes: u64,
     /// The image's init.
     pub init: &'a str,
+    /// `full`, or `stream`: then the init started before all of the image was there.
+    pub mode: &'static str,
     /// The stages in order.
     pub stages: Vec<Ended>,
     /// When each stage, and what went on beside them, was done.
@@ -110,6 +112,8 @@ pub struct Outcome<'a> {
     pub overlay_bytes: u64,
     /// The image's init.
     pub init: &'a str,
+    /// `full` or `stream`.
+    pub mode: &'static str,
 }
 
 impl<'a> Record<'a> {
@@ -128,6 +132,7 @@ impl<'a> Record<'a> {
             sources,
             overlay_bytes,
             init,
+            mode,
         } = outcome;
         let counts = Counts::of(sources);
         Self {
@@ -150,6 +155,7 @@ impl<'a> Record<'a> {
             bad: counts.bad,
             overlay_bytes,
             init,
+            mode,
             stages: lines
                 .iter()
                 .map(|(line, at)| Ended {
@@ -232,6 +238,7 @@ mod tests {
             sources: &sources,
             overlay_bytes: 338_718_700,
             init: "/sbin/init",
+            mode: "full",
         };
         let room = Bar {
             what: "room".to_owned(),
@@ -276,6 +283,7 @@ mod tests {
   "bad": 1,
   "overlay_bytes": 338718700,
   "init": "/sbin/init",
+  "mode": "full",
   "stages": [
     {{
       "stage": "mount",

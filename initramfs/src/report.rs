@@ -54,7 +54,12 @@ impl Reporter {
     /// Lets what is queued go out before exec ends the thread: for a moment, and not at all if the manager was
     /// away.
     pub fn linger(&self) {
-        let until = clock::now() + LINGER;
+        self.linger_for(LINGER);
+    }
+
+    /// Likewise, for so long.
+    pub fn linger_for(&self, time: Duration) {
+        let until = clock::now() + time;
         while self.state.pending.load(Ordering::SeqCst) > 0
             && !self.state.away.load(Ordering::SeqCst)
             && clock::now() < until

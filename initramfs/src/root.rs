@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::ram;
-use crate::sys;
+use crate::sys::{self, Reads};
 
 /// Where all of it happens, inside the initramfs.
 pub const WORK: &str = "/ramboot";
@@ -25,15 +25,14 @@ pub fn part(name: &str) -> PathBuf {
     Path::new(WORK).join(name)
 }
 
-/// Mounts the image with a writable layer of `layer` bytes and gives the new root's folder.
+/// Mounts the image under `device` with a writable layer of `layer` bytes and gives the new root's folder.
 ///
 /// # Errors
 /// Which step failed, and what usually is the reason.
-pub fn mount_root(image: &File, layer: u64) -> anyhow::Result<PathBuf> {
+pub fn mount_root(device: &Path, layer: u64) -> anyhow::Result<PathBuf> {
     let (lower, upper, root) = (part("lower"), part("layer"), part("root"));
-    let device = attach(image)?;
     fs::create_dir_all(&lower).context("making a folder for the image")?;
-    mount(&device, &lower, "squashfs", MountFlags::RDONLY, None).with_context(|| {
+    mount(device, &lower, "squashfs", MountFlags::RDONLY, None).with_context(|| {
         format!(
             "mounting {} as squashfs (does the kernel have squashfs, with the image's compression?)",
             device.display()
@@ -41,7 +40,9 @@ pub fn mount_root(image: &File, layer: u64) -> anyhow::Result<PathBuf> {
     })?;
     ram::mount_tmpfs(&upper, layer, "0755")?;
     mount_overlay(&lower, &upper, &root)?;
-    for folder in [&lower, &upper, &part("image")] {
+    let parts = [&lower, &upper, &part("image"), &part("stream")];
+    // The last one is there only in a worker that streams.
+    for folder in parts.into_iter().filter(|folder| folder.exists()) {
         unmount(folder, UnmountFlags::DETACH)
             .with_context(|| format!("detaching {}", folder.display()))?;
     }
@@ -74,8 +75,11 @@ pub fn find_init(root: &Path) -> anyhow::Result<&'static str> {
     bail!("the image has no executable {}", INITS.join(", "))
 }
 
-/// Puts the file under a free loop device.
-fn attach(image: &File) -> anyhow::Result<PathBuf> {
+/// Puts the file under a free loop device, which is freed when nothing mounted and nobody holds it any more.
+///
+/// # Errors
+/// There is none, or why it does not take the file.
+pub fn attach(image: &File, reads: Reads) -> anyhow::Result<(PathBuf, File)> {
     let control = OpenOptions::new()
         .read(true)
         .write(true)
@@ -87,10 +91,9 @@ fn attach(image: &File) -> anyhow::Result<PathBuf> {
         let path = PathBuf::from(format!("/dev/loop{number}"));
         // Kept open until it is configured: autoclear acts when the last user closes it, and the mount is one.
         let device = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
-        match sys::configure_loop(&device, image) {
+        match sys::configure_loop(&device, image, reads) {
             Ok(()) => {
-                KEEP.set(device).ok();
-                return Ok(path);
+                return Ok((path, device));
             }
             Err(Errno::BUSY) => {}
             Err(error) => {
@@ -121,9 +124,6 @@ fn mount_overlay(lower: &Path, layer: &Path, root: &Path) -> anyhow::Result<()> 
     mount("ramboot", root, "overlay", MountFlags::empty(), &*data)
         .context("mounting the overlay (does the kernel have overlayfs?)")
 }
-
-/// Closed at exec. By then the mount holds the device.
-static KEEP: std::sync::OnceLock<File> = std::sync::OnceLock::new();
 
 #[cfg(test)]
 mod tests {

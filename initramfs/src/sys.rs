@@ -15,7 +15,7 @@ use std::ptr::{NonNull, null_mut};
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::{Errno, Result};
-use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, Setter, ioctl};
+use rustix::ioctl::{IntegerSetter, Ioctl, IoctlOutput, Opcode, Setter, ioctl};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// A new file without a name, and its bytes as memory: what is written there is in the file, without another copy.
@@ -37,7 +37,7 @@ impl Mapped {
     ///
     /// # Errors
     /// Those of the kernel.
-    pub fn new(folder: &Path, len: usize) -> std::io::Result<Self> {
+    pub fn new(folder: &Path, len: usize, room: Room) -> std::io::Result<Self> {
         let path = folder.join("image");
         let mut options = File::options();
         let file = options
@@ -50,11 +50,24 @@ impl Mapped {
         // First the length: `huge=within_size` goes by what the file has when a page is taken (mm/shmem.c,
         // shmem_is_huge), and fallocate(2) makes it longer only at its end.
         file.set_len(whole)?;
-        fallocate(&file, FallocateFlags::empty(), 0, whole)?;
+        if room == Room::Now {
+            fallocate(&file, FallocateFlags::empty(), 0, whole)?;
+        }
+        Self::of(file, len)
+    }
+
+    /// The first `len` bytes, which are not zero, of a file that [`Mapped::new`] made, maybe in another process.
+    ///
+    /// # Errors
+    /// Those of the kernel; the file is shorter.
+    pub fn of(file: File, len: usize) -> std::io::Result<Self> {
+        if file.metadata()?.len() < len as u64 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
         let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
-        // SAFETY: the kernel chooses where, so no memory of ours is replaced. The file was made here, lost its only name
-        // before anything was in it, and its descriptor does not leave `self` before the mapping is gone: nobody else
-        // can write to it or make it shorter, and fallocate(2) gave it at least `len` bytes.
+        // SAFETY: the kernel chooses where, so no memory of ours is replaced. The file was made by `new`, lost its only name
+        // before anything was in it, and is known to `/init` and the process that streams alone: nobody makes it shorter,
+        // and it has at least `len` bytes. `/init` has unmapped it before that process maps it, so one writes at a time.
         // JUSTIFICATION: bytes are received straight into the file; through write(2) each would be copied once more.
         let start = unsafe { mmap(null_mut(), len, protection, flags, &file, 0) }?;
         let start = NonNull::new(start.cast()).ok_or(Errno::NOMEM)?;
@@ -87,6 +100,15 @@ impl Mapped {
     }
 }
 
+/// When a new file gets its memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// At once: what fits is known before the first byte.
+    Now,
+    /// As bytes come.
+    AsTheyCome,
+}
+
 impl Drop for Mapped {
     fn drop(&mut self) {
         // SAFETY: exactly what `new` mapped, unmapped once; no slice of it outlives `self`.
@@ -113,10 +135,15 @@ pub fn free_loop(control: &File) -> Result<u32> {
 ///
 /// # Errors
 /// Those of the kernel; `EBUSY` if somebody else took the device meanwhile.
-pub fn configure_loop(device: &File, backing: &File) -> Result<()> {
+pub fn configure_loop(device: &File, backing: &File, reads: Reads) -> Result<()> {
     let config = LoopConfig {
         fd: u32::try_from(backing.as_raw_fd()).unwrap_or(u32::MAX),
-        flags: LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR,
+        flags: LO_FLAGS_READ_ONLY
+            | LO_FLAGS_AUTOCLEAR
+            | match reads {
+                Reads::Cached => 0,
+                Reads::Direct => LO_FLAGS_DIRECT_IO,
+            },
         ..LoopConfig::ZERO
     };
     // SAFETY: LOOP_CONFIGURE reads one `struct loop_config` through the pointer and keeps none of it; `LoopConfig`
@@ -124,6 +151,31 @@ pub fn configure_loop(device: &File, backing: &File) -> Result<()> {
     // reference to the file behind `fd`, so `backing` may be closed afterwards.
     // JUSTIFICATION: rustix has no wrapper, and mount(8)'s loop option is a program we do not have.
     unsafe { ioctl(device, Setter::<LOOP_CONFIGURE, LoopConfig>::new(config)) }
+}
+
+/// How a loop device reads its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// Through the page cache, one after the other.
+    Cached,
+    /// Past it, many at a time (`LO_FLAGS_DIRECT_IO`): one that waits holds up no other.
+    Direct,
+}
+
+/// Exchanges the file under a read-only loop device for another of the same length, under whoever reads it.
+///
+/// # Errors
+/// Those of the kernel: `EINVAL` if the length is another.
+pub fn change_loop(device: &File, backing: &File) -> Result<()> {
+    let fd = usize::try_from(backing.as_raw_fd()).unwrap_or(usize::MAX);
+    // SAFETY: LOOP_CHANGE_FD takes the number of an open file as its argument and no pointer (`drivers/block/loop.c`,
+    // loop_change_fd); the kernel takes its own reference to it.
+    // JUSTIFICATION: rustix has no wrapper for it.
+    unsafe { ioctl(device, IntegerSetter::<LOOP_CHANGE_FD>::new_usize(fd)) }?;
+    // SAFETY: LOOP_SET_DIRECT_IO takes 0 or 1 as its argument and no pointer (lo_simple_ioctl).
+    // JUSTIFICATION: as above. The device keeps the wish for direct reads from the file before; a kernel that refuses it has none.
+    unsafe { ioctl(device, IntegerSetter::<LOOP_SET_DIRECT_IO>::new_usize(0)) }.ok();
+    Ok(())
 }
 
 /// The largest sector of a block device that kernels before 6.11 know, and the smallest page.
@@ -170,6 +222,9 @@ const LOOP_CONFIGURE: Opcode = 0x4C0A;
 const LOOP_CTL_GET_FREE: Opcode = 0x4C82;
 const LO_FLAGS_READ_ONLY: u32 = 1;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
+const LO_FLAGS_DIRECT_IO: u32 = 16;
+const LOOP_CHANGE_FD: Opcode = 0x4C06;
+const LOOP_SET_DIRECT_IO: Opcode = 0x4C08;
 
 struct GetFree;
 

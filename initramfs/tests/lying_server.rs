@@ -19,7 +19,7 @@ use ramboot_init::files::archive::Node;
 use ramboot_init::files::fetch_files;
 use ramboot_init::http::{ByteRange, Connection, HttpError};
 use ramboot_init::sources::Sources;
-use ramboot_init::sys::Mapped;
+use ramboot_init::sys::{Mapped, Room};
 use ramboot_wire::{Base, CHUNK_BYTES, ChunkList, Files, FilesId, ImageId};
 
 const SIZE: usize = 40 * 262_144 + 777;
@@ -32,7 +32,7 @@ fn room(image: &Image) -> Mapped {
     let folder =
         std::env::temp_dir().join(format!("ramboot-fetch-{}-{number}", std::process::id()));
     fs::create_dir(&folder).expect("a folder");
-    let room = Mapped::new(&folder, image.bytes.len()).expect("room");
+    let room = Mapped::new(&folder, image.bytes.len(), Room::Now).expect("room");
     fs::remove_dir(&folder).expect("the file has no name");
     room
 }

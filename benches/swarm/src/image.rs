@@ -7,6 +7,7 @@ use std::time::Instant;
 use ramboot_init::backoff::Backoff;
 use ramboot_init::fetch::Pace;
 use ramboot_init::pick::{Ask, Chunks, Pick, Run};
+use ramboot_init::plan::Order;
 use ramboot_wire::paths::Resource;
 use ramboot_wire::{Base, BootArgs, CHUNK_BYTES, ChunkList, queue};
 use tokio::sync::Notify;
@@ -96,7 +97,7 @@ impl Machine {
         let job = Job {
             machine: self,
             base,
-            chunks: RefCell::new(Chunks::new(list.count())),
+            chunks: RefCell::new(Chunks::new(Order::file(list.count()))),
             list,
             gate: Cell::new(Gate::Open),
             bodies: Cell::new(0),
@@ -164,6 +165,7 @@ impl Job<'_> {
             let ask = Ask {
                 base: 0,
                 streams: self.machine.world.plan.streams.into(),
+                only_demanded: false,
                 now: Instant::now(),
             };
             let pick = self.chunks.borrow().pick(ask);

@@ -248,6 +248,12 @@ impl ChunkList {
         })
     }
 
+    /// The bytes that [`prove`](Self::prove) takes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        self.values.concat()
+    }
+
     /// The image this list belongs to.
     #[must_use]
     pub const fn id(&self) -> ImageId {

@@ -1,0 +1,177 @@
+//! What a boot reads of its image, and when its network is as it stays: kept while it boots, told afterwards. Pure, with
+//! times as arguments, in milliseconds since the mount.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use ramboot_wire::profile::{MAX_TOUCHED, RECORD_MS};
+use ramboot_wire::{ImageId, Mac, Recording};
+
+/// What was seen so far.
+#[derive(Debug, Default)]
+pub struct Touches {
+    first: Vec<(u64, u32)>,
+    seen: HashSet<u64>,
+    moments: Moments,
+    /// Told, or not to be told.
+    is_over: bool,
+}
+
+/// When what happened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moments {
+    /// The image's init was started.
+    pub handover: Option<u32>,
+    /// The link that carries the boot, or its address, was changed last.
+    pub network: Option<u32>,
+    /// systemd (254 and later) said that `network-online.target` is reached.
+    pub online: Option<u32>,
+    /// The init said that it is up.
+    pub ready: Option<u32>,
+}
+
+impl Touches {
+    /// These chunks are read.
+    pub fn read(&mut self, chunks: Range<u64>, at: u32) {
+        if self.is_over {
+            return;
+        }
+        for index in chunks {
+            if self.first.len() >= MAX_TOUCHED {
+                return;
+            }
+            if self.seen.insert(index) {
+                self.first.push((index, at.min(RECORD_MS)));
+            }
+        }
+    }
+
+    /// Notes a moment.
+    pub fn note(&mut self, note: impl FnOnce(&mut Moments)) {
+        note(&mut self.moments);
+    }
+
+    /// When what happened so far.
+    #[must_use]
+    pub const fn moments(&self) -> Moments {
+        self.moments
+    }
+
+    /// Whether there is no more to see: the worker is up, or it is late enough.
+    #[must_use]
+    pub const fn is_complete(&self, at: u32) -> bool {
+        self.moments.ready.is_some() || at >= RECORD_MS
+    }
+
+    /// What there is to tell, once; then nothing is kept any more.
+    pub fn end(&mut self, mac: Mac, image: ImageId) -> Option<Recording> {
+        if std::mem::replace(&mut self.is_over, true) {
+            return None;
+        }
+        self.seen = HashSet::new();
+        let mut touched = std::mem::take(&mut self.first);
+        // Two threads may have noted in another order than they looked at the clock.
+        touched.sort_by_key(|(_, at)| *at);
+        let moments = self.moments;
+        (!touched.is_empty()).then_some(Recording {
+            mac,
+            image,
+            online_ms: moments.settled(),
+            ready_ms: moments.ready.map(|at| at.min(RECORD_MS)),
+            touched,
+        })
+    }
+}
+
+impl Moments {
+    /// When the network was as it stays. `None` if nothing says so: then a gate has to wait for all that a boot reads.
+    ///
+    /// A network that changes is followed by programs that look at what came of it, so some time belongs to it.
+    fn settled(&self) -> Option<u32> {
+        let handover = self.handover?;
+        let changed = self.network.filter(|at| *at >= handover);
+        let settled = changed.max(self.online)?;
+        let until = self.ready.unwrap_or(RECORD_MS).min(RECORD_MS);
+        Some(settled.saturating_add(SETTLE_MS).min(until))
+    }
+}
+
+const SETTLE_MS: u32 = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ramboot_wire::CHUNK_BYTES;
+
+    const MAC: Mac = Mac([2; 6]);
+    const IMAGE: ImageId = ImageId([7; 32]);
+
+    #[test]
+    fn each_chunk_is_told_once_and_by_time() {
+        let mut touches = Touches::default();
+        touches.read(3..5, 20);
+        touches.read(0..1, 10);
+        touches.read(4..6, 900);
+        touches.read(9..10, 70_000);
+        touches.note(|m| m.handover = Some(15));
+        touches.note(|m| m.ready = Some(2_000));
+        let recording = touches.end(MAC, IMAGE).expect("something was read");
+        assert_eq!(
+            recording.touched,
+            [(0, 10), (3, 20), (4, 20), (5, 900), (9, RECORD_MS)]
+        );
+        assert_eq!(recording.check(20 * CHUNK_BYTES), Ok(()));
+        touches.read(7..8, 3_000);
+        assert_eq!(touches.end(MAC, IMAGE), None, "told once");
+        assert_eq!(Touches::default().end(MAC, IMAGE), None, "nothing was read");
+    }
+
+    #[test]
+    fn as_many_as_a_recording_holds() {
+        let mut touches = Touches::default();
+        touches.read(0..u64::MAX, 1);
+        let recording = touches.end(MAC, IMAGE).expect("much was read");
+        assert_eq!(recording.touched.len(), MAX_TOUCHED);
+    }
+
+    #[test]
+    fn when_the_network_is_as_it_stays() {
+        for (handover, network, online, ready, want) in [
+            // It was changed, by whom ever.
+            (Some(100), Some(4_000), None, Some(9_000), Some(5_000)),
+            // Before the image's init, by us.
+            (Some(100), Some(90), None, Some(9_000), None),
+            // systemd says so, and knows better than the last change or does not.
+            (
+                Some(100),
+                Some(4_000),
+                Some(6_000),
+                Some(9_000),
+                Some(7_000),
+            ),
+            (Some(100), None, Some(6_000), None, Some(7_000)),
+            // Not later than up.
+            (Some(100), Some(8_900), None, Some(9_000), Some(9_000)),
+            (Some(100), Some(59_900), None, None, Some(RECORD_MS)),
+            // Nothing is known.
+            (Some(100), None, None, Some(9_000), None),
+            (None, Some(4_000), None, None, None),
+        ] {
+            let moments = Moments {
+                handover,
+                network,
+                online,
+                ready,
+            };
+            assert_eq!(moments.settled(), want, "{moments:?}");
+        }
+    }
+
+    #[test]
+    fn it_is_over_when_the_worker_is_up_or_late() {
+        let mut touches = Touches::default();
+        assert!(!touches.is_complete(59_999) && touches.is_complete(60_000));
+        touches.note(|m| m.ready = Some(5));
+        assert!(touches.is_complete(6));
+    }
+}
