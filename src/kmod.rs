@@ -18,6 +18,8 @@ use ramboot_wire::modules::{Module, ModuleTable};
 const MAX_MODULES: usize = 16_384;
 /// A worker's root needs all three; nothing boots without.
 const ROOT_NEEDS: [&str; 3] = ["loop", "squashfs", "overlay"];
+/// A worker that streams reads its image through it; one whose kernel has none fetches all of it first.
+const STREAM_NEEDS: &str = "fuse";
 
 /// Why no initramfs can be made of these modules.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -74,6 +76,12 @@ pub fn lacking(index: &Index) -> Vec<&'static str> {
     ROOT_NEEDS.into_iter().filter(lacks).collect()
 }
 
+/// Whether workers with this kernel can start an image before they have all of it.
+#[must_use]
+pub fn can_stream(index: &Index) -> bool {
+    index.path_of(STREAM_NEEDS).is_some() || index.builtin.contains(STREAM_NEEDS)
+}
+
 /// Chooses modules for the machines that `policy` says, and puts them in order.
 ///
 /// # Errors
@@ -93,6 +101,7 @@ pub fn plan(index: &Index, policy: Policy) -> Result<Plan, KmodError> {
             None => return Err(KmodError::RootNeeds(name)),
         }
     }
+    always.extend(index.path_of(STREAM_NEEDS));
     wanted.extend(&always);
 
     let needs = with_soft_needs(index, policy, &wanted);

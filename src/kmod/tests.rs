@@ -118,6 +118,35 @@ updates/dkms/r8125.ko:
 }
 
 #[test]
+fn fuse_is_loaded_where_it_is_a_module_and_missed_nowhere() {
+    let module = format!("{DEP}kernel/fs/fuse/fuse.ko.xz:\n");
+    let inside = format!("{}kernel/fs/fuse/fuse.ko\n", TEXTS.builtin);
+    for (dep, builtin, loaded, can_stream) in [
+        (DEP, TEXTS.builtin, false, false),
+        (DEP, &inside, false, true),
+        (&module, TEXTS.builtin, true, true),
+    ] {
+        let texts = Texts {
+            dep,
+            builtin,
+            ..TEXTS
+        };
+        let index = Index::parse(&texts).expect("sound");
+        assert_eq!(super::can_stream(&index), can_stream);
+        for policy in [Policy::All, Policy::Pi] {
+            let plan = plan(&index, policy).expect("planned");
+            let always = plan
+                .table
+                .always
+                .iter()
+                .map(|&n| &plan.table.modules[n].path);
+            let fuse = always.filter(|path| path.ends_with("/fuse.ko"));
+            assert_eq!(fuse.count(), usize::from(loaded), "{policy:?}");
+        }
+    }
+}
+
+#[test]
 fn a_kernel_that_cannot_mount_a_root_is_refused() {
     for (builtin, dep) in [
         ("", DEP.to_owned()),

@@ -23,11 +23,12 @@ use crate::kmod::index::Index;
 use crate::kmod::{self, Policy};
 use crate::squashfs::tree::Tree;
 
-/// Options of the kernel's parts that a root is mounted with, for kernels without modules.builtin.
-const ROOT_OPTIONS: [(&str, &str); 3] = [
+/// Options of the kernel's parts that a root is mounted or streamed with, for kernels without modules.builtin.
+const ROOT_OPTIONS: [(&str, &str); 4] = [
     ("loop", "BLK_DEV_LOOP"),
     ("squashfs", "SQUASHFS"),
     ("overlay", "OVERLAY_FS"),
+    ("fuse", "FUSE_FS"),
 ];
 
 /// What is known of an image.
@@ -212,6 +213,8 @@ impl Kernel {
         let plan = self.or_fatal(Check::Modules, plan)?;
         self.findings
             .push(gate::modules::cards(version, index, &plan));
+        self.findings
+            .extend(gate::modules::streaming(version, index));
         let there: BTreeSet<String> = source.files(index);
         let holes = gate::modules::holes(version, index, &plan, &there);
         let fatal = holes

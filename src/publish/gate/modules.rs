@@ -23,6 +23,20 @@ pub fn root_needs(version: &str, lacking: &[&str]) -> Option<Finding> {
     Some(fatal(Check::Modules, &sentence))
 }
 
+/// Why workers cannot start the image before all of it is there, if that is known.
+#[must_use]
+pub fn streaming(version: &str, index: &Index) -> Option<Finding> {
+    // Without modules.builtin it may be inside; a worker finds out.
+    if crate::kmod::can_stream(index) || index.builtin.is_empty() {
+        return None;
+    }
+    let sentence = format!(
+        "the kernel {version} has no fuse, neither built in nor as a module: workers fetch all of the image before they start \
+         it, also with mode = \"stream\"; take a kernel with CONFIG_FUSE_FS to stream it"
+    );
+    Some(fine(Check::Modules, &sentence))
+}
+
 /// Modules that modules.dep names and that are not there: `planned` are those that belong into the initramfs.
 #[must_use]
 pub fn holes(
@@ -171,6 +185,20 @@ mod tests {
             let found = magic("6.1", &magics(rows));
             assert_eq!(found.map(|f| f.severity), want, "{rows:?}");
         }
+    }
+
+    #[test]
+    fn streaming_is_missed_only_where_that_is_known() {
+        let fuse = "kernel/fs/fuse/fuse.ko";
+        for (dep, builtin, missed) in [
+            (String::new(), BUILTIN.to_owned(), true),
+            (String::new(), format!("{BUILTIN}{fuse}\n"), false),
+            (format!("{fuse}:\n"), BUILTIN.to_owned(), false),
+        ] {
+            let (index, _) = index(&dep, &builtin);
+            assert_eq!(streaming("6.1", &index).is_some(), missed, "{dep}");
+        }
+        assert_eq!(streaming("6.1", &Index::default()), None);
     }
 
     #[test]
