@@ -128,7 +128,7 @@ impl Desk {
             heartbeat: boot.heartbeat,
             deadline: boot.deadline,
             bootif: asker.mac,
-            streaming: None,
+            streaming: self.config.streaming(asker),
         };
         Ok(Choice {
             name,

@@ -13,11 +13,14 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use ramboot_wire::cmdline::{CmdlineError, MAX_BASES};
+use ramboot_wire::cmdline::{Gate, Streaming};
 use ramboot_wire::{Base, Mac, Overlay};
 use toml::Spanned;
 
 use self::network::Network;
-use self::word::{cmdline, host, hostname_template, image_name, lease, overlay_name, pi_prefix};
+use self::word::{
+    cmdline, gate, host, hostname_template, image_name, lease, mode, overlay_name, pi_prefix,
+};
 use self::worker::{Asker, Worker};
 
 use crate::cli::{DhcpMode, Pool};
@@ -115,6 +118,31 @@ pub struct Boot {
     pub bases: Vec<Base>,
     /// Folders of worker files for machines whose rule names none, each over the one before.
     pub overlays: Vec<String>,
+    /// When machines whose rule says nothing else start the image's init.
+    pub mode: Mode,
+    /// What streaming waits for, if a machine's rule says nothing else.
+    pub gate: Gate,
+}
+
+/// When a machine starts the image's init.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// When all of the image is in its RAM.
+    #[default]
+    Full,
+    /// When as much of it is there as the gate wants; the rest comes while it runs.
+    Stream,
+}
+
+impl Mode {
+    /// As it stands in the config.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Stream => "stream",
+        }
+    }
 }
 
 /// Why a text is not a config.
@@ -141,6 +169,8 @@ impl Default for Boot {
             pi_prefix: String::new(),
             bases: Vec::new(),
             overlays: Vec::new(),
+            mode: Mode::default(),
+            gate: Gate::default(),
         }
     }
 }
@@ -237,6 +267,18 @@ impl Config {
     #[must_use]
     pub fn rule(&self, asker: &Asker) -> Option<&Worker> {
         self.workers.iter().find(|worker| worker.which.fits(asker))
+    }
+
+    /// What a machine is told of streaming: a key of its rule counts before the same key of `[boot]`, each by itself.
+    #[must_use]
+    pub fn streaming(&self, asker: &Asker) -> Option<Streaming> {
+        let rule = self.rule(asker);
+        let mode = rule.and_then(|rule| rule.mode).unwrap_or(self.boot.mode);
+        let gate = rule.and_then(|rule| rule.gate).unwrap_or(self.boot.gate);
+        match mode {
+            Mode::Full => None,
+            Mode::Stream => Some(Streaming { gate }),
+        }
     }
 
     /// Addresses that are kept for one machine each.
@@ -366,6 +408,8 @@ impl Door<'_> {
             pi_prefix: self.check(form.pi_prefix, pi_prefix)?.unwrap_or_default(),
             bases: self.bases(form.bases)?,
             overlays: self.overlays(form.overlays)?,
+            mode: self.check(form.mode, mode)?.unwrap_or_default(),
+            gate: self.check(form.gate, gate)?.unwrap_or_default(),
         })
     }
 

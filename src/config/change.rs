@@ -81,6 +81,8 @@ fn changes(old: &Config, new: &Config) -> Vec<String> {
             ("pi_prefix of [boot]", format!("{:?}", boot.pi_prefix)),
             ("bases of [boot]", list(&boot.bases)),
             ("overlays of [boot]", list(&boot.overlays)),
+            ("mode of [boot]", boot.mode.name().to_owned()),
+            ("gate of [boot]", boot.gate.to_string()),
             ("hostname of [identity]", format!("{:?}", config.hostname)),
         ]
     };
@@ -178,6 +180,15 @@ mod tests {
                 &[
                     "cmdline of [boot] is now \"quiet\" (was \"\")",
                     "deadline of [boot] is now none (was 600 s)",
+                ],
+                &[],
+            ),
+            (
+                "",
+                "[boot]\nmode = \"stream\"\ngate = \"tables\"\n",
+                &[
+                    "mode of [boot] is now stream (was full)",
+                    "gate of [boot] is now tables (was hot)",
                 ],
                 &[],
             ),

@@ -65,6 +65,8 @@ pub(super) struct Boot {
     pub(super) bases: Vec<Spanned<String>>,
     #[serde(default)]
     pub(super) overlays: Vec<Spanned<String>>,
+    pub(super) mode: Option<Spanned<String>>,
+    pub(super) gate: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -85,4 +87,6 @@ pub(super) struct Worker {
     pub(super) address: Option<Spanned<String>>,
     pub(super) cmdline: Option<Spanned<String>>,
     pub(super) overlays: Option<Vec<Spanned<String>>>,
+    pub(super) mode: Option<Spanned<String>>,
+    pub(super) gate: Option<Spanned<String>>,
 }

@@ -25,6 +25,8 @@ fn all_that_can_stand_there() {
             pi_prefix = "pis/"
             bases = ["http://10.0.0.2:8067", "http://10.0.0.3/cache"]
             overlays = ["lab"]
+            mode = "stream"
+            gate = "tables"
             [identity]
             hostname = "node-{{ id }}"
             [[network]]
@@ -43,6 +45,8 @@ fn all_that_can_stand_there() {
             address = "10.0.0.9"
             cmdline = "quiet"
             overlays = ["lab", "gpu"]
+            mode = "full"
+            gate = "none"
             [[worker]]
             mac = "52:54:00:*"
             serial = "5b154510"
@@ -78,6 +82,8 @@ fn all_that_can_stand_there() {
                     .map(|base| base.parse().expect("a base"))
                     .to_vec(),
                 overlays: vec!["lab".to_owned()],
+                mode: Mode::Stream,
+                gate: Gate::Tables,
             },
             hostname: "node-{{ id }}".to_owned(),
             networks: vec![
@@ -107,6 +113,8 @@ fn all_that_can_stand_there() {
                     address: Some(address(9)),
                     cmdline: Some("quiet".to_owned()),
                     overlays: Some(vec!["lab".to_owned(), "gpu".to_owned()]),
+                    mode: Some(Mode::Full),
+                    gate: Some(Gate::None),
                 },
                 Worker {
                     which: Which {
@@ -120,6 +128,8 @@ fn all_that_can_stand_there() {
                     address: None,
                     cmdline: None,
                     overlays: None,
+                    mode: None,
+                    gate: None,
                 },
             ],
         }
@@ -132,6 +142,32 @@ fn an_empty_file_is_the_default() {
     assert_eq!(Config::parse("# nothing\n[dhcp]\n"), Ok(Config::default()));
     assert_eq!(Config::default().http_port, 8067);
     assert_eq!(Config::default().dhcp.mode, DhcpMode::Proxy);
+}
+
+#[test]
+fn a_rule_says_each_key_of_streaming_by_itself() {
+    let mac: Mac = "52:54:00:12:34:56".parse().expect("a MAC");
+    for (boot, rule, want) in [
+        ("", "", None),
+        ("", "gate = \"none\"", None),
+        ("mode = \"stream\"", "", Some(Gate::Hot)),
+        ("mode = \"stream\"", "mode = \"full\"", None),
+        ("", "mode = \"stream\"", Some(Gate::Hot)),
+        ("gate = \"tables\"", "mode = \"stream\"", Some(Gate::Tables)),
+        (
+            "mode = \"stream\"\ngate = \"tables\"",
+            "gate = \"hot\"",
+            Some(Gate::Hot),
+        ),
+    ] {
+        let text = format!("[boot]\n{boot}\n[[worker]]\nmac = \"52:*\"\n{rule}");
+        let config = Config::parse(&text).expect("a config");
+        let streaming = config.streaming(&Asker {
+            mac: Some(mac),
+            ..Asker::default()
+        });
+        assert_eq!(streaming, want.map(|gate| Streaming { gate }), "{text}");
+    }
 }
 
 #[test]
@@ -271,7 +307,19 @@ fn what_is_wrong_is_shown_with_its_place_and_a_remedy() {
         ),
         (
             "[boot]\ncmdline = \"quiet ramboot.image=1\"",
-            "line 2, column 11: \"ramboot.image=1\" is written by ramboot itself: use the keys hostname, overlay, deadline, debug or heartbeat",
+            "line 2, column 11: \"ramboot.image=1\" is written by ramboot itself: use the keys hostname, overlay, deadline, debug, heartbeat, mode or gate",
+        ),
+        (
+            "[boot]\ncmdline = \"ramboot.mode=stream\"",
+            "line 2, column 11: \"ramboot.mode=stream\" is written by ramboot itself: use the keys hostname, overlay, deadline, debug, heartbeat, mode or gate",
+        ),
+        (
+            "[boot]\nmode = \"fast\"",
+            "line 2, column 8: \"fast\" is no mode: \"full\" starts an image when all of it is there, \"stream\" before that",
+        ),
+        (
+            "[[worker]]\nmac = \"52:*\"\ngate = \"warm\"",
+            "line 3, column 8: \"warm\" is no gate: \"hot\" waits for what boots read before their network is up, \"tables\" for the file system's tables, \"none\" for nothing",
         ),
         (
             "[boot]\ncmdline = \"a ${net0/mac}\"",

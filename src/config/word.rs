@@ -2,8 +2,10 @@
 
 use std::net::Ipv4Addr;
 
+use ramboot_wire::cmdline::Gate;
 use ramboot_wire::paths::is_boot_name;
 
+use super::Mode;
 use crate::template;
 
 /// Below a minute, T1 of RFC 2131 §4.4.5 comes round faster than some clients can renew.
@@ -108,9 +110,28 @@ pub(super) fn cmdline(text: String) -> Result<String, String> {
     }) {
         None => Ok(text),
         Some(word) => Err(format!(
-            "{word:?} is written by ramboot itself: use the keys hostname, overlay, deadline, debug or heartbeat"
+            "{word:?} is written by ramboot itself: use the keys hostname, overlay, deadline, debug, heartbeat, mode or gate"
         )),
     }
+}
+
+pub(super) fn mode(text: String) -> Result<Mode, String> {
+    [Mode::Full, Mode::Stream]
+        .into_iter()
+        .find(|mode| mode.name() == text)
+        .ok_or_else(|| {
+            format!(
+                "{text:?} is no mode: \"full\" starts an image when all of it is there, \"stream\" before that"
+            )
+        })
+}
+
+pub(super) fn gate(text: String) -> Result<Gate, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "{text:?} is no gate: \"hot\" waits for what boots read before their network is up, \"tables\" for the file system's tables, \"none\" for nothing"
+        )
+    })
 }
 
 /// `TFTP_PREFIX_STR` of a Raspberry Pi's bootloader holds 32 characters, its last slash among them.

@@ -5,10 +5,11 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
+use ramboot_wire::cmdline::Gate;
 use ramboot_wire::{Arch, Mac, Uuid};
 
-use super::word::{cmdline, host, image_name};
-use super::{ConfigError, Door, form, span};
+use super::word::{cmdline, gate, host, image_name, mode};
+use super::{ConfigError, Door, Mode, form, span};
 
 /// One `[[worker]]` table. The first one that fits a machine counts, and no other.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,10 @@ pub struct Worker {
     pub cmdline: Option<String>,
     /// Folders of worker files instead of those of `[boot]`, each over the one before.
     pub overlays: Option<Vec<String>>,
+    /// When it starts the image's init, if not as `[boot]` says.
+    pub mode: Option<Mode>,
+    /// What it waits for before that, if not what `[boot]` says.
+    pub gate: Option<Gate>,
 }
 
 /// What must be true of a machine; at least one of them stands there.
@@ -215,6 +220,8 @@ impl Door<'_> {
                     .overlays
                     .map(|names| self.overlays(names))
                     .transpose()?,
+                mode: self.check(form.mode, mode)?,
+                gate: self.check(form.gate, gate)?,
             };
             if let (Some(name), Some(at)) = (&worker.hostname, name_at) {
                 if !which.is_one_machine() {
