@@ -13,3 +13,4 @@ mod respond;
 pub mod serve;
 mod turn;
 pub mod view;
+mod wish;

@@ -431,10 +431,14 @@ fn worker(manager: &Manager, number: u8) -> TcpStream {
 
 /// Asks for ten bytes of the image on a connection that stays; the head of the answer, its body read.
 fn ten_bytes(manager: &Manager, stream: &mut TcpStream, headers: &str) -> String {
+    send_ten_bytes(manager, stream, headers);
+    head_and_body(stream)
+}
+
+fn send_ten_bytes(manager: &Manager, stream: &mut TcpStream, headers: &str) {
     let path = manager.image_path();
     let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nrange: bytes=0-9\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).expect("send");
-    head_and_body(stream)
 }
 
 fn head_and_body(stream: &mut TcpStream) -> String {
@@ -486,6 +490,55 @@ fn a_worker_that_would_wait_is_told_its_place_and_gets_its_turn() {
         status(&ten_bytes(&manager, &mut fifth, "prefer: wait=2\r\n")),
         "206"
     );
+}
+
+#[test]
+fn the_rest_is_served_behind_all_who_do_not_run_and_what_blocks_at_once() {
+    let manager = Manager::start();
+    let (whole, hot, rest) = (
+        "prefer: wait=0\r\n",
+        "prefer: wait=0\r\npriority: u=1\r\n",
+        "prefer: wait=0\r\npriority: u=6\r\n",
+    );
+    let ask = |stream: &mut TcpStream, headers| ten_bytes(&manager, stream, headers);
+    let mut first: Vec<TcpStream> = (1..=4).map(|number| worker(&manager, number)).collect();
+    for stream in &mut first {
+        assert_eq!(status(&ask(stream, hot)), "206");
+    }
+    let (mut fifth, mut sixth, mut seventh) = (
+        worker(&manager, 5),
+        worker(&manager, 6),
+        worker(&manager, 7),
+    );
+    for (stream, headers, place) in [
+        (&mut fifth, rest, "1/1"),
+        (&mut sixth, whole, "1/2"),
+        (&mut seventh, hot, "2/3"),
+    ] {
+        let told = ask(stream, headers);
+        assert_eq!(status(&told), "503", "{told}");
+        assert!(
+            told.contains(&format!("ramboot-queue: {place}\r\n")),
+            "{told}"
+        );
+    }
+    // The fifth fetches the rest, so it runs: what it is blocked on does not wait.
+    assert_eq!(status(&ask(&mut fifth, hot)), "206");
+    // What cannot be is as urgent as what says nothing.
+    let told = ask(&mut seventh, "prefer: wait=0\r\npriority: u=-1, i=?x\r\n");
+    assert!(told.contains("ramboot-queue: 2/3\r\n"), "{told}");
+    // The first has what is hot and goes on with the rest: others have its turn.
+    send_ten_bytes(&manager, &mut sixth, "prefer: wait=2\r\n");
+    let told = ask(&mut first[0], rest);
+    assert!(told.contains("ramboot-queue: "), "{told}");
+    assert_eq!(status(&head_and_body(&mut sixth)), "206");
+    assert_eq!(status(&ask(&mut first[0], hot)), "206");
+    // When nobody is left who does not run, the rest comes.
+    drop((first.split_off(1), sixth, seventh));
+    let patient = "prefer: wait=2\r\npriority: u=6\r\n";
+    for stream in [&mut first[0], &mut fifth] {
+        assert_eq!(status(&ask(stream, patient)), "206");
+    }
 }
 
 #[test]

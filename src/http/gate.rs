@@ -1,7 +1,7 @@
 //! The shell around [`super::turn`]: requests that wait for their workers' turn, and the clock.
 //!
 //! One gate a listener, that is a network: what a link carries is shared by those who are behind it. Only images pass it,
-//! and only requests that say that they would wait (`Prefer: wait`, RFC 7240 §4.3): everything else is served at once.
+//! and only requests that say that they would wait ([`super::wish`]): everything else is served at once.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hyper::header::HeaderMap;
 use ramboot_wire::queue::Place;
 use tokio::sync::Notify;
 
 use super::meter::Meter;
 use super::turn::{Answer, Turns};
+use super::wish::Wish;
 
 /// Between two looks at the meters.
 pub(super) const TICK: Duration = Duration::from_millis(100);
@@ -132,26 +132,28 @@ impl Inner {
 }
 
 impl Pass {
-    /// Waits for the worker's turn, `patience` at most; its place if that was too short.
-    pub(super) async fn turn(&self, patience: Duration) -> Result<(), Place> {
-        let deadline = tokio::time::Instant::now() + patience.min(LONGEST);
+    /// Waits for the worker's turn, as long as it would; its place if that was too short.
+    pub(super) async fn turn(&self, wish: Wish) -> Result<(), Place> {
+        let deadline = tokio::time::Instant::now() + wish.patience.min(LONGEST);
         // Counts as waiting from here on, so that a turn that comes before it is awaited is not missed.
         let mut turn = Box::pin(self.turn.notified());
         let held = {
             let now = now();
             let mut inner = self.gate.lock();
-            match inner.turns.ask(self.worker, now) {
+            match inner.turns.ask(self.worker, wish.class, now) {
                 Answer::Go => return Ok(()),
                 Answer::Wait => inner.admit(now),
             }
             Held(self)
         };
         // The request may be given up at any moment; then it no longer waits, either.
-        let come = tokio::time::timeout_at(deadline, &mut turn).await;
-        let place = held.give_up();
-        match (come, place) {
-            (Err(_), Some(place)) => Err(place),
-            _ => Ok(()),
+        match tokio::time::timeout_at(deadline, &mut turn).await {
+            // It is in line no longer, or again for another request.
+            Ok(()) => {
+                std::mem::forget(held);
+                Ok(())
+            }
+            Err(_) => held.give_up().map_or(Ok(()), Err),
         }
     }
 }
@@ -189,28 +191,15 @@ impl Drop for Pass {
             {
                 inner.gone.push((self.worker, one.meter.own() - one.told));
             }
-            inner.turns.gone(self.worker);
-            inner.admit(now());
+            let now = now();
+            inner.turns.gone(self.worker, now);
+            inner.admit(now);
         }
     }
 }
 
 /// Between two looks; more connections than that do not end meanwhile, or it does not matter any more.
 const MAX_GONE: usize = 4096;
-
-/// How long whoever asks would wait: `Prefer: wait=<seconds>` among other preferences.
-pub(super) fn patience(request: &HeaderMap) -> Option<Duration> {
-    let fields = request.get_all("prefer").into_iter();
-    let texts = fields.filter_map(|field| field.to_str().ok());
-    let mut wishes = texts.flat_map(|text| text.split(','));
-    wishes.find_map(|wish| {
-        // RFC 7240 §2: parameters follow a semicolon, and a value may be quoted.
-        let (name, value) = wish.split(';').next()?.split_once('=')?;
-        let seconds = value.trim().trim_matches('"').parse().ok()?;
-        let is_wait = name.trim().eq_ignore_ascii_case("wait");
-        is_wait.then(|| Duration::from_secs(seconds))
-    })
-}
 
 #[expect(clippy::disallowed_methods, reason = "shell: owns the clock")]
 fn now() -> Instant {
@@ -220,25 +209,13 @@ fn now() -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::header::HeaderValue;
+    use crate::http::turn::Class;
 
-    #[test]
-    fn who_would_wait_says_so() {
-        for (text, want) in [
-            ("wait=1", Some(1)),
-            ("respond-async, Wait=\"10\"; a=b", Some(10)),
-            ("wait = 3", Some(3)),
-            ("wait", None),
-            ("wait=-1", None),
-            ("wait=x", None),
-            ("await=3", None),
-            ("", None),
-        ] {
-            let mut map = HeaderMap::new();
-            map.insert("prefer", HeaderValue::from_static(text));
-            assert_eq!(patience(&map), want.map(Duration::from_secs), "{text:?}");
+    fn wish(ms: u64) -> Wish {
+        Wish {
+            patience: Duration::from_millis(ms),
+            class: Class::Whole,
         }
-        assert_eq!(patience(&HeaderMap::new()), None);
     }
 
     #[tokio::test]
@@ -247,15 +224,15 @@ mod tests {
         let enter = |number: u8| gate.enter(IpAddr::from([10, 0, 0, number]));
         let mut first: Vec<Pass> = (1..=4).map(enter).collect();
         for pass in &first {
-            pass.turn(Duration::from_secs(1)).await.expect("its turn");
+            pass.turn(wish(1000)).await.expect("its turn");
         }
         let fifth = enter(5);
         let place = Place {
             place: 1,
             waiting: 1,
         };
-        assert_eq!(fifth.turn(Duration::from_millis(1)).await, Err(place));
-        let waits = fifth.turn(Duration::from_secs(1));
+        assert_eq!(fifth.turn(wish(1)).await, Err(place));
+        let waits = fifth.turn(wish(1000));
         let leaves = async { drop(first.pop()) };
         let (turn, ()) = tokio::join!(waits, leaves);
         turn.expect("its turn");

@@ -22,9 +22,9 @@ use tracing::{debug, info, warn};
 use super::answer::{self, Answer, Content};
 use super::body::{self, Slices, Told};
 use super::events::Events;
-use super::gate;
 use super::serve::{Guest, MAX_WATCHERS, Site};
 use super::view::View;
+use super::wish::Wish;
 use crate::fleet::event::{Event, Part, Who};
 use crate::fleet::watch::Watch;
 
@@ -176,8 +176,8 @@ fn turn<'a>(
 ) -> Option<Pin<Box<impl Future<Output = Result<(), Place>> + use<'a>>>> {
     let image = matches!(resource, Resource::Image(_)) && head.method == Method::GET;
     let pass = guest.pass.as_ref().filter(|_| image)?;
-    let patience = gate::patience(&head.headers)?;
-    Some(Box::pin(pass.turn(patience)))
+    let wish = Wish::of(&head.headers)?;
+    Some(Box::pin(pass.turn(wish)))
 }
 
 /// Reads a few small files at most (images and boot files are mapped once and kept).

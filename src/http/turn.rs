@@ -2,8 +2,14 @@
 //!
 //! Counted are workers, that is addresses, not requests: who has begun goes on to its end. Who waits holds a request
 //! open; who waits longer than it wanted to is told its place, and keeps it while it is away for a moment.
+//!
+//! A worker that needs only a part to run has its turn until it has that. For the rest it is behind all who do not run yet,
+//! request by request: it gets what they leave, and in any case, one worker after the other, a sixteenth of the link
+//! ([`share`]), so it ends however many more come. What a running worker is blocked on never waits ([`running`]).
 
 mod limit;
+mod running;
+mod share;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -11,6 +17,19 @@ use std::time::{Duration, Instant};
 
 use limit::Limit;
 use ramboot_wire::queue::Place;
+use running::Running;
+use share::Share;
+
+/// What a piece of an image is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    /// The worker runs when it has what is hot; or it runs, and is blocked on this.
+    Hot,
+    /// The worker needs all of the image to run.
+    Whole,
+    /// The worker runs without it.
+    Rest,
+}
 
 /// Who asks may fetch, or waits until [`Turns::admit`] names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,15 +46,27 @@ pub(super) struct Turns {
     limit: Limit,
     fetching: HashMap<IpAddr, Fetching>,
     waiting: HashMap<IpAddr, Waiting>,
-    /// In the order they came.
-    line: BTreeMap<u64, IpAddr>,
+    line: BTreeMap<Spot, IpAddr>,
     next: u64,
+    running: Running,
+    share: Share,
+    /// Bytes to anybody at the last tick.
+    sent: u64,
     period: Period,
+}
+
+/// Where a worker stands in line: behind those who do not run yet, in the order they came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Spot {
+    is_behind: bool,
+    number: u64,
 }
 
 /// A worker whose turn it is.
 #[derive(Debug, Clone, Copy)]
 struct Fetching {
+    class: Class,
+    spot: Spot,
     /// Bytes it was sent, and when that last changed.
     sent: u64,
     moved: Instant,
@@ -44,7 +75,8 @@ struct Fetching {
 /// A worker in line.
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
-    number: u64,
+    class: Class,
+    spot: Spot,
     /// Requests it holds open.
     held: u32,
     /// When it was last here.
@@ -75,6 +107,9 @@ impl Turns {
             waiting: HashMap::new(),
             line: BTreeMap::new(),
             next: 0,
+            running: Running::default(),
+            share: Share::default(),
+            sent: 0,
             period: Period {
                 begin: now,
                 sent: 0,
@@ -85,51 +120,35 @@ impl Turns {
 
     /// A worker asks for a piece of an image and would wait. After [`Answer::Wait`] it holds its request open until it is
     /// named by [`Turns::admit`], or until [`Turns::leave`].
-    pub(super) fn ask(&mut self, worker: IpAddr, now: Instant) -> Answer {
-        if self.fetching.contains_key(&worker) {
+    pub(super) fn ask(&mut self, worker: IpAddr, class: Class, now: Instant) -> Answer {
+        let Some(class) = self.running.ask(worker, class, now) else {
             return Answer::Go;
-        }
-        let number = self.next;
-        let waiting = self.waiting.entry(worker).or_insert_with(|| {
-            self.next += 1;
-            self.line.insert(number, worker);
-            Waiting {
-                number,
-                held: 0,
-                seen: now,
+        };
+        let is_behind = class == Class::Rest;
+        let mut spot = Spot {
+            is_behind,
+            number: self.next,
+        };
+        self.next += 1;
+        if let Some(fetching) = self.fetching.get(&worker).copied() {
+            if fetching.spot.is_behind == is_behind {
+                if !is_behind || self.has_room(fetching.spot, now) {
+                    return Answer::Go;
+                }
+                spot = fetching.spot;
             }
-        });
-        waiting.held += 1;
-        waiting.seen = now;
+            self.fetching.remove(&worker);
+        }
+        self.line_up(worker, class, spot, now);
         Answer::Wait
     }
 
-    /// Makes it the turn of as many as may, in the order they came, and names them. Who is away is passed over, and
-    /// keeps its place.
+    /// Makes it the turn of as many as may, in the order they stand in line, and names them. Who is away is passed over,
+    /// and keeps its place.
     pub(super) fn admit(&mut self, now: Instant) -> Vec<IpAddr> {
-        let mut free = usize::try_from(self.limit.get())
-            .unwrap_or(usize::MAX)
-            .saturating_sub(self.counted(now));
-        let mut named = Vec::new();
-        for (&number, &worker) in &self.line {
-            if free == 0 {
-                break;
-            }
-            if self.waiting.get(&worker).is_some_and(|one| one.held > 0) {
-                free -= 1;
-                named.push((number, worker));
-            }
-        }
-        for (number, worker) in &named {
-            self.line.remove(number);
-            self.waiting.remove(worker);
-            let begun = Fetching {
-                sent: 0,
-                moved: now,
-            };
-            self.fetching.insert(*worker, begun);
-        }
-        named.into_iter().map(|(_, worker)| worker).collect()
+        let mut named = self.begin(false, now);
+        named.extend(self.begin(true, now));
+        named
     }
 
     /// A worker gives up a request that it held: its place, if it still waits.
@@ -137,8 +156,8 @@ impl Turns {
         let waiting = self.waiting.get_mut(&worker)?;
         waiting.held = waiting.held.saturating_sub(1);
         waiting.seen = now;
-        let number = waiting.number;
-        let before = self.line.range(..number).count();
+        let spot = waiting.spot;
+        let before = self.line.range(..spot).count();
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Some(Place {
             place: count(before + 1),
@@ -147,8 +166,11 @@ impl Turns {
     }
 
     /// A worker closed its last connection, or says nothing more: it has all, or will ask again.
-    pub(super) fn gone(&mut self, worker: IpAddr) {
-        self.fetching.remove(&worker);
+    pub(super) fn gone(&mut self, worker: IpAddr, now: Instant) {
+        let fetching = self.fetching.remove(&worker);
+        if fetching.is_some_and(|one| one.class == Class::Hot) {
+            self.running.begins(worker, now);
+        }
     }
 
     /// A worker was sent so many bytes in all since it came.
@@ -172,14 +194,19 @@ impl Turns {
             .collect();
         for worker in lost {
             if let Some(one) = self.waiting.remove(&worker) {
-                self.line.remove(&one.number);
+                self.line.remove(&one.spot);
             }
         }
+        self.running.tick(now);
+        if self.left(now) == 0 {
+            self.share.earn(sent.saturating_sub(self.sent));
+        }
+        self.sent = sent;
         if self.is_idle() {
             // The next storm may be of other workers.
             self.limit = Limit::new();
         }
-        let full = !self.line.is_empty() && self.counted(now) == self.limit.get() as usize;
+        let full = self.is_full(now);
         let length = now.duration_since(self.period.begin);
         if !full {
             self.period.full = false;
@@ -193,7 +220,7 @@ impl Turns {
             self.limit.measured(bytes as f64 / length.as_secs_f64());
         }
         // A period that begins with another limit is not full from its beginning: what is measured is the new one.
-        let full = full && self.counted(now) == self.limit.get() as usize;
+        let full = full && self.is_full(now);
         self.period = Period {
             begin: now,
             sent,
@@ -206,11 +233,108 @@ impl Turns {
         self.line.is_empty() && self.fetching.is_empty()
     }
 
-    fn counted(&self, now: Instant) -> usize {
-        let moves = |one: &&Fetching| now.duration_since(one.moved) < STALLED;
-        self.fetching.values().filter(moves).count()
+    /// Puts a worker in line, or one more of its requests.
+    fn line_up(&mut self, worker: IpAddr, class: Class, spot: Spot, now: Instant) {
+        let waiting = self.waiting.entry(worker).or_insert(Waiting {
+            class,
+            spot,
+            held: 0,
+            seen: now,
+        });
+        if waiting.spot.is_behind != spot.is_behind {
+            self.line.remove(&waiting.spot);
+            waiting.spot = spot;
+        }
+        waiting.class = class;
+        waiting.held += 1;
+        waiting.seen = now;
+        self.line.insert(waiting.spot, worker);
+    }
+
+    /// Of those who run, or of those who do not.
+    fn begin(&mut self, is_behind: bool, now: Instant) -> Vec<IpAddr> {
+        let mut free =
+            self.room(is_behind, now)
+                .saturating_sub(self.counted(is_behind, now, u64::MAX));
+        let mut named = Vec::new();
+        let first = Spot {
+            is_behind,
+            number: 0,
+        };
+        for (spot, &worker) in self.line.range(first..) {
+            if free == 0 || spot.is_behind != is_behind {
+                break;
+            }
+            if let Some(one) = self.waiting.get(&worker).filter(|one| one.held > 0) {
+                free -= 1;
+                named.push((worker, *one));
+            }
+        }
+        for (worker, one) in &named {
+            if is_behind && self.left(now) == 0 {
+                self.share.spend(one.held);
+            }
+            self.line.remove(&one.spot);
+            self.waiting.remove(worker);
+            let begun = Fetching {
+                class: one.class,
+                spot: one.spot,
+                sent: 0,
+                moved: now,
+            };
+            self.fetching.insert(*worker, begun);
+        }
+        named.into_iter().map(|(worker, _)| worker).collect()
+    }
+
+    /// Whether one who runs, and whose turn it is, may go on.
+    fn has_room(&mut self, spot: Spot, now: Instant) -> bool {
+        let goes = self.counted(true, now, spot.number) < self.room(true, now);
+        if goes && self.left(now) == 0 {
+            self.share.spend(1);
+        }
+        goes
+    }
+
+    /// How many may fetch.
+    fn room(&self, is_behind: bool, now: Instant) -> usize {
+        match (is_behind, self.left(now)) {
+            (false, _) => self.limit.get() as usize,
+            (true, 0) => usize::from(self.share.is_due()),
+            (true, left) => left,
+        }
+    }
+
+    /// What those leave who do not run yet.
+    fn left(&self, now: Instant) -> usize {
+        let limit = self.limit.get() as usize;
+        limit.saturating_sub(self.counted(false, now, u64::MAX))
+    }
+
+    /// As many as may fetch do, and others wait.
+    fn is_full(&self, now: Instant) -> bool {
+        let (limit, all) = (self.limit.get() as usize, u64::MAX);
+        let first = self.counted(false, now, all);
+        // One who fetches on its share is not counted.
+        let filled = match self.left(now) {
+            0 => first,
+            _ => first + self.counted(true, now, all),
+        };
+        !self.line.is_empty() && filled == limit
+    }
+
+    /// Those who fetch and get something, of numbers below this.
+    fn counted(&self, is_behind: bool, now: Instant, below: u64) -> usize {
+        let counts = |one: &&Fetching| {
+            one.spot.is_behind == is_behind
+                && one.spot.number < below
+                && now.duration_since(one.moved) < STALLED
+        };
+        self.fetching.values().filter(counts).count()
     }
 }
 
+#[cfg(test)]
+mod storm;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,12 @@ fn worker(number: u8) -> IpAddr {
 
 /// Asks and is admitted if there is room, as the shell does.
 fn ask(turns: &mut Turns, number: u8, now: Instant) -> bool {
-    turns.ask(worker(number), now) == Answer::Go || turns.admit(now).contains(&worker(number))
+    asks(turns, number, Class::Whole, now)
+}
+
+fn asks(turns: &mut Turns, number: u8, class: Class, now: Instant) -> bool {
+    turns.ask(worker(number), class, now) == Answer::Go
+        || turns.admit(now).contains(&worker(number))
 }
 
 #[test]
@@ -20,10 +25,10 @@ fn first_come_first_served_and_who_began_goes_on() {
     assert!(!ask(&mut turns, 5, now));
     assert!(!ask(&mut turns, 6, now));
     assert!(ask(&mut turns, 1, now), "goes on");
-    turns.gone(worker(2));
+    turns.gone(worker(2), now);
     assert_eq!(turns.admit(now), [worker(5)]);
-    assert_eq!(turns.ask(worker(5), now), Answer::Go);
-    turns.gone(worker(3));
+    assert_eq!(turns.ask(worker(5), Class::Whole, now), Answer::Go);
+    turns.gone(worker(3), now);
     assert_eq!(turns.admit(now), [worker(6)]);
     assert!(turns.line.is_empty() && !turns.is_idle());
 }
@@ -38,11 +43,11 @@ fn a_place_is_told_and_kept() {
     assert_eq!(turns.leave(worker(6), now), place(2, 3));
     assert_eq!(turns.leave(worker(5), now), place(1, 3));
     assert_eq!(turns.leave(worker(1), now), None, "does not wait");
-    turns.gone(worker(1));
+    turns.gone(worker(1), now);
     assert_eq!(turns.admit(now), [worker(7)], "the others are away");
-    turns.gone(worker(2));
-    turns.ask(worker(6), now);
-    turns.ask(worker(5), now);
+    turns.gone(worker(2), now);
+    turns.ask(worker(6), Class::Whole, now);
+    turns.ask(worker(5), Class::Whole, now);
     assert_eq!(turns.admit(now), [worker(5)], "it came first");
     // Away for too long.
     turns.leave(worker(6), now);
@@ -65,8 +70,85 @@ fn who_gets_nothing_does_not_keep_others_waiting() {
     turns.sent(worker(4), 5, later);
     assert_eq!(turns.admit(later), [worker(5)]);
     turns.sent(worker(2), 7, later);
-    turns.gone(worker(1));
+    turns.gone(worker(1), now);
     assert!(turns.admit(later).is_empty(), "the second moves again");
+}
+
+#[test]
+fn the_rest_is_behind_all_who_do_not_run_and_takes_what_they_leave() {
+    use Class::{Hot, Rest, Whole};
+    let (now, mut turns) = (Instant::now(), Turns::new(Instant::now()));
+    let go = |turns: &mut Turns, number, class| asks(turns, number, class, now);
+    for number in 1..=4 {
+        assert!(go(&mut turns, number, Hot));
+    }
+    assert!(!go(&mut turns, 5, Rest), "came first, and is behind");
+    assert!(!go(&mut turns, 6, Whole));
+    assert!(!go(&mut turns, 7, Hot));
+    let place = |place, waiting| Some(Place { place, waiting });
+    assert_eq!(turns.leave(worker(5), now), place(3, 3));
+    turns.ask(worker(5), Rest, now);
+    // The first has what is hot: its turn is over, and it stands behind.
+    assert!(!go(&mut turns, 1, Rest));
+    assert_eq!(turns.ask(worker(6), Whole, now), Answer::Go, "was named");
+    // The others have it, too, and are away for a moment.
+    for number in 2..=4 {
+        turns.gone(worker(number), now);
+    }
+    assert_eq!(turns.admit(now), [7, 5, 1].map(worker));
+    assert!(go(&mut turns, 5, Rest), "goes on");
+    // Two more come: they are let in at once, and those who run give way request by request, the last one first.
+    assert!(go(&mut turns, 8, Whole));
+    assert!(!go(&mut turns, 1, Rest));
+    assert!(go(&mut turns, 5, Rest));
+    assert!(go(&mut turns, 9, Whole));
+    assert!(!go(&mut turns, 5, Rest));
+    // It kept its place.
+    turns.gone(worker(9), now);
+    assert_eq!(turns.admit(now), [worker(5)]);
+}
+
+#[test]
+fn what_a_running_worker_is_blocked_on_never_waits() {
+    use Class::{Hot, Rest, Whole};
+    let (now, mut turns) = (Instant::now(), Turns::new(Instant::now()));
+    let go = |turns: &mut Turns, number, class| asks(turns, number, class, now);
+    for number in 1..=9 {
+        go(&mut turns, number, if number == 4 { Hot } else { Whole });
+    }
+    assert!(!go(&mut turns, 10, Rest));
+    assert!(go(&mut turns, 10, Hot), "it waits for the rest alone");
+    // Its turn was for what is hot: when its streams end it runs, before it says so.
+    turns.gone(worker(4), now);
+    assert_eq!(turns.admit(now), [worker(5)]);
+    assert!(go(&mut turns, 4, Hot));
+    // Who fetched all has not begun to run by that; who was switched off and on does not run any more.
+    turns.gone(worker(1), now);
+    assert_eq!(turns.admit(now), [worker(6)]);
+    assert!(!go(&mut turns, 1, Hot));
+    assert!(!go(&mut turns, 10, Whole));
+    assert!(!go(&mut turns, 10, Hot));
+}
+
+#[test]
+fn a_sixteenth_is_for_the_rest_one_after_the_other() {
+    use Class::{Rest, Whole};
+    let (now, mut turns) = (Instant::now(), Turns::new(Instant::now()));
+    for number in 1..=4 {
+        ask(&mut turns, number, now);
+    }
+    assert!(!asks(&mut turns, 5, Rest, now));
+    assert!(!asks(&mut turns, 6, Rest, now));
+    assert!(!asks(&mut turns, 7, Whole, now));
+    // As much as is one request's part.
+    turns.tick(share::PART << 20, now);
+    assert_eq!(turns.admit(now), [worker(5)]);
+    assert!(!asks(&mut turns, 5, Rest, now), "that was its share");
+    turns.tick((share::PART << 20) * 2, now);
+    assert_eq!(turns.admit(now), [worker(5)], "first come, first served");
+    turns.gone(worker(5), now);
+    turns.tick((share::PART << 20) * 3, now);
+    assert_eq!(turns.admit(now), [worker(6)]);
 }
 
 /// Workers of one size over a link: when each has all, by turns and all at once.
@@ -77,7 +159,7 @@ fn race(workers: u8, link: u64, each: u64, size: u64) -> (f64, f64) {
     let (mut got, mut total) = (HashMap::<IpAddr, u64>::new(), 0);
     let mut ends = Vec::new();
     for number in 1..=workers {
-        turns.ask(worker(number), now);
+        turns.ask(worker(number), Class::Whole, now);
     }
     while ends.len() < usize::from(workers) {
         for worker in turns.admit(now) {
@@ -90,7 +172,7 @@ fn race(workers: u8, link: u64, each: u64, size: u64) -> (f64, f64) {
             total += share;
             turns.sent(*worker, *bytes, now);
             if *bytes >= size {
-                turns.gone(*worker);
+                turns.gone(*worker, now);
                 ends.push(now.duration_since(begin).as_secs_f64());
             }
             *bytes < size
@@ -121,17 +203,21 @@ fn the_mean_falls_towards_half_and_the_last_is_hardly_later() {
     }
 }
 
+fn class() -> impl Strategy<Value = Class> {
+    prop::sample::select(vec![Class::Hot, Class::Whole, Class::Rest])
+}
+
 proptest! {
     /// Nobody is lost: whatever happens, everybody who stays in line is named in the end.
     #[test]
-    fn nobody_waits_for_ever(steps in prop::collection::vec((0_u8..5, 1_u8..30, 0_u64..3000), 0..300)) {
+    fn nobody_waits_for_ever(steps in prop::collection::vec((0_u8..5, 1_u8..30, class(), 0_u64..3000), 0..300)) {
         let mut now = Instant::now();
         let mut turns = Turns::new(now);
         let mut held: HashMap<u8, u32> = HashMap::new();
-        for (what, number, ms) in steps {
+        for (what, number, class, ms) in steps {
             now += Duration::from_millis(ms);
             match what {
-                0 | 1 => if turns.ask(worker(number), now) == Answer::Wait {
+                0 | 1 => if turns.ask(worker(number), class, now) == Answer::Wait {
                     *held.entry(number).or_default() += 1;
                 },
                 2 => if held.get(&number).is_some_and(|held| *held > 0) {
@@ -140,7 +226,7 @@ proptest! {
                     }
                     held.entry(number).and_modify(|held| *held -= 1);
                 },
-                3 => turns.gone(worker(number)),
+                3 => turns.gone(worker(number), now),
                 _ => turns.tick(ms, now),
             }
             for named in turns.admit(now) {
@@ -151,7 +237,7 @@ proptest! {
         }
         held.retain(|_, held| *held > 0);
         for number in 0..=255 {
-            turns.gone(worker(number));
+            turns.gone(worker(number), now);
             for named in turns.admit(now) {
                 let IpAddr::V4(named) = named else { unreachable!() };
                 held.remove(&named.octets()[3]);
@@ -161,13 +247,28 @@ proptest! {
         while !held.is_empty() {
             let before = held.len();
             for number in 0..=255 {
-                turns.gone(worker(number));
+                turns.gone(worker(number), now);
             }
             for named in turns.admit(now) {
                 let IpAddr::V4(named) = named else { unreachable!() };
                 held.remove(&named.octets()[3]);
             }
             prop_assert!(held.len() < before);
+        }
+    }
+
+    /// Whoever asks what meanwhile: a worker that is blocked four times a second is never let wait.
+    #[test]
+    fn demand_is_let_go_at_once(steps in prop::collection::vec((2_u8..30, class(), 0_u64..500), 0..200)) {
+        let mut now = Instant::now();
+        let mut turns = Turns::new(now);
+        turns.ask(worker(1), Class::Rest, now);
+        for (number, class, ms) in steps {
+            turns.ask(worker(number), class, now);
+            turns.admit(now);
+            turns.tick(ms << 20, now);
+            now += Duration::from_millis(ms.max(250));
+            prop_assert_eq!(turns.ask(worker(1), Class::Hot, now), Answer::Go);
         }
     }
 }
