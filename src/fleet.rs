@@ -6,6 +6,7 @@
 //! it exists for each address, and machines that were never seen to boot go first where room is needed.
 
 pub mod event;
+pub mod filling;
 pub mod listen;
 pub mod problem;
 pub mod rows;
@@ -18,6 +19,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use ramboot_wire::Mac;
+use ramboot_wire::heartbeat::Filling;
 
 use event::{AskedBy, Event, Who};
 use worker::{News, Worker};
@@ -41,6 +43,9 @@ pub enum Refused {
     /// A machine has not so much to say.
     #[error("too many reports of {0}")]
     TooMany(Mac),
+    /// It says what cannot be.
+    #[error("{0} has {1} of {2} bytes of its image, it says")]
+    Filling(Mac, u64, u64),
 }
 
 impl Fleet {
@@ -64,7 +69,14 @@ impl Fleet {
                 let worker = self.believed(report.mac, from, now)?;
                 return Ok(worker.reported(&report, now));
             }
-            Event::Beat(from, beat) => self.believed(beat.mac, from, now)?.beat(&beat, now),
+            Event::Beat(from, beat) => {
+                if let Some(filling) = beat.filling.filter(|it| !filling::is_possible(it)) {
+                    self.refused += 1;
+                    let Filling { resident, size, .. } = filling;
+                    return Err(Refused::Filling(beat.mac, resident, size));
+                }
+                self.believed(beat.mac, from, now)?.beat(&beat, now);
+            }
             Event::Sent(address, bytes) => {
                 let mac = self.by_address.get(&address);
                 if let Some(worker) = mac.and_then(|mac| self.workers.get_mut(mac)) {

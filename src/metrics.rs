@@ -25,6 +25,7 @@ pub struct Metrics {
     registry: Registry,
     boots: IntCounterVec,
     boot_seconds: Histogram,
+    untethered_seconds: Histogram,
     stage_seconds: HistogramVec,
     dhcp: IntCounterVec,
     mirrors: Mirrors,
@@ -39,6 +40,7 @@ struct Mirrors {
     refused: IntCounter,
     connections: IntGauge,
     workers: IntGaugeVec,
+    tethered: IntGauge,
     outdated: IntGauge,
     images: IntGauge,
     uptime: IntGauge,
@@ -101,6 +103,14 @@ impl Metrics {
             .buckets(BOOT_BUCKETS.to_vec()),
         )?;
         registry.register(Box::new(boot_seconds.clone()))?;
+        let untethered_seconds = Histogram::with_opts(
+            HistogramOpts::new(
+                "untethered_seconds",
+                "From the mount of an image that was not all there until it was, and the machine needed nobody.",
+            )
+            .buckets(BOOT_BUCKETS.to_vec()),
+        )?;
+        registry.register(Box::new(untethered_seconds.clone()))?;
         let stage_seconds = HistogramVec::new(
             HistogramOpts::new("stage_seconds", "How long the stages of /init took.")
                 .buckets(STAGE_BUCKETS.to_vec()),
@@ -139,6 +149,10 @@ impl Metrics {
             refused,
             connections: gauge("http_connections", "HTTP connections that are open.")?,
             workers,
+            tethered: gauge(
+                "workers_tethered",
+                "Machines that run, and need a manager until all of their image is in their RAM.",
+            )?,
             outdated: gauge(
                 "workers_outdated",
                 "Machines that would boot another image than they run if they were switched off and on.",
@@ -150,6 +164,7 @@ impl Metrics {
             registry,
             boots,
             boot_seconds,
+            untethered_seconds,
             stage_seconds,
             dhcp,
             mirrors,
@@ -172,6 +187,7 @@ impl Metrics {
                     .with_label_values(&["failed", stage.name()])
                     .inc();
             }
+            News::Untethered(ms) => self.untethered_seconds.observe(seconds(ms)),
         }
     }
 
@@ -222,6 +238,8 @@ impl Mirrors {
                 .with_label_values(&[state.name()])
                 .set(signed(count.count() as u64));
         }
+        let tethered = sources.workers.iter().filter(|row| row.is_tethered());
+        self.tethered.set(signed(tethered.count() as u64));
         let outdated = sources.workers.iter().filter(|row| row.would_change);
         self.outdated.set(signed(outdated.count() as u64));
         self.images.set(signed(sources.images as u64));

@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use ramboot_wire::Stage;
+use ramboot_wire::heartbeat::{INTERVAL_SECONDS, JITTER_SECONDS};
 
 use super::event::Part;
+use super::filling::WHOLE;
+use super::snapshot::Filling;
 use super::worker::{State, Worker};
+use crate::images::when::span;
 
 /// Something went wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,14 +51,35 @@ pub const fn of_stage(stage: Stage) -> &'static str {
             "The image's own init did not start: `ramboot publish --dry-run IMAGE` checks it."
         }
         Stage::Untethered => {
-            "The machine runs, and waits for the rest of its image: is a manager there that has it?"
+            "The machine runs, and needs a manager that has its image until all of it is there: `ramboot images` shows what one has."
         }
     }
 }
 
-/// What a long silence means, or an endless question. `None` while all goes on.
+/// One that runs waits for what only a manager has. `None` while it gets it.
 #[must_use]
-pub fn of_silence(worker: &Worker, now: Duration) -> Option<Problem> {
+pub fn of_wait(worker: &Worker, filling: &Filling, now: Duration) -> Option<Problem> {
+    if filling.blocked_s < BLOCKED_S {
+        return None;
+    }
+    let image = worker
+        .image
+        .map_or_else(String::new, |id| format!(" {}", id.short()));
+    Some(Problem {
+        sentence: format!(
+            "a program of this machine has waited {} for a part of the image{image}",
+            span(filling.blocked_s)
+        )
+        .into(),
+        remedy: "Start a manager that has this image (`ramboot images` shows what one has), or mend the network between: the program goes on by itself.",
+        at: now.saturating_sub(Duration::from_secs(filling.blocked_s)),
+    })
+}
+
+/// What a long silence means, or an endless question. `None` while all goes on. `filling` is of one that runs with a part
+/// of its image.
+#[must_use]
+pub fn of_silence(worker: &Worker, filling: Option<&Filling>, now: Duration) -> Option<Problem> {
     let quiet = now.saturating_sub(worker.seen);
     let since = now.saturating_sub(worker.since);
     let (sentence, remedy) = match worker.state {
@@ -98,6 +123,24 @@ pub fn of_silence(worker: &Worker, now: Duration) -> Option<Problem> {
             ),
             "Is it still on, and the cable in? Its own screen says what it waits for; it goes on by itself.",
         ),
+        State::Up => match (filling.filter(|it| it.resident.is_some()), worker.vitals) {
+            (Some(part), _) if part.percent < WHOLE && quiet > STALLED => (
+                format!(
+                    "was up with {} % of its image, and has sent no heartbeat for {}",
+                    part.percent,
+                    span(quiet.as_secs())
+                ),
+                "Is it still on, and the cable in? If it runs, its programs wait for what is missing of the image, and go on when a manager that has it can be reached.",
+            ),
+            (_, Some(vitals)) if now.saturating_sub(vitals.at) > SILENT => (
+                format!(
+                    "was up, and has sent no heartbeat for {} min",
+                    quiet.as_secs() / 60
+                ),
+                "Is it still on, and the cable in? A machine that was switched off on purpose is forgotten after a week.",
+            ),
+            _ => return None,
+        },
         _ => return None,
     };
     Some(Problem {
@@ -112,3 +155,7 @@ const MANY_ASKS: u32 = 4;
 const ASKING: Duration = Duration::from_secs(20);
 /// Firmware gives up sooner; /init reports sooner unless it waits.
 const STALLED: Duration = Duration::from_secs(60);
+/// Three heartbeats may be lost before anybody is told.
+const SILENT: Duration = Duration::from_secs(3 * (INTERVAL_SECONDS + JITTER_SECONDS));
+/// A chunk that was lost on the way comes sooner.
+const BLOCKED_S: u64 = 5;

@@ -4,15 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ramboot_wire::heartbeat::{INTERVAL_SECONDS, JITTER_SECONDS};
 use ramboot_wire::stage::Bar;
 use ramboot_wire::{ImageId, Stage};
 
 use super::Fleet;
 use super::event::Part;
+use super::filling::{self, Look};
 use super::problem;
 use super::snapshot::{Fetch, ImageUse, Standing, Trouble, WorkerRow};
-use super::worker::{State, Vitals, Worker};
+use super::worker::{State, Worker};
 use crate::config::Config;
 use crate::config::worker::Asker;
 use crate::machine::{self, Published};
@@ -84,18 +84,31 @@ fn row(
     now: Duration,
 ) -> WorkerRow {
     let ago = |at: Duration| now.saturating_sub(at).as_secs();
-    let problem = problem::of_silence(worker, now);
-    let state = standing(worker, problem.is_some(), now);
+    let vitals = worker.vitals.as_ref();
+    let size = named.as_ref().map(|(_, size)| *size);
+    let alive = vitals.map(|vitals| vitals.at);
+    let look = worker.boot.holding.look(alive, size, now);
+    let filling = match look {
+        Look::Part(filling) if worker.state == State::Up => Some(filling),
+        _ => None,
+    };
+    let silence = problem::of_silence(worker, filling.as_ref(), now);
+    let wait = filling.and_then(|filling| problem::of_wait(worker, &filling, now));
+    let state = standing(worker, silence.is_some(), wait.is_some());
     let fetch = (worker.state == State::Booting(Stage::Fetch)).then(|| Fetch {
         bytes: worker.boot.fetched,
-        size: named.as_ref().map(|(_, size)| *size),
+        size,
         bytes_per_s: worker.boot.rate,
     });
     let image = worker.image.map(|id| ImageUse {
         id,
         name: named.map(|(name, _)| name),
     });
-    let vitals = worker.vitals.as_ref();
+    let sentence = match &silence {
+        Some(silence) if state == Standing::Silent => silence.sentence.to_string(),
+        _ => sentence(worker, fetch, look),
+    };
+    let problem = silence.or(wait).or_else(|| worker.problem.clone());
     WorkerRow {
         mac: worker.mac,
         name: worker.hostname.as_deref().map(str::to_owned),
@@ -119,7 +132,7 @@ fn row(
             State::Booting(stage) | State::Failed(stage) => Some(stage.name().to_owned()),
             _ => None,
         },
-        sentence: sentence(worker, fetch, state, now),
+        sentence,
         since_s: ago(worker.since),
         up_s: (worker.state == State::Up).then(|| up(worker, now)),
         boot_ms: worker.boot.took_ms,
@@ -128,19 +141,19 @@ fn row(
         seen_s: ago(worker.seen),
         boot: bars(worker),
         fetch,
-        problem: problem
-            .as_ref()
-            .or(worker.problem.as_ref())
-            .map(|problem| Trouble {
-                sentence: problem.sentence.to_string(),
-                remedy: problem.remedy.to_owned(),
-                since_s: ago(problem.at),
-            }),
+        filling,
+        problem: problem.map(|problem| Trouble {
+            sentence: problem.sentence.to_string(),
+            remedy: problem.remedy.to_owned(),
+            since_s: ago(problem.at),
+        }),
     }
 }
 
-fn standing(worker: &Worker, stalled: bool, now: Duration) -> Standing {
+fn standing(worker: &Worker, stalled: bool, waits: bool) -> Standing {
     match worker.state {
+        State::Up if stalled => Standing::Silent,
+        State::Up if waits => Standing::Failed,
         _ if stalled => Standing::Failed,
         State::Failed(_) => Standing::Failed,
         State::Asking(_) if worker.problem.is_some() => Standing::Failed,
@@ -148,15 +161,8 @@ fn standing(worker: &Worker, stalled: bool, now: Duration) -> Standing {
         State::Loading(_) if worker.problem.is_some() => Standing::Failed,
         State::Loading(_) | State::Starting => Standing::Loading,
         State::Booting(_) => Standing::Booting,
-        State::Up if worker.vitals.is_some_and(|vitals| is_silent(&vitals, now)) => {
-            Standing::Silent
-        }
         State::Up => Standing::Up,
     }
-}
-
-fn is_silent(vitals: &Vitals, now: Duration) -> bool {
-    now.saturating_sub(vitals.at).as_secs() > MISSED * (INTERVAL_SECONDS + JITTER_SECONDS)
 }
 
 fn up(worker: &Worker, now: Duration) -> u64 {
@@ -168,7 +174,7 @@ fn up(worker: &Worker, now: Duration) -> u64 {
     }
 }
 
-fn sentence(worker: &Worker, fetch: Option<Fetch>, state: Standing, now: Duration) -> String {
+fn sentence(worker: &Worker, fetch: Option<Fetch>, look: Look) -> String {
     match (worker.state, fetch) {
         (State::Asking(_), _) => "asks for an address".to_owned(),
         (State::Loading(Part::Loader), _) => "loads its boot loader".to_owned(),
@@ -199,11 +205,13 @@ fn sentence(worker: &Worker, fetch: Option<Fetch>, state: Standing, now: Duratio
         }
         .to_owned(),
         (State::Failed(stage), _) => format!("stopped in the stage {stage}"),
-        (State::Up, _) if state == Standing::Silent => {
-            let quiet = now.saturating_sub(worker.seen).as_secs();
-            format!("was up, and has sent no heartbeat for {} min", quiet / 60)
-        }
-        (State::Up, _) => "up".to_owned(),
+        (State::Up, _) => match look {
+            Look::Whole => "up".to_owned(),
+            Look::Unknown(percent) => {
+                format!("up; of its image {percent} % was there when last heard")
+            }
+            Look::Part(filling) => filling::sentence(&filling),
+        },
     }
 }
 
@@ -261,6 +269,3 @@ fn bars(worker: &Worker) -> Vec<Bar> {
     }));
     bars
 }
-
-/// Heartbeats that may be lost before anybody is told.
-const MISSED: u64 = 3;

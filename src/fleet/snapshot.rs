@@ -113,8 +113,19 @@ pub struct WorkerRow {
     pub boot: Vec<Bar>,
     /// How far the image has come, while it is fetched.
     pub fetch: Option<Fetch>,
+    /// How far its image has come, of one that runs before all of it is there.
+    pub filling: Option<Filling>,
     /// What is wrong, or went wrong last in this boot.
     pub problem: Option<Trouble>,
+}
+
+impl WorkerRow {
+    /// It runs, and needs a manager until all of its image is there.
+    #[must_use]
+    pub fn is_tethered(&self) -> bool {
+        let misses = self.filling.is_some_and(|filling| filling.percent < 100);
+        misses && self.state != Standing::Silent
+    }
 }
 
 /// An image, and the name it has.
@@ -168,6 +179,25 @@ pub struct Fetch {
     pub size: Option<u64>,
     /// Bytes a second, of late.
     pub bytes_per_s: u64,
+}
+
+/// The image of a machine that runs already, and needs a manager until all of it is in its RAM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filling {
+    /// Of a hundred, what is in its RAM.
+    pub percent: u8,
+    /// The same in bytes, once it said so.
+    pub resident: Option<u64>,
+    /// Bytes of the image.
+    pub size: Option<u64>,
+    /// Bytes a second, of late.
+    pub bytes_per_s: u64,
+    /// Seconds until it needs nobody; `None` if nothing comes.
+    pub independent_s: Option<u64>,
+    /// Seconds that one of its programs has been waiting for a part of the image.
+    pub blocked_s: u64,
+    /// Seconds since it said all this.
+    pub heard_s: u64,
 }
 
 /// What is wrong.

@@ -9,6 +9,7 @@ use ramboot_wire::stage::Bar;
 use ramboot_wire::{Arch, Heartbeat, ImageId, Mac, Report, Stage, Uuid};
 
 use super::event::{Asked, AskedBy, Part};
+use super::filling::{Holding, WHOLE};
 use super::problem::{self, Problem};
 use crate::pi::id::Identity;
 
@@ -79,6 +80,10 @@ pub struct Boot {
     pub(super) rate: u64,
     /// When `fetched` last grew.
     fetched_at: Option<Duration>,
+    /// How much of the image was there, of a hundred, when it was to be mounted; of one that does not wait for all of it.
+    gate: Option<u8>,
+    /// How much is there.
+    pub(super) holding: Holding,
 }
 
 /// What a heartbeat says.
@@ -101,6 +106,8 @@ pub enum News {
     Up(u64, Option<u64>),
     /// `/init` stopped in this stage.
     Failed(Stage),
+    /// All of its image is there, so many milliseconds after it was mounted.
+    Untethered(u64),
 }
 
 impl Worker {
@@ -249,7 +256,12 @@ impl Worker {
     pub(super) fn reported(&mut self, report: &Report, now: Duration) -> Option<News> {
         self.seen = now;
         let (stage, line) = (report.line.stage, &report.line);
-        if self.state == State::Up && stage != Stage::Handover {
+        let again = line.error.is_some() && line.fact("again") == Some("yes");
+        if stage == Stage::Untethered {
+            return self.untethered(report, now);
+        }
+        // Of one that runs, what fetches the rest of the image says that.
+        if self.state == State::Up && stage != Stage::Handover && !again {
             // It has started over, and its firmware did not ask here.
             self.boot = Boot::default();
             self.problem = None;
@@ -264,12 +276,8 @@ impl Worker {
             self.memory = memory.or(self.memory);
         }
         if let Some(error) = &line.error {
-            self.problem = Some(Problem {
-                sentence: plain(error, MAX_SENTENCE),
-                remedy: problem::of_stage(stage),
-                at: now,
-            });
-            if line.fact("again") == Some("yes") {
+            self.fails(stage, error, now);
+            if again {
                 return None;
             }
         }
@@ -277,6 +285,9 @@ impl Worker {
         if line.error.is_some() {
             self.enter(State::Failed(stage), now);
             return Some(News::Failed(stage));
+        }
+        if stage == Stage::Fetch {
+            self.boot.gate = line.fact("resident").and_then(share);
         }
         let next = Stage::BOOT.into_iter().find(|next| *next > stage);
         match next {
@@ -292,14 +303,52 @@ impl Worker {
                 self.enter(State::Up, now);
                 let took = self.boot.began.map(|began| ms(now.saturating_sub(began)));
                 self.boot.took_ms = took;
+                if let Some(gate) = self.boot.gate {
+                    self.boot.holding.starts(gate, now);
+                }
                 Some(News::Up(line.ms, took))
             }
         }
     }
 
+    /// It runs, and what fetches the rest of its image says how that ended, or goes on.
+    fn untethered(&mut self, report: &Report, now: Duration) -> Option<News> {
+        self.image = Some(report.image);
+        self.enter(State::Up, now);
+        if let Some(error) = &report.line.error {
+            self.fails(Stage::Untethered, error, now);
+            return None;
+        }
+        // It may be told twice.
+        if !self.boot.holding.ends(now) {
+            return None;
+        }
+        self.boot.untethered(report);
+        Some(News::Untethered(report.line.ms))
+    }
+
+    fn fails(&mut self, stage: Stage, error: &str, now: Duration) {
+        self.problem = Some(Problem {
+            sentence: plain(error, MAX_SENTENCE),
+            remedy: problem::of_stage(stage),
+            at: now,
+        });
+    }
+
     pub(super) fn beat(&mut self, beat: &Heartbeat, now: Duration) {
         self.seen = now;
+        // Two processes send them, and UDP changes their order.
+        let before = self.vitals.map(|vitals| vitals.up_s);
+        if before.is_some_and(|before| beat.up_s.saturating_add(OUT_OF_ORDER_S) < before) {
+            // Its kernel has started anew, and nothing else of that was seen.
+            self.boot = Boot::default();
+            self.problem = None;
+            self.since = now;
+        }
         self.image = Some(beat.image);
+        if let Some(filling) = beat.filling {
+            self.boot.holding.hears(filling, now);
+        }
         if let Some(name) = &beat.hostname {
             self.hostname = Some(name.as_str().into());
         }
@@ -367,6 +416,25 @@ impl Boot {
         let end = self.init.iter().map(|bar| bar.end_ms).max().unwrap_or(0);
         self.init_began = Some(now.saturating_sub(Duration::from_millis(end)));
     }
+
+    /// From the mount until all of the image was there.
+    fn untethered(&mut self, report: &Report) {
+        let name = Stage::Untethered.name();
+        let mount = self.init.iter().find(|bar| bar.what == Stage::Mount.name());
+        let mounted = mount.or(self.init.last()).map_or(0, |bar| bar.end_ms);
+        let told = report.waterfall.iter().find(|bar| bar.what == name);
+        let (begin, end) = match told {
+            Some(bar) => (bar.begin_ms, bar.end_ms),
+            None => (mounted, mounted.saturating_add(report.line.ms)),
+        };
+        let begin_ms = begin.min(MAX_BOOT_MS);
+        self.init.retain(|bar| bar.what != name);
+        self.init.push(Bar {
+            what: name.to_owned(),
+            begin_ms,
+            end_ms: end.clamp(begin_ms, MAX_BOOT_MS),
+        });
+    }
 }
 
 /// So many reports at once, and one each second: a boot has nine.
@@ -414,6 +482,12 @@ pub(crate) fn seen(c: char) -> char {
     }
 }
 
+/// `37%`.
+fn share(text: &str) -> Option<u8> {
+    let share = text.strip_suffix('%')?.parse().ok()?;
+    (share <= WHOLE).then_some(share)
+}
+
 fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -422,6 +496,8 @@ fn ms(time: Duration) -> u64 {
 const TOLD: Duration = Duration::from_millis(500);
 /// Firmware that asks after a longer silence begins anew.
 const PAUSE: Duration = Duration::from_secs(120);
+/// Heartbeats of one machine may overtake each other by so much, in seconds.
+const OUT_OF_ORDER_S: u64 = 60;
 const BURST: u8 = 64;
 const MAX_BARS: usize = 16;
 const MAX_BAR_NAME: usize = 24;

@@ -12,7 +12,12 @@ pub fn table(snapshot: &Snapshot) -> String {
     }
     let rows: Vec<Row> = snapshot.workers.iter().map(cells).map(Row::Cells).collect();
     let mut text = render(&COLUMNS, &rows);
-    let in_trouble = |row: &&WorkerRow| row.state == Standing::Failed;
+    // Who was switched off is silent, too; who runs with a part of its image should not be.
+    let in_trouble = |row: &&WorkerRow| match row.state {
+        Standing::Failed => true,
+        Standing::Silent => row.filling.is_some(),
+        _ => false,
+    };
     let troubled: Vec<&WorkerRow> = snapshot.workers.iter().filter(in_trouble).collect();
     for row in troubled.iter().take(MAX_TROUBLED) {
         let Some(problem) = &row.problem else {
@@ -92,6 +97,11 @@ fn sum(snapshot: &Snapshot) -> String {
     let number = snapshot.workers.len();
     let machines = if number == 1 { "machine" } else { "machines" };
     let mut text = format!("{number} {machines}: {}", parts.join(", "));
+    let tethered = snapshot.workers.iter().filter(|row| row.is_tethered());
+    let tethered = tethered.count();
+    if tethered > 0 {
+        text += &format!("; {tethered} without all of the image yet");
+    }
     let outdated = snapshot
         .workers
         .iter()
@@ -166,7 +176,19 @@ mod tests {
     use ramboot_wire::{ImageId, Mac};
 
     use super::*;
-    use crate::fleet::snapshot::{ImageUse, Manager, Trouble};
+    use crate::fleet::snapshot::{Filling, ImageUse, Manager, Trouble};
+
+    fn filling() -> Filling {
+        Filling {
+            percent: 37,
+            resident: Some(74_000_000),
+            size: Some(200_000_000),
+            bytes_per_s: 10_500_000,
+            independent_s: Some(12),
+            blocked_s: 0,
+            heard_s: 1,
+        }
+    }
 
     fn worker(name: &str, state: Standing) -> WorkerRow {
         WorkerRow {
@@ -195,6 +217,7 @@ mod tests {
             seen_s: 1,
             boot: Vec::new(),
             fetch: None,
+            filling: None,
             problem: None,
         }
     }
@@ -237,17 +260,40 @@ mod tests {
             }),
             ..worker("", Standing::Failed)
         };
+        let streams = WorkerRow {
+            sentence: "running, 37 % resident, 12 s to independence".to_owned(),
+            up_s: Some(9),
+            filling: Some(filling()),
+            ..worker("gpu-2", Standing::Up)
+        };
+        let quiet = "was up with 37 % of its image, and has sent no heartbeat for 61 s";
+        let silent = WorkerRow {
+            sentence: quiet.to_owned(),
+            up_s: Some(70),
+            filling: Some(filling()),
+            problem: Some(Trouble {
+                sentence: quiet.to_owned(),
+                remedy: "Is it still on?".to_owned(),
+                since_s: 61,
+            }),
+            ..worker("gpu-3", Standing::Silent)
+        };
         let want = "\
 NAME   MAC                ADDRESS   MODEL                      SERIAL    IMAGE                  STATE                           SINCE    BOOT    FREE  LOAD
 gpu-1  52:54:00:00:00:01  10.0.0.5  QEMU Standard PC, 985 MB             default abababababab *  up                                2 h  12.3 s  900 MB  1.05
 -      52:54:00:00:00:01  10.0.0.5  Raspberry Pi 4B with 4 GB  5b154510                         stopped in the stage fetch?[2J    3 s
+gpu-2  52:54:00:00:00:01  10.0.0.5  QEMU Standard PC, 985 MB             default abababababab    running, 37 % resident, 12 s to independence 9 s 12.3 s 900 MB 1.05
+gpu-3  52:54:00:00:00:01  10.0.0.5  QEMU Standard PC, 985 MB             default abababababab    was up with 37 % of its image, and has sent no heartbeat for 61 s 70 s 12.3 s 900 MB 1.05
 
 52:54:00:00:00:01: RAM: 512 MiB there, 700 MiB needed
     Take a smaller image.
 
-2 machines: 1 up, 1 in trouble; * 1 would boot another image than they run; 112 MB/s now
+gpu-3: was up with 37 % of its image, and has sent no heartbeat for 61 s
+    Is it still on?
+
+4 machines: 2 up, 1 silent, 1 in trouble; 1 without all of the image yet; * 1 would boot another image than they run; 112 MB/s now
 ";
-        let found = table(&snapshot(vec![outdated, pi]));
+        let found = table(&snapshot(vec![outdated, pi, streams, silent]));
         let squeeze = |text: &str| -> Vec<String> {
             text.lines()
                 .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))

@@ -71,6 +71,7 @@ fn worker(last: u8) -> WorkerRow {
             bar("fetch", 5_000, 7_500),
         ],
         fetch: None,
+        filling: None,
         problem: None,
     }
 }
