@@ -4,7 +4,7 @@ use ramboot_wire::stage::Bar;
 use serde::Serialize;
 
 use super::words::{self, count, shown};
-use crate::fleet::snapshot::{Fetch, Standing, WorkerRow};
+use crate::fleet::snapshot::{Standing, WorkerRow};
 
 /// What a bar is of, which is also its class in page.css. The page's legend has them in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -26,7 +26,7 @@ impl Kind {
             "loader" | "kernel" | "initramfs" | "kernel+initramfs" => Self::Load,
             "linux" => Self::Linux,
             "early" | "modules" => Self::Drivers,
-            "files" | "chunks" | "fetch" => Self::Fetch,
+            "files" | "chunks" | "fetch" | AFTER => Self::Fetch,
             "mount" | "handover" => Self::Mount,
             _ => Self::Other,
         }
@@ -73,15 +73,19 @@ pub(super) struct Long {
 /// A boot, in milliseconds, with what goes on now at its end.
 pub(super) struct Fall<'a> {
     row: &'a WorkerRow,
-    /// Where the last bar ends.
+    /// Where the last bar ends before the machine runs.
     ended: u64,
     /// Since then, of a boot that goes on.
     open: Option<u64>,
+    /// Since then, of one that runs and fetches the rest of its image.
+    fills: Option<u64>,
 }
 
 impl<'a> Fall<'a> {
     pub(super) fn of(row: &'a WorkerRow) -> Self {
-        let ended = row.boot.iter().map(|bar| bar.end_ms).max().unwrap_or(0);
+        let before = row.boot.iter().filter(|bar| bar.what != AFTER);
+        let ended = before.map(|bar| bar.end_ms).max().unwrap_or(0);
+        let since = row.since_s.saturating_mul(1000);
         let goes_on = matches!(
             row.state,
             Standing::Asking | Standing::Loading | Standing::Booting
@@ -89,11 +93,12 @@ impl<'a> Fall<'a> {
         Self {
             row,
             ended,
-            open: goes_on.then(|| row.since_s.saturating_mul(1000)),
+            open: goes_on.then_some(since),
+            fills: row.filling.map(|_| since),
         }
     }
 
-    /// How long it is, so far.
+    /// How long it is, so far, until the machine runs.
     pub(super) fn total(&self) -> u64 {
         self.ended.saturating_add(self.open.unwrap_or(0))
     }
@@ -108,11 +113,12 @@ impl<'a> Fall<'a> {
         }
     }
 
-    /// In one line, where `scale` milliseconds are all of it. What went on beside the stages is left out.
+    /// In one line, where `scale` milliseconds are all of it. What went on beside the stages, or after them, is left out.
     pub(super) fn short(&self, scale: u64) -> Vec<Short> {
         let bars = self.row.boot.iter();
         let mut short: Vec<Short> = bars
-            .filter(|bar| Kind::of(&bar.what) != Kind::Other && bar.begin_ms < scale)
+            .filter(|bar| bar.what != AFTER && Kind::of(&bar.what) != Kind::Other)
+            .filter(|bar| bar.begin_ms < scale)
             .map(|bar| Short {
                 kind: Kind::of(&bar.what),
                 now: false,
@@ -133,7 +139,10 @@ impl<'a> Fall<'a> {
 
     /// A line for each bar; `size` is that of the image.
     pub(super) fn long(&self, size: Option<u64>) -> Vec<Long> {
-        let scale = self.total().max(1);
+        let open = self.open.or(self.fills);
+        let end = self.row.boot.iter().map(|bar| bar.end_ms).max();
+        let so_far = self.ended.saturating_add(open.unwrap_or(0));
+        let scale = so_far.max(end.unwrap_or(0)).max(1);
         let bars = self.row.boot.iter().take(MAX_BARS);
         let mut long: Vec<Long> = bars
             .map(|bar| {
@@ -143,9 +152,13 @@ impl<'a> Fall<'a> {
                 line(bar, Kind::of(&bar.what), scale, rate)
             })
             .collect();
-        if let Some(open) = self.open {
-            let kind = Kind::now(self.row);
+        if let Some(open) = open {
+            let kind = match self.fills {
+                Some(_) => Kind::of(AFTER),
+                None => Kind::now(self.row),
+            };
             let what = match (kind, &self.row.stage) {
+                _ if self.fills.is_some() => AFTER,
                 (_, Some(stage)) => stage,
                 (Kind::Address, None) => "dhcp",
                 (Kind::Linux, None) => "linux",
@@ -156,7 +169,9 @@ impl<'a> Fall<'a> {
                 begin_ms: self.ended,
                 end_ms: self.ended.saturating_add(open),
             };
-            let rate = self.row.fetch.map(|fetch| rate(fetch.bytes_per_s));
+            let fetched = self.row.fetch.map(|fetch| fetch.bytes_per_s);
+            let filled = self.row.filling.map(|filling| filling.bytes_per_s);
+            let rate = fetched.or(filled).filter(|rate| *rate > 0).map(rate);
             long.push(Long {
                 now: true,
                 took: format!("{} so far", words::span(open / 1000)),
@@ -189,9 +204,12 @@ pub(super) fn scale(totals: impl Iterator<Item = u64>) -> u64 {
     longest.min(median.saturating_mul(3)).max(MIN_SCALE_MS)
 }
 
-/// How far a fetch has come, for the element `progress`.
-pub(super) fn progress(fetch: Option<Fetch>) -> Option<(u64, u64)> {
-    let fetch = fetch?;
+/// How far a fetch has come, for the element `progress`; also of one that goes on while the machine runs.
+pub(super) fn progress(row: &WorkerRow) -> Option<(u64, u64)> {
+    if let Some(filling) = row.filling {
+        return Some((u64::from(filling.percent).min(100), 100));
+    }
+    let fetch = row.fetch?;
     let size = fetch.size?.max(1);
     Some((fetch.bytes.min(size), size))
 }
@@ -213,6 +231,8 @@ fn percent(part: u64, whole: u64) -> String {
     format!("{}.{:02}%", share / 100, share % 100)
 }
 
+/// What a machine fetches once it runs.
+const AFTER: &str = "untethered";
 /// The fleet keeps fewer.
 const MAX_BARS: usize = 40;
 const MAX_NAME: usize = 24;

@@ -3,7 +3,7 @@ use ramboot_wire::{Arch, ImageId, Mac};
 
 use super::*;
 use crate::fleet::snapshot::{
-    Fetch, ImageRow, ImageUse, Manager, Snapshot, Standing, Trouble, WorkerRow,
+    Fetch, Filling, ImageRow, ImageUse, Manager, Snapshot, Standing, Trouble, WorkerRow,
 };
 
 /// 2026-11-26 06:00.
@@ -123,9 +123,40 @@ fn page(images: Vec<ImageRow>, workers: Vec<WorkerRow>) -> String {
 
 #[test]
 fn one_row_per_thing_that_stands_there() {
+    let quiet = "was up, and has sent no heartbeat for 4 min".to_owned();
     let silent = WorkerRow {
         state: Standing::Silent,
-        sentence: "was up, and has sent no heartbeat for 4 min".to_owned(),
+        sentence: quiet.clone(),
+        problem: Some(Trouble {
+            sentence: quiet,
+            remedy: "Is it still on, and the cable in?".to_owned(),
+            since_s: 240,
+        }),
+        ..worker(1)
+    };
+    let filling = Filling {
+        percent: 37,
+        resident: Some(51_467_000),
+        size: Some(139_100_000),
+        bytes_per_s: 7_300_000,
+        independent_s: Some(12),
+        blocked_s: 0,
+        heard_s: 1,
+    };
+    let streams = WorkerRow {
+        sentence: "running, 37 % resident, 12 s to independence".to_owned(),
+        since_s: 10,
+        filling: Some(filling),
+        ..worker(1)
+    };
+    let waits = WorkerRow {
+        sentence: "running, 37 % resident, waits for the manager".to_owned(),
+        filling: Some(filling),
+        up_s: Some(60),
+        ..failed(1, "a program of this machine has waited 12 s")
+    };
+    let untethered = WorkerRow {
+        boot: vec![bar("mount", 0, 1_000), bar("untethered", 1_000, 10_000)],
         ..worker(1)
     };
     let asking = WorkerRow {
@@ -229,7 +260,43 @@ fn one_row_per_thing_that_stands_there() {
         (
             vec![image()],
             vec![silent],
-            vec!["<i></i>silent</span>", "Is it still on, and the cable in?"],
+            vec![
+                "<i></i>silent</span><small><bdi>was up, and has sent no heartbeat for 4 min</bdi></small></td>",
+                "<bdi>was up, and has sent no heartbeat for 4 min</bdi> <small>4 min ago</small></li>",
+                "<p class=\"remedy\">Is it still on, and the cable in?</p>",
+            ],
+        ),
+        (
+            vec![image()],
+            vec![streams],
+            vec![
+                "<title>1 up · ramboot</title>",
+                "class=\"up filling\"",
+                "<i></i>running, 37 % resident, 12 s to independence</span><progress max=\"100\" value=\"37\"",
+                "<svg class=\"fall\" aria-hidden=\"true\"><rect class=\"address\" x=\"0.00%\" width=\"13.33%\"/><rect class=\"linux\" x=\"13.33%\" width=\"53.33%\"/><rect class=\"fetch\" x=\"66.66%\" width=\"33.33%\"/></svg></summary>",
+                "<bdi>untethered</bdi></th><td><svg class=\"fall\" aria-hidden=\"true\"><rect class=\"fetch now\" x=\"42.85%\" width=\"57.14%\"/>",
+                "10 s so far <small>7.3 MB&#x2f;s</small>",
+            ],
+        ),
+        (
+            vec![image()],
+            vec![waits],
+            vec![
+                "<title>1 in trouble · ramboot</title>",
+                "<bdi>running, 37 % resident, waits for the manager</bdi>: <bdi class=\"what\">a program of this machine has waited 12 s</bdi>",
+                "<i></i>waits for its image</span><small><bdi>running, 37 % resident, waits for the manager</bdi></small>",
+                "<progress max=\"100\" value=\"37\"",
+            ],
+        ),
+        (
+            vec![image()],
+            vec![untethered],
+            vec![
+                "<i></i>up</span></td>",
+                "<svg class=\"fall\" aria-hidden=\"true\"><rect class=\"mount\" x=\"0.00%\" width=\"20.00%\"/></svg></summary>",
+                "<bdi>untethered</bdi></th><td><svg class=\"fall\" aria-hidden=\"true\"><rect class=\"fetch\" x=\"10.00%\" width=\"90.00%\"/>",
+                "9\u{202f}000 ms",
+            ],
         ),
         (
             vec![image()],

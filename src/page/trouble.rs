@@ -66,11 +66,8 @@ pub(super) fn groups<'a>(rows: impl Iterator<Item = &'a &'a WorkerRow>) -> Vec<G
 
 /// What helps; empty of a machine that needs no help.
 pub(super) fn remedy(row: &WorkerRow) -> &str {
-    match &row.problem {
-        Some(problem) => &problem.remedy,
-        None if row.state == Standing::Silent => SILENT,
-        None => "",
-    }
+    let problem = row.problem.as_ref();
+    problem.map_or("", |problem| &problem.remedy)
 }
 
 fn case(row: &WorkerRow) -> Case {
@@ -83,9 +80,10 @@ fn case(row: &WorkerRow) -> Case {
     }
 }
 
-/// What is wrong, or was.
+/// What is wrong, or was, unless that is all that the machine does.
 pub(super) fn problem(row: &WorkerRow) -> Option<Vec<Piece>> {
-    let problem = row.problem.as_ref()?;
+    let mut problem = row.problem.iter();
+    let problem = problem.find(|problem| problem.sentence != row.sentence)?;
     Some(pieces(&shown(&problem.sentence, MAX_SENTENCE)))
 }
 
@@ -104,5 +102,3 @@ pub(super) fn name(row: &WorkerRow) -> String {
 const MAX_GROUPS: usize = 24;
 /// Each stands in the table, too.
 const MAX_CASES: usize = 12;
-/// `problem.rs` has none, since nothing has failed that anybody saw.
-const SILENT: &str = "Is it still on, and the cable in? A machine that was switched off on purpose is forgotten after a week.";

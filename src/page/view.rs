@@ -71,7 +71,7 @@ struct Machine {
     /// What it would boot, if that is something else.
     next: Option<Use>,
     class: &'static str,
-    state: &'static str,
+    state: String,
     sentence: Option<String>,
     /// What is wrong, or was in this boot.
     problem: Option<Vec<Piece>>,
@@ -201,9 +201,11 @@ fn machine(row: &WorkerRow, scale: u64, shelf: &Shelf<'_>) -> Machine {
     let next = row.next.as_ref();
     let trouble = class == Class::Trouble;
     let (state, class) = match (row.state, class) {
+        (Standing::Failed, _) if row.filling.is_some() => ("waits for its image", "failed"),
         (Standing::Failed, _) => ("failed", "failed"),
         (Standing::Silent, _) => ("silent", "silent"),
-        (Standing::Up, _) => ("up", "up"),
+        (Standing::Up, _) if row.filling.is_some() => (row.sentence.as_str(), "up filling"),
+        (Standing::Up, _) => (row.sentence.as_str(), "up"),
         (_, Class::Trouble) => ("tries again", "failed"),
         (Standing::Asking, _) => ("asking", "asking"),
         (Standing::Loading, _) => ("loading", "booting"),
@@ -222,12 +224,12 @@ fn machine(row: &WorkerRow, scale: u64, shelf: &Shelf<'_>) -> Machine {
             .filter(|_| row.would_change || row.image.is_none())
             .map(|next| shelf.used(next)),
         class,
-        state,
+        state: shown(state, MAX_SENTENCE),
         sentence: (row.state != Standing::Up).then(|| shown(&row.sentence, MAX_SENTENCE)),
         problem: problem(row),
         trouble,
         remedy: pieces(&shown(remedy(row), MAX_SENTENCE)),
-        progress: fall::progress(row.fetch),
+        progress: fall::progress(row),
         since: span(row.up_s.unwrap_or(row.since_s)),
         boot: row.boot_ms.map(seconds).or_else(|| fall.so_far()),
         short: fall.short(scale),
