@@ -152,6 +152,83 @@ fn what_workers_say_is_shown() {
     }
 }
 
+/// The heartbeat of one that runs with 37 % of its image.
+fn fills(last: u8) -> String {
+    let mut beat: Value = serde_json::from_str(&beat(last)).expect("JSON");
+    beat["filling"] = json!({
+        "resident": 74_000_000, "size": 200_000_000, "per_second": 10_500_000, "blocked_ms": 0,
+    });
+    beat.to_string()
+}
+
+#[test]
+fn a_machine_that_runs_with_a_part_of_its_image_is_seen() {
+    let (fills, beat) = (fills(2), beat(2));
+    let fetch = report(2, "fetch", &json!([["gate", "hot"], ["resident", "9%"]]));
+    let handover = report(2, "handover", &json!([]));
+    let end = report(2, "untethered", &json!([["bytes", "126000000"]]));
+    let impossible = fills.replace("74000000", "200000001");
+    let waits = fills.replace("\"blocked_ms\":0", "\"blocked_ms\":12000");
+    let script = format!(
+        r#"
+        state() {{ "$ramboot" nodes | grep -F "$1" || {{ "$ramboot" nodes >&2; false; }}; }}
+        until_state() {{ until "$ramboot" nodes | grep -qF "$1"; do :; done; state "$1"; }}
+        metric() {{ curl -sf $url/metrics | grep "^ramboot_$1"; }}
+        report 2 '{fetch}'
+        report 2 '{handover}'
+        state "running, 9 % resident"
+        beat 2 '{impossible}'
+        until metric 'reports_refused_total 1'; do :; done
+        state "running, 9 % resident"
+        beat 2 '{fills}'
+        until_state "running, 37 % resident, 1"
+        metric workers_tethered
+        "$ramboot" nodes --json
+        beat 2 '{waits}'
+        until_state "a program of this machine has waited 12 s for a part of the image 070707070707"
+        # It knows nothing, and hears of it anew.
+        kill $manager; wait $manager || :
+        setpriv --pdeathsig KILL "$ramboot" serve --state "$state" --interface lan0 --http-port $port &
+        manager=$!
+        answers
+        state "no machine was seen yet"
+        beat 2 '{fills}'
+        until_state "running, 37 % resident, 1"
+        beat 2 '{beat}'
+        state "running, 37 % resident, 1"
+        report 2 '{end}'
+        until "$ramboot" nodes | grep -qx "1 machine: 1 up"; do :; done
+        metric workers_tethered
+        metric untethered_seconds_sum
+        metric untethered_seconds_count
+        "#
+    );
+    let out = String::from_utf8(story(&script).stdout).expect("text");
+    let (json, rest): (Vec<&str>, Vec<&str>) = out.lines().partition(|line| line.starts_with('{'));
+    let all: Value = serde_json::from_str(json[0]).expect("JSON");
+    let row = &all["workers"][0];
+    assert_eq!(row["state"], "up");
+    let filling = &row["filling"];
+    for (key, want) in [
+        ("percent", 37),
+        ("resident", 74_000_000),
+        ("size", 200_000_000),
+        ("bytes_per_s", 10_500_000),
+        ("blocked_s", 0),
+    ] {
+        assert_eq!(filling[key], want, "{key} of {filling}");
+    }
+    let metrics = rest.iter().filter(|line| line.starts_with("ramboot_"));
+    let want = [
+        "ramboot_reports_refused_total 1",
+        "ramboot_workers_tethered 1",
+        "ramboot_workers_tethered 0",
+        "ramboot_untethered_seconds_sum 0.25",
+        "ramboot_untethered_seconds_count 1",
+    ];
+    assert_eq!(metrics.copied().collect::<Vec<_>>(), want);
+}
+
 #[test]
 fn who_watches_hears_of_a_change() {
     let early = report(2, "early", &json!([]));
