@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::boot::live::Live;
 use crate::fleet::rows::Catalogue;
-use crate::fleet::snapshot::{self, ImageRow, Manager, Snapshot, Standing, WorkerRow};
+use crate::fleet::snapshot::{self, ImageRow, Manager, Snapshot, WorkerRow};
 use crate::http::answer::Content;
 use crate::http::view::View;
 use crate::metrics::{self, Sources};
@@ -166,8 +166,8 @@ impl Viewer {
             .map(|before| before.image)
             .filter(|id| *id != generation.image);
         let running = |id| {
-            let up = workers.iter().filter(|row| row.state == Standing::Up);
-            up.filter(|row| row.image.as_ref().is_some_and(|image| image.id == id))
+            let run = workers.iter().filter(|row| row.runs());
+            run.filter(|row| row.image.as_ref().is_some_and(|image| image.id == id))
                 .count()
         };
         ImageRow {

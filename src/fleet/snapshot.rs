@@ -120,6 +120,16 @@ pub struct WorkerRow {
 }
 
 impl WorkerRow {
+    /// The image's init runs, as far as is known; a program of it may wait.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        match self.state {
+            Standing::Up => true,
+            Standing::Failed => self.filling.is_some(),
+            _ => false,
+        }
+    }
+
     /// It runs, and needs a manager until all of its image is there.
     #[must_use]
     pub fn is_tethered(&self) -> bool {

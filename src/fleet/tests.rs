@@ -791,7 +791,7 @@ fn whoever_waits_for_its_image_is_in_trouble_and_gets_help() {
     assert_eq!(story.row(1).problem, None);
     story.at(37_000, fills(1, 74_000_000, 0, 12_000));
     let row = story.row(1);
-    assert_eq!(row.state, Standing::Failed);
+    assert!(row.state == Standing::Failed && row.runs());
     assert_eq!(
         row.sentence,
         "running, 37 % resident, waits for the manager"

@@ -143,6 +143,9 @@ impl<'a> Fall<'a> {
         let end = self.row.boot.iter().map(|bar| bar.end_ms).max();
         let so_far = self.ended.saturating_add(open.unwrap_or(0));
         let scale = so_far.max(end.unwrap_or(0)).max(1);
+        // Of an image that came in two parts, nobody knows how large the first one was.
+        let whole = self.fills.is_none() && !self.row.boot.iter().any(|bar| bar.what == AFTER);
+        let size = size.filter(|_| whole);
         let bars = self.row.boot.iter().take(MAX_BARS);
         let mut long: Vec<Long> = bars
             .map(|bar| {

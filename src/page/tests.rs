@@ -156,7 +156,11 @@ fn one_row_per_thing_that_stands_there() {
         ..failed(1, "a program of this machine has waited 12 s")
     };
     let untethered = WorkerRow {
-        boot: vec![bar("mount", 0, 1_000), bar("untethered", 1_000, 10_000)],
+        boot: vec![
+            bar("fetch", 0, 500),
+            bar("mount", 500, 1_000),
+            bar("untethered", 1_000, 10_000),
+        ],
         ..worker(1)
     };
     let asking = WorkerRow {
@@ -293,7 +297,9 @@ fn one_row_per_thing_that_stands_there() {
             vec![untethered],
             vec![
                 "<i></i>up</span></td>",
-                "<svg class=\"fall\" aria-hidden=\"true\"><rect class=\"mount\" x=\"0.00%\" width=\"20.00%\"/></svg></summary>",
+                "<rect class=\"mount\" x=\"10.00%\" width=\"10.00%\"/></svg></summary>",
+                // Of a part of the image, nobody knows how large.
+                "<td class=\"number\">500 ms</td>",
                 "<bdi>untethered</bdi></th><td><svg class=\"fall\" aria-hidden=\"true\"><rect class=\"fetch\" x=\"10.00%\" width=\"90.00%\"/>",
                 "9\u{202f}000 ms",
             ],
