@@ -61,7 +61,7 @@ const browser = await chromium.launch({
 });
 // Whatever hangs.
 setTimeout(() => (console.error("120 s are over"), process.exit(1)), 120_000).unref();
-const tour = [nothing, boots, keyboard, hostile, lost, failing, busy];
+const tour = [nothing, boots, keyboard, streams, hostile, lost, failing, busy];
 try {
   for (const one of tour) await step(one.name, one);
 } finally {
@@ -158,6 +158,40 @@ async function keyboard() {
   assert.equal(await more.isVisible(), true);
   await page.keyboard.press("Enter");
   await more.waitFor({ state: "hidden" });
+  await page.context().close();
+}
+
+// The same machine boots once more, and runs before its image is there.
+async function streams() {
+  const page = await open();
+  await page.evaluate(() => (window.same = true));
+  const state = row(page, first).locator(".state");
+  await first.stages("chunks");
+  await first.report("fetch", { facts: [["gate", "hot"], ["resident", "9%"]] });
+  await first.report("mount");
+  await first.report("handover", { waterfall: [["early", 0, 20], ["fetch", 20, 300], ["mount", 300, 320]].map(([what, begin_ms, end_ms]) => ({ what, begin_ms, end_ms })) });
+  await says(state, "running, 9 % resident");
+  const filling = { resident: 25_000_000, size: 64 << 20, per_second: 3_500_000, blocked_ms: 0 };
+  await first.beat({ up_s: 3660, filling });
+  await says(state, /^running, 37 % resident, 1\d s to independence$/);
+  assert.equal(await state.locator("progress").evaluate((bar) => bar.value / bar.max), 0.37);
+  await row(page, first).locator("summary").click();
+  await says(page.locator(`#d-${first.id} th`), "untethered");
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme });
+    await picture(page, `streams-${colorScheme}`);
+  }
+  await first.beat({ up_s: 3662, filling: { ...filling, per_second: 0, blocked_ms: 12_000 } });
+  await says(page.locator("#trouble"), "a program of this machine has waited 12 s for a part of the image");
+  await says(state, "running, 37 % resident, waits for the manager");
+  await picture(page, "streams-waits");
+  await first.report("untethered", { ms: 9000 });
+  await says(state, /^up$/);
+  assert.equal(await state.locator("progress").count(), 0);
+  assert.equal(await page.locator("#trouble").count(), 0);
+  assert.match(await page.locator(`#d-${first.id}`).innerText(), /untethered[^]*9\s000 ms/);
+  assert.equal(await page.evaluate(() => window.same), true);
+  await row(page, first).locator("summary").click();
   await page.context().close();
 }
 
