@@ -18,8 +18,8 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use ramboot_wire::Mac;
 use ramboot_wire::heartbeat::Filling;
+use ramboot_wire::{ImageId, Mac};
 
 use event::{AskedBy, Event, Who};
 use worker::{News, Worker};
@@ -137,6 +137,13 @@ impl Fleet {
     #[must_use]
     pub fn at(&self, address: Ipv4Addr) -> Option<Mac> {
         self.by_address.get(&address).copied()
+    }
+
+    /// Whether the machine at this address boots or runs this image, as far as is known.
+    #[must_use]
+    pub fn was_given(&self, address: Ipv4Addr, image: ImageId) -> bool {
+        let worker = self.at(address).and_then(|mac| self.workers.get(&mac));
+        worker.is_some_and(|worker| worker.image == Some(image))
     }
 
     fn worker(&mut self, mac: Mac, now: Duration) -> &mut Worker {

@@ -8,6 +8,7 @@ pub mod body;
 pub mod events;
 mod gate;
 mod meter;
+mod profile;
 pub mod range;
 mod respond;
 pub mod serve;

@@ -10,7 +10,7 @@
 //! 2  dhcp::{request,firmware,decide,…}  tftp::{packet,transfer,sessions}  http::{answer,range}
 //!    ipxe  pxelinux  uki  pi  initrd  kmod  squashfs  identity  overlays    deciders: values in, values out
 //!    eeprom::{image,conf,order,sig,steps}  fleet (but for its shells)  metrics  page
-//! 1  config  control  machine  store  interface  link  neighbour  parts  roms  port  inits  template
+//! 1  config  control  machine  store  interface  link  neighbour  parts  roms  port  inits  template  profile
 //! 0  ramboot-wire                    what a worker must agree on
 //! ```
 //!
@@ -43,6 +43,7 @@ pub mod page;
 pub mod parts;
 pub mod pi;
 pub mod port;
+pub mod profile;
 mod progress;
 pub mod publish;
 pub mod pxelinux;

@@ -3,6 +3,7 @@
 //! ```text
 //! <state>/images/<id>/{image.sqfs, chunks, image.json, boot/…}
 //! <state>/names/<name>/<generation>.json     the greatest number wins; a rollback is a new generation
+//! <state>/profiles/<id>.json                what boots of an image read: a hint, the one thing that is replaced
 //! <state>/tmp/…                              being published or removed; <state>/cache/… can be made anew
 //! ```
 //!
@@ -17,6 +18,7 @@ pub mod history;
 mod image;
 mod map;
 pub mod marks;
+pub mod profiles;
 pub mod retire;
 mod scratch;
 
@@ -40,6 +42,7 @@ pub use image::Image;
 pub(crate) use map::map;
 pub use map::{Mapping, WINDOW_BYTES};
 use marks::Mark;
+use profiles::Profiles;
 pub(crate) use scratch::make_root;
 
 const IMAGE: &str = "image.sqfs";
@@ -221,6 +224,7 @@ pub struct Store {
     opened: Mutex<HashMap<ImageId, Opened>>,
     /// Images that are asked for are marked.
     serving: bool,
+    profiles: Profiles,
 }
 
 /// An image that somebody asked for.
@@ -247,6 +251,7 @@ impl Store {
                 Err(e).with_context(|| format!("opening the store {}", root.display()))
             }
             _ => Ok(Self {
+                profiles: Profiles::of(&root),
                 root,
                 opened: Mutex::default(),
                 serving: false,
@@ -258,6 +263,12 @@ impl Store {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// What is known of how its images boot.
+    #[must_use]
+    pub const fn profiles(&self) -> &Profiles {
+        &self.profiles
     }
 
     /// All names something was published under, in order.

@@ -9,19 +9,21 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ramboot::fleet::event::Event;
 use ramboot::fleet::watch::Watch;
 use ramboot::http::answer::Content;
 use ramboot::http::serve::{Counters, MAX_CONNECTIONS, Site, run};
 use ramboot::metrics::Metrics;
 use ramboot::store::{BootFile, Store};
-use ramboot_wire::ImageId;
 use ramboot_wire::image::{CHUNK_BYTES, CHUNK_LEN, chaining_value};
+use ramboot_wire::{Heartbeat, ImageId, Mac};
 use tokio::sync::watch;
 
 struct Manager {
     address: SocketAddr,
     id: ImageId,
     image: Vec<u8>,
+    fleet: Arc<Watch>,
     counters: Arc<Counters>,
     stop: watch::Sender<bool>,
     served: Option<std::thread::JoinHandle<()>>,
@@ -41,6 +43,7 @@ impl Manager {
         let id = ImageId(*blake3::hash(&image).as_bytes());
         store_image(state.path(), id, &image);
         let counters = Arc::new(Counters::default());
+        let fleet = Arc::new(Watch::new(Metrics::new().expect("metrics")));
         let site = Arc::new(Site {
             store: Arc::new(Store::open(state.path()).expect("store")),
             made: Box::new(|resource, local| {
@@ -48,7 +51,7 @@ impl Manager {
                 Ok(Some(made(text)))
             }),
             views: Box::new(|view, _| Ok(made(format!("{view:?}\n")))),
-            fleet: Arc::new(Watch::new(Metrics::new().expect("metrics"))),
+            fleet: Arc::clone(&fleet),
             counters: Arc::clone(&counters),
             connections,
         });
@@ -74,6 +77,7 @@ impl Manager {
             address,
             id,
             image,
+            fleet,
             counters,
             stop,
             served: Some(served),
@@ -392,6 +396,148 @@ fn a_report_is_taken_and_a_script_is_made_for_the_one_who_asks() {
         format!("#!ipxe\n# /ipxe/52-54-00-00-00-01 by {}\n", manager.address)
     );
     assert!(head.contains("cache-control: no-store"), "{head}");
+}
+
+/// A POST to the image's profile; the status and the sentence.
+fn record(manager: &Manager, body: &str) -> (String, String) {
+    let headers = format!("content-length: {}\r\n\r\n{body}", body.len());
+    let path = format!("/images/{}/profile", manager.id);
+    let request = format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}");
+    let (head, body) = manager.raw(request.as_bytes());
+    let text = String::from_utf8(body).expect("text");
+    (status(&head).to_owned(), text)
+}
+
+/// The worker at 127.0.0.1 says that it runs the image.
+fn runs(manager: &Manager) {
+    let beat = Heartbeat {
+        mac: Mac([2; 6]),
+        image: manager.id,
+        hostname: None,
+        boot_ms: 1,
+        up_s: 1,
+        memory: 1,
+        available: 1,
+        load_percent: 1,
+        filling: None,
+    };
+    let at = std::net::Ipv4Addr::LOCALHOST;
+    manager.fleet.saw(Event::Beat(at, beat)).expect("believed");
+}
+
+fn recording(manager: &Manager, last: u8, touched: &str) -> String {
+    format!(
+        r#"{{"mac":"02:00:00:00:00:{last:02x}","image":"{}","online_ms":50,"touched":{touched}}}"#,
+        manager.id
+    )
+}
+
+#[test]
+fn what_workers_read_is_taken_from_workers_and_served_to_all() {
+    let manager = Manager::start();
+    let path = format!("/images/{}/profile", manager.id);
+    let get = |method: &str, path: &str| manager.ask(method, path, "");
+    assert_eq!(status(&get("GET", &path).0), "404", "nothing is known");
+    let good = recording(&manager, 1, "[[0,0],[2,50],[1,51]]");
+    assert_eq!(record(&manager, &good).0, "403", "of a stranger");
+    runs(&manager);
+    assert_eq!(record(&manager, &good), ("204".to_owned(), String::new()));
+
+    let (head, body) = get("GET", &path);
+    assert_eq!(status(&head), "200");
+    assert!(head.contains("cache-control: no-cache\r\n"), "{head}");
+    assert_eq!(head.matches("cache-control").count(), 1, "{head}");
+    assert_eq!(body, [0x81, 1, 0x80 + 64, 0]);
+    let (head, body) = get("HEAD", &path);
+    assert!(
+        head.contains("content-length: 4\r\n") && body.is_empty(),
+        "{head}"
+    );
+
+    let (code, text) = record(&manager, &good);
+    let want = "a recording of 02:00:00:00:00:01 was taken less than 60 s ago\n";
+    assert_eq!((code.as_str(), text.as_str()), ("429", want));
+    let second = recording(&manager, 2, "[[3,0]]");
+    assert_eq!(record(&manager, &second).0, "204");
+    assert_eq!(get("GET", &path).1[3], 0x80 + 43, "served at once");
+
+    let other = format!("/images/{}/profile", ImageId([9; 32]));
+    assert_eq!(status(&get("GET", &other).0), "404");
+    let (head, _) = get("DELETE", &path);
+    assert_eq!(status(&head), "405");
+    assert!(head.contains("allow: get, head, post\r\n"), "{head}");
+}
+
+#[test]
+fn a_recording_that_cannot_be_harms_nobody() {
+    let manager = Manager::start();
+    runs(&manager);
+    let good = recording(&manager, 1, "[[0,0]]");
+    for (body, code, sentence) in [
+        (String::new(), "400", "not a recording: "),
+        (
+            "{}".to_owned(),
+            "400",
+            "not a recording: missing field `mac`",
+        ),
+        ("[".repeat(100_000), "400", "not a recording: "),
+        (
+            good.replace("[[0,0]]", "[[0,-1]]"),
+            "400",
+            "not a recording: ",
+        ),
+        (
+            good.replace("[[0,0]]", "[[0,1e99]]"),
+            "400",
+            "not a recording: ",
+        ),
+        (good.replace("[[0,0]]", "[]"), "422", "0 chunks, 1 to "),
+        (
+            good.replace("[[0,0]]", "[[4,0]]"),
+            "422",
+            "chunk 4: the image has 4",
+        ),
+        (
+            good.replace("[[0,0]]", "[[1,0],[1,0]]"),
+            "422",
+            "chunk 1 stands twice",
+        ),
+        (
+            good.replace(&manager.id.to_string(), &ImageId([9; 32]).to_string()),
+            "422",
+            "it is of image 0909",
+        ),
+    ] {
+        let (found, text) = record(&manager, &body);
+        assert_eq!(found, code, "{body:.80}: {text}");
+        assert!(text.starts_with(sentence), "{body:.80}: {text}");
+    }
+    for (headers, code) in [("content-length: 524289\r\n", "413"), ("", "400")] {
+        let path = format!("/images/{}/profile", manager.id);
+        let (head, _) = manager.ask("POST", &path, headers);
+        assert_eq!(status(&head), code, "{headers}");
+    }
+    let folder = manager._state.path().join("profiles");
+    let names = std::fs::read_dir(&folder).expect("made").count();
+    assert_eq!(names, 0, "nothing was kept");
+
+    std::fs::write(
+        folder.join(format!("{}.json", manager.id)),
+        "{\"recordings\":7}",
+    )
+    .expect("written");
+    let path = format!("/images/{}/profile", manager.id);
+    assert_eq!(
+        status(&manager.ask("GET", &path, "").0),
+        "404",
+        "a damaged file"
+    );
+    assert_eq!(record(&manager, &good).0, "204", "it is begun anew");
+    assert_eq!(status(&manager.ask("GET", &path, "").0), "200");
+    assert_eq!(
+        status(&manager.ask("GET", &manager.image_path(), "").0),
+        "200"
+    );
 }
 
 #[test]

@@ -44,6 +44,7 @@ pub struct Answer {
 
 /// A year, the most that RFC 9111 §5.2.2.1 gives a meaning; what a digest names never changes.
 const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
@@ -116,6 +117,17 @@ impl Answer {
         }
     }
 
+    /// 204.
+    #[must_use]
+    pub const fn no_content() -> Self {
+        Self {
+            status: StatusCode::NO_CONTENT,
+            headers: Vec::new(),
+            body: VecDeque::new(),
+            mapping: None,
+        }
+    }
+
     /// 404.
     #[must_use]
     pub fn not_found() -> Self {
@@ -165,6 +177,14 @@ impl Answer {
             header::REFERRER_POLICY,
             HeaderValue::from_static("no-referrer"),
         )
+    }
+
+    /// The same for caches to ask each time whether it is still so.
+    #[must_use]
+    pub fn not_kept(mut self) -> Self {
+        self.headers
+            .retain(|(name, _)| *name != header::CACHE_CONTROL);
+        self.with(header::CACHE_CONTROL, NO_CACHE)
     }
 
     /// The same without its body, as HEAD wants it.

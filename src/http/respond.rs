@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 use super::answer::{self, Answer, Content};
 use super::body::{self, Slices, Told};
 use super::events::Events;
+use super::profile;
 use super::serve::{Guest, MAX_WATCHERS, Site};
 use super::view::View;
 use super::wish::Wish;
@@ -95,6 +96,13 @@ async fn route(head: &Parts, body: Incoming, guest: &Guest, site: &Site) -> (Ans
     let answer = match (&head.method, &resource) {
         (&Method::POST, Resource::Report) => report(body, guest.peer, &site.fleet).await,
         (_, Resource::Report) => Answer::method_not_allowed("POST"),
+        (&Method::GET | &Method::HEAD, Resource::Profile(image)) => {
+            profile::get(head, *image, site).await
+        }
+        (&Method::POST, Resource::Profile(image)) => {
+            profile::post(body, *image, guest.peer, site).await
+        }
+        (_, Resource::Profile(_)) => Answer::method_not_allowed("GET, HEAD, POST"),
         (&Method::GET | &Method::HEAD, _) => match turn(head, &resource, guest) {
             Some(turn) => match turn.await {
                 Ok(()) => found(head, &resource, guest, site),
