@@ -60,6 +60,8 @@ pub enum Command {
     Nodes(NodesArgs),
     /// Show what is published: names, images, kernels, and what machines boot now.
     Images(ImagesArgs),
+    /// Show what boots of an image read of it, as workers that streamed it recorded.
+    Profile(ProfileArgs),
     /// Let machines boot what a name stood for before.
     ///
     /// Writes a new generation that is an old one again: nothing is lost, and machines boot it at their next start. Image,
@@ -334,6 +336,34 @@ pub struct ImagesArgs {
     #[arg(long)]
     pub json: bool,
 }
+
+/// `ramboot profile`
+///
+/// A worker with mode = "stream" tells which parts of its image it read until it was up. What any boot read before its network was
+/// as it stays is hot: the next worker that streams waits for that, and fetches the rest while the image runs already. The
+/// last eight recordings are kept, one of each machine. An image of which nothing is known is fetched wholly before it starts.
+#[derive(Debug, Args)]
+#[command(after_long_help = PROFILE_EXAMPLES)]
+pub struct ProfileArgs {
+    /// The name whose current image is meant; or the first digits of an image's digest, at least four.
+    pub name: String,
+    /// Write a map of the image's chunks, too: which boots read, and when.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Where the store is.
+    #[command(flatten)]
+    pub state: StateArg,
+    /// Print all of it as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+const PROFILE_EXAMPLES: &str = "\
+Examples:
+  ramboot profile worker
+  ramboot profile worker --svg worker.svg
+  ramboot profile worker --json | jq .hot.bytes
+  ramboot publish new.sqfs --name worker --profile worker";
 
 /// `ramboot rollback`
 #[derive(Debug, Args)]

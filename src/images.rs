@@ -1,4 +1,5 @@
-//! What becomes of images once they are published: `ramboot images`, `rollback`, `unpublish` and `gc`.
+//! What becomes of images once they are published: `ramboot images`, `profile`, `rollback`,
+//! `unpublish` and `gc`.
 //!
 //! [`pick`], [`plan`], [`table`] and [`when`] decide and word, values in and values out; the others read the store, call
 //! them, and change it through [`crate::store::commit`] and [`crate::store::retire`].
@@ -7,6 +8,7 @@ pub mod gc;
 pub mod list;
 pub mod pick;
 pub mod plan;
+pub mod profile;
 pub mod rollback;
 pub mod table;
 pub mod unpublish;
@@ -14,9 +16,11 @@ pub mod when;
 
 use std::io::{Write, stdout};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
+use ramboot_wire::ImageId;
 use serde::Serialize;
 
+use self::pick::Prefix;
 use crate::store::history::Past;
 use crate::store::{Name, Store};
 
@@ -38,6 +42,38 @@ fn history(store: &Store, name: &Name) -> anyhow::Result<Vec<Past>> {
         "nothing is published as {name} in {root}, only: {}",
         names.join(", ")
     )
+}
+
+/// The image that a name stands for now, or whose digest begins so; and its bytes.
+///
+/// # Errors
+/// There is none, or more than one.
+pub(crate) fn find(store: &Store, text: &str) -> anyhow::Result<(ImageId, u64)> {
+    if let Ok(name) = text.parse::<Name>()
+        && let Some(generation) = store.current(&name)?
+    {
+        return Ok((generation.image, generation.size));
+    }
+    let Ok(prefix) = text.parse::<Prefix>() else {
+        // The sentence says which names there are.
+        history(store, &text.parse()?)?;
+        bail!("{text} has no generation");
+    };
+    let mut images = store.images()?;
+    images.retain(|image| prefix.fits(*image));
+    ensure!(
+        images.len() <= 1,
+        "more than one image begins with {prefix}: say more digits"
+    );
+    let image = images.first().with_context(|| {
+        format!(
+            "nothing is published as {text} in {}, and no image there has a digest that begins so",
+            store.root().display()
+        )
+    })?;
+    let opened = store.image(*image)?;
+    let opened = opened.with_context(|| format!("image {image} was removed meanwhile"))?;
+    Ok((*image, opened.facts.size))
 }
 
 /// Prints a result for a program, or for a person.

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Nodes(args) => nodes::run(args),
         Command::Images(args) => images::list::run(args),
+        Command::Profile(args) => images::profile::run(args),
         Command::Rollback(args) => images::rollback::run(args),
         Command::Unpublish(args) => images::unpublish::run(args),
         Command::Gc(args) => images::gc::run(args),

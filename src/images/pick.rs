@@ -43,7 +43,9 @@ impl fmt::Display for Prefix {
 }
 
 impl Prefix {
-    fn fits(&self, id: ImageId) -> bool {
+    /// Whether the image's digest begins so.
+    #[must_use]
+    pub fn fits(&self, id: ImageId) -> bool {
         id.to_string().starts_with(&self.0)
     }
 }
