@@ -163,6 +163,10 @@ pub struct PublishArgs {
     /// RAM of the smallest machine that is to boot it: 1G, 512M. An image that needs more is refused.
     #[arg(long, value_name = "SIZE")]
     pub min_ram: Option<Size>,
+    /// Take over what is known of how another image boots, for all files that are the same in both: a name, or the first
+    /// digits of its digest. So workers with mode = "stream" start the new image as soon as the old one, from the first boot on.
+    #[arg(long, value_name = "FROM", conflicts_with = "dry_run")]
+    pub profile: Option<String>,
     /// Say what is right and wrong with the image, and change nothing. Exit code 1 if it would be refused.
     #[arg(long)]
     pub dry_run: bool,

@@ -9,6 +9,7 @@
 )]
 
 mod boot;
+pub mod carry;
 mod examine;
 pub mod gate;
 mod ingest;
@@ -32,6 +33,7 @@ use serde::Serialize;
 
 use crate::cli::PublishArgs;
 use crate::inits::Arch;
+use crate::profile::Carried;
 use crate::progress::Progress;
 use crate::squashfs::tree::Tree;
 use crate::squashfs::{SUPERBLOCK_BYTES, Superblock, grouped};
@@ -82,6 +84,9 @@ pub struct Published {
     pub findings: Report,
     /// Sentences of the errors that `--force` passed over.
     pub forced: Vec<String>,
+    /// What `--profile` took over from another image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub carried: Option<carry::Summary>,
     /// How long it took.
     pub seconds: f64,
 }
@@ -236,6 +241,10 @@ fn store(
     started: Instant,
 ) -> anyhow::Result<Published> {
     let shown = args.image.display().to_string();
+    // Before anything that takes long.
+    let known = args.profile.as_deref();
+    let known = known.map(|from| carry::find(&args.state, from));
+    let known = known.transpose()?;
     let mut progress = Progress::new("reading", bytes);
     let staging = Staging::begin(&args.state)?;
     room::check(&args.state, bytes, room::free(&args.state)?)?;
@@ -251,7 +260,7 @@ fn store(
     let (passed, synced) = std::thread::scope(|scope| {
         // The disk is busy with the image while the processor is with the initramfs.
         let synced = scope.spawn(|| copy.sync_all());
-        let passed = pass(args, &staging, bytes, &mut progress);
+        let passed = pass(args, &staging, bytes, known, &mut progress);
         (passed, synced.join())
     });
     let passed = passed.map_err(|error| match error.is::<Refused>() {
@@ -272,6 +281,7 @@ struct Passed {
     superblock: Superblock,
     report: Report,
     made: Made,
+    carried: Option<Carried>,
 }
 
 /// Asks the gate about the image as it was stored, and makes the boot files of one that passes.
@@ -279,6 +289,7 @@ fn pass(
     args: &PublishArgs,
     staging: &Staging,
     bytes: u64,
+    known: Option<carry::Source>,
     progress: &mut Progress,
 ) -> anyhow::Result<Passed> {
     let tree = Tree::open(staging.map_image()?)?;
@@ -295,6 +306,9 @@ fn pass(
         superblock: *tree.superblock(),
         report,
         made: boot::make(parts, staging, progress)?,
+        carried: known
+            .map(|known| known.carry(&tree, bytes, progress))
+            .transpose()?,
     })
 }
 
@@ -345,6 +359,7 @@ fn commit(
         superblock,
         report,
         made,
+        carried,
     } = passed;
     let forced: Vec<String> = report
         .sentences(Severity::Error)
@@ -376,6 +391,7 @@ fn commit(
         forced: forced.clone(),
     };
     let number = staging.commit(&facts, &ingested.chunks, name, &generation)?;
+    let carried = carried.map(|carried| carry::keep(&args.state, &facts, carried));
     Ok(Published {
         name: name.to_string(),
         generation: number,
@@ -393,6 +409,7 @@ fn commit(
         needs_ram: made.need.total(),
         findings: report,
         forced,
+        carried,
         seconds: (started.elapsed().as_secs_f64() * 100.0).round() / 100.0,
     })
 }

@@ -2,10 +2,11 @@
 //!
 //! Takes the first 96 bytes and the file's length, and gives a [`Superblock`] whose offsets lie inside the file and in
 //! order, and whose counts fit the space they claim: a parser that trusts it cannot be made to allocate without bound.
-//! [`tree`] then reads the tables.
+//! [`tree`] then reads the tables; [`layout`] tells where files lie.
 //!
 //! The layout is that of the kernel's `fs/squashfs/squashfs_fs.h`.
 
+pub mod layout;
 pub mod tree;
 
 use std::fmt;

@@ -50,6 +50,7 @@ impl Bench {
             modules: None,
             note: String::new(),
             min_ram: None,
+            profile: None,
             dry_run: false,
             force: false,
             json: false,

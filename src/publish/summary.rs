@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::gate::{Check, Finding, Severity};
-use super::{Origin, Published, Uki, pi};
+use super::{Origin, Published, Uki, carry, pi};
 use crate::inits::Arch;
 use crate::squashfs::grouped;
 
@@ -61,9 +61,33 @@ fn remarks(published: &Published) -> String {
     let forced = published.forced.iter();
     let forced = forced.map(|sentence| line("forced", sentence));
     let warnings = published.findings.sentences(Severity::Warning);
-    forced
+    let carried = published
+        .carried
+        .iter()
+        .map(|carried| line("profile", &taken_over(carried)));
+    carried
+        .chain(forced)
         .chain(warnings.map(|sentence| line("warning", sentence)))
         .collect()
+}
+
+/// What `--profile` found.
+fn taken_over(carried: &carry::Summary) -> String {
+    let carry::Summary {
+        from,
+        files,
+        bytes,
+        lost,
+        hot,
+    } = carried;
+    let tenths = |bytes: u64| format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10);
+    format!(
+        "{files} files that boots of image {} read ({} unpacked) are the same here, {lost} are not; {} ({} %) are hot",
+        from.short(),
+        tenths(*bytes),
+        tenths(hot.bytes),
+        hot.percent
+    )
 }
 
 /// How UEFI machines will boot what was published.

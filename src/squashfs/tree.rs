@@ -9,6 +9,7 @@ use std::collections::{HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{Cursor, Read};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -29,6 +30,8 @@ const MAX_DEPTH: usize = 256;
 const MAX_LINKS: usize = 40;
 /// What the library keeps for a file beside its path and block list.
 const NODE_BYTES: usize = 160;
+/// At a time.
+const COMPARED_BYTES: usize = 64 * 1024;
 const DIRECTORY_HEADER: usize = 12;
 const DIRECTORY_ENTRY: usize = 8;
 
@@ -275,11 +278,63 @@ impl Tree {
         }
     }
 
-    fn node(&self, path: &Path) -> Option<&Node<SquashfsFileReader>> {
+    /// Whether the plain file at this very path has the same content in `other`, where it may be packed otherwise. What cannot be
+    /// read is not the same. Takes no more memory for a large file than for a small one.
+    #[must_use]
+    pub fn has_same(&self, path: &Path, other: &Self) -> bool {
+        match (self.reading(path), other.reading(path)) {
+            (Some((one_len, one)), Some((two_len, two))) => {
+                one_len == two_len && is_same(one, two, one_len)
+            }
+            _ => false,
+        }
+    }
+
+    /// Bytes of the plain file at this very path, and its content.
+    fn reading(&self, path: &Path) -> Option<(u64, impl Read + '_)> {
+        let InnerNode::File(file) = &self.node(path)?.inner else {
+            return None;
+        };
+        let reader = self.reader.file(file).reader_checked().ok()?;
+        Some((file.file_len() as u64, reader))
+    }
+
+    /// Paths and files of all that are plain files.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&Path, &SquashfsFileReader)> {
+        let nodes = self.reader.root.nodes.iter();
+        nodes.filter_map(|node| match &node.inner {
+            InnerNode::File(file) => Some((node.fullpath.as_path(), file)),
+            _ => None,
+        })
+    }
+
+    /// Where in the image the ends of small files with this number are.
+    pub(super) fn fragment(&self, number: usize) -> Option<Range<u64>> {
+        let fragment = self.reader.fragments.as_ref()?.get(number)?;
+        let end = fragment.start.checked_add(fragment.size.size().into())?;
+        Some(fragment.start..end)
+    }
+
+    pub(super) fn node(&self, path: &Path) -> Option<&Node<SquashfsFileReader>> {
         let nodes = &self.reader.root.nodes;
         let found = nodes.binary_search_by(|node| node.fullpath.as_path().cmp(path));
         found.ok().map(|i| &nodes[i])
     }
+}
+
+/// Whether both readers give the same `size` bytes.
+fn is_same(mut one: impl Read, mut two: impl Read, size: u64) -> bool {
+    let (mut a, mut b) = (vec![0; COMPARED_BYTES], vec![0; COMPARED_BYTES]);
+    let mut left = size;
+    while left > 0 {
+        let now = usize::try_from(left).map_or(COMPARED_BYTES, |left| left.min(COMPARED_BYTES));
+        let (a, b) = (&mut a[..now], &mut b[..now]);
+        if one.read_exact(a).is_err() || two.read_exact(b).is_err() || a != b {
+            return false;
+        }
+        left -= now as u64;
+    }
+    true
 }
 
 fn parts(path: &Path) -> impl DoubleEndedIterator<Item = OsString> {
