@@ -5,6 +5,7 @@
 //! What anybody on the network can send is bounded: so many machines, so many reports of each, one machine that only says
 //! it exists for each address, and machines that were never seen to boot go first where room is needed.
 
+pub mod boot;
 pub mod event;
 pub mod filling;
 pub mod listen;
