@@ -89,7 +89,9 @@ impl Boot {
     pub(super) fn untethered(&mut self, report: &Report) {
         let name = Stage::Untethered.name();
         let mount = self.init.iter().find(|bar| bar.what == Stage::Mount.name());
-        let mounted = mount.or(self.init.last()).map_or(0, |bar| bar.end_ms);
+        let mounted = mount
+            .or_else(|| self.init.last())
+            .map_or(0, |bar| bar.end_ms);
         let told = report.waterfall.iter().find(|bar| bar.what == name);
         let (begin, end) = match told {
             Some(bar) => (bar.begin_ms, bar.end_ms),

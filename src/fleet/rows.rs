@@ -95,7 +95,7 @@ fn row(
     let silence = problem::of_silence(worker, filling.as_ref(), now);
     let wait = filling.and_then(|filling| problem::of_wait(worker, &filling, now));
     let state = standing(worker, silence.is_some(), wait.is_some());
-    let fetch = (worker.state == State::Booting(Stage::Fetch)).then(|| Fetch {
+    let fetch = (worker.state == State::Booting(Stage::Fetch)).then_some(Fetch {
         bytes: worker.boot.fetched,
         size,
         bytes_per_s: worker.boot.rate,

@@ -297,7 +297,7 @@ impl Worker {
             return None;
         }
         self.boot.untethered(report);
-        Some(News::Untethered(report.line.ms))
+        Some(News::Untethered(report.line.ms.min(MAX_BOOT_MS)))
     }
 
     fn fails(&mut self, stage: Stage, error: &str, now: Duration) {

@@ -359,3 +359,35 @@ fn two_heartbeats_in_three_seconds_are_no_flood() {
     }
     assert!(story.fleet.refused() > 900, "{}", story.fleet.refused());
 }
+
+#[test]
+fn a_report_may_say_itself_when_the_rest_came() {
+    const MONTH_MS: u64 = 2_592_000_000;
+    let bar = |begin_ms, end_ms| {
+        vec![Bar {
+            what: "untethered".to_owned(),
+            begin_ms,
+            end_ms,
+        }]
+    };
+    for (waterfall, ms, want) in [
+        // Since the mount, which ended with all that is known of /init.
+        (vec![], 9_000, (900, 9_900)),
+        (bar(850, 9_850), 9_000, (850, 9_850)),
+        (vec![], u64::MAX, (900, MONTH_MS)),
+        (bar(u64::MAX, 0), 1, (MONTH_MS, MONTH_MS)),
+    ] {
+        let mut story = Story::default();
+        story.at(0, report(1, Stage::Handover, None));
+        let mut end = report(1, Stage::Untethered, None);
+        if let Event::Reported(_, report) = &mut end {
+            report.line.ms = ms;
+            report.waterfall = waterfall;
+        }
+        let news = story.at(10_000, end);
+        assert_eq!(news, Some(News::Untethered(ms.min(MONTH_MS))));
+        let row = story.row(1);
+        let last = row.boot.last().expect("a bar");
+        assert_eq!((last.begin_ms, last.end_ms), want, "{ms}");
+    }
+}
