@@ -1,4 +1,4 @@
-//! Everything else that is text from outside: config, kernel command line, URL path, Range, stage line, words.
+//! Everything else that is text from outside: config, kernel command line, URL path, Range, stage line, a boot's recording, words.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -6,7 +6,7 @@ use ramboot::config::Config;
 use ramboot::http::range;
 use ramboot::store::Name;
 use ramboot_wire::paths::Resource;
-use ramboot_wire::{Base, BootArgs, ImageId, Mac, Overlay, StageLine};
+use ramboot_wire::{Base, BootArgs, Gate, ImageId, Mac, Overlay, Recording, StageLine};
 
 fuzz_target!(|text: &str| {
     let _ = Config::parse(text);
@@ -26,4 +26,8 @@ fuzz_target!(|text: &str| {
         text.parse::<Mac>(),
     );
     let _ = (text.parse::<Overlay>(), text.parse::<Name>());
+    let _ = text.parse::<Gate>();
+    if let Ok(recording) = serde_json::from_str::<Recording>(text) {
+        let _ = recording.check(1 << 30);
+    }
 });
