@@ -79,6 +79,9 @@ pub enum Refused {
         /// Of the image.
         all: u64,
     },
+    /// In a file: nobody keeps so many.
+    #[error("{0} recordings; {MAX_KEPT} are kept at most")]
+    TooMany(usize),
     /// It sent one just now.
     #[error("a recording of {0} was taken less than {MIN_SECONDS} s ago")]
     TooSoon(Mac),
@@ -123,8 +126,8 @@ impl Known {
     /// # Errors
     /// It is not what was written there.
     pub fn check(&self, image: ImageId, size: u64) -> Result<(), Refused> {
-        if let Some(over) = self.recordings.get(MAX_KEPT) {
-            return Err(Refused::TooSoon(over.recording.mac));
+        if self.recordings.len() > MAX_KEPT {
+            return Err(Refused::TooMany(self.recordings.len()));
         }
         for kept in &self.recordings {
             plausible(&kept.recording, image, size)?;

@@ -391,7 +391,7 @@ fn commit(
         forced: forced.clone(),
     };
     let number = staging.commit(&facts, &ingested.chunks, name, &generation)?;
-    let carried = carried.map(|carried| carry::keep(&args.state, &facts, carried));
+    let carried = carried.and_then(|carried| carry::keep(&args.state, &facts, carried));
     Ok(Published {
         name: name.to_string(),
         generation: number,

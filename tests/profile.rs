@@ -39,6 +39,7 @@ const STORY: &str = r#"
     said shown "$ramboot" profile worker --svg worker.svg
     said json "$ramboot" profile "${image:0:12}" --json
     said publish "$ramboot" publish new.sqfs --name worker --profile worker
+    said again "$ramboot" publish new.sqfs --name worker --profile worker
     said carried "$ramboot" profile worker --json
     "$ramboot" unpublish worker >/dev/null
     kill $manager; wait $manager || :
@@ -134,6 +135,11 @@ fn a_recording_is_kept_shown_and_carried_over() {
     ] {
         assert!(under(&out, what).contains(sentence), "{sentence}: {shown}");
     }
+    let again = under(&out, "again");
+    assert!(
+        again.contains("generation 3") && !again.contains("  profile "),
+        "{shown}"
+    );
     assert!(
         !under(&out, "nothing").contains("published worker"),
         "{shown}"

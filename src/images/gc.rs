@@ -108,7 +108,7 @@ fn collect(store: &Store, keep: NonZeroUsize) -> anyhow::Result<Collected> {
     done.freed += retiring.cleared() + retiring.cache()?;
     retiring.finish()?;
     let left = store.images()?;
-    store.profiles().sweep(&left)?;
+    store.profiles().sweep(|| store.images())?;
     done.left = left.len();
     done.left_bytes = left.iter().map(|image| store.bytes(*image)).sum();
     Ok(done)

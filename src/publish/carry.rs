@@ -90,8 +90,12 @@ impl Source {
     }
 }
 
-/// Keeps what was carried over to an image that is published already: a disk that is full now must not make that a failure.
-pub(super) fn keep(state: &Path, facts: &ImageFacts, carried: Carried) -> Summary {
+/// Keeps what was carried over to an image that is published already: a disk that is full now must not make that a failure. `None` for the image itself.
+pub(super) fn keep(state: &Path, facts: &ImageFacts, carried: Carried) -> Option<Summary> {
+    // Published again: what is known of it is there already.
+    if carried.from == facts.id {
+        return None;
+    }
     let summary = Summary {
         from: carried.from,
         files: carried.files,
@@ -102,7 +106,7 @@ pub(super) fn keep(state: &Path, facts: &ImageFacts, carried: Carried) -> Summar
     if let Err(error) = Profiles::of(state).carry(facts.id, facts.size, carried) {
         warn!("the image is published, but its profile is not kept: {error:#}");
     }
-    summary
+    Some(summary)
 }
 
 /// An image whose boots were recorded.

@@ -116,18 +116,24 @@ impl Profiles {
         kept.context("the profile that was carried over")
     }
 
-    /// Removes the profiles of images that are not among these.
+    /// Removes the profiles of images that are not among `images`, which are asked for after the profiles: one that is published
+    /// meanwhile is there before its profile.
     ///
     /// # Errors
-    /// The folder cannot be read or written.
-    pub fn sweep(&self, images: &[ImageId]) -> anyhow::Result<()> {
+    /// The folder cannot be read or written, or what `images` says.
+    pub fn sweep(
+        &self,
+        images: impl FnOnce() -> anyhow::Result<Vec<ImageId>>,
+    ) -> anyhow::Result<()> {
         if !fs::exists(&self.folder)
             .with_context(|| format!("looking at {}", self.folder.display()))?
         {
             return Ok(());
         }
         let _alone = self.alone()?;
-        for name in files::list(&self.folder)? {
+        let names = files::list(&self.folder)?;
+        let images = images()?;
+        for name in names {
             let id = name.strip_suffix(ENDING).and_then(|id| id.parse().ok());
             // What is not ours is left alone.
             let Some(id) = id else { continue };
@@ -317,21 +323,21 @@ mod tests {
     #[test]
     fn leftovers_and_profiles_of_images_that_are_gone_are_removed() {
         let (state, profiles) = profiles();
-        profiles.sweep(&[]).expect("there is nothing");
+        profiles.sweep(|| Ok(vec![])).expect("there is nothing");
         assert!(!state.path().join(FOLDER).exists());
         add(&profiles, 1).expect("taken");
         let folder = state.path().join(FOLDER);
         for other in [".new-x", "README"] {
             fs::write(folder.join(other), "x").expect("written");
         }
-        profiles.sweep(&[IMAGE]).expect("swept");
+        profiles.sweep(|| Ok(vec![IMAGE])).expect("swept");
         let names = || {
             let mut names = files::list(&folder).expect("read");
             names.sort();
             names
         };
         assert_eq!(names(), [format!("{IMAGE}.json"), "README".to_owned()]);
-        profiles.sweep(&[]).expect("swept");
+        profiles.sweep(|| Ok(vec![])).expect("swept");
         assert_eq!(names(), ["README"]);
         assert_eq!(profiles.encoded(IMAGE, SIZE), None);
     }
