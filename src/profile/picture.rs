@@ -1,22 +1,11 @@
 //! A map of an image's chunks as an SVG: which boots read, and when. Pure.
 //!
-//! One file without outside resources, on no ground of its own: colours are such that they stand out from a white page and from
-//! a black one, and what is written follows the reader's choice of the two where the viewer tells it.
+//! One file without outside resources, on no ground of its own: its colours, also that of what is written, stand out from a white
+//! page and from a black one alike.
 
 use std::fmt::Write as _;
 
 use ramboot_wire::profile::{Profile, Want};
-
-/// Colours, by [`Class`].
-const COLOURS: [&str; 3] = ["#e0452c", "#e8a020", "#8a93a0"];
-const COLUMNS: usize = 64;
-/// More rows than that would be a poster: a square stands for several chunks then.
-const ROWS: usize = 48;
-/// Of a square, with the gap to the next.
-const STEP: usize = 12;
-const SIDE: usize = 10;
-const LEFT: usize = 16;
-const TOP: usize = 76;
 
 /// What a square is shown as: the first that is true of any chunk in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +23,13 @@ impl Class {
             Want::Hot(_) => Self::Hot,
             Want::Warm(_) => Self::Warm,
             Want::Cold => Self::Cold,
+        }
+    }
+
+    const fn faint(self) -> &'static str {
+        match self {
+            Self::Hot | Self::Warm => "",
+            Self::Cold => " opacity=\"0.4\"",
         }
     }
 
@@ -70,20 +66,15 @@ pub fn map(title: &str, profile: &Profile) -> String {
     };
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
-         role=\"img\" font-family=\"sans-serif\" font-size=\"12\">\n<title>{title}</title>\n<style>text{{fill:#222}}\
-         @media(prefers-color-scheme:dark){{text{{fill:#ddd}}}}</style>\n<text x=\"{LEFT}\" y=\"22\" font-size=\"15\">{title}</text>\n"
+         role=\"img\" font-family=\"sans-serif\" font-size=\"12\" fill=\"{INK}\">\n<title>{title}</title>\n\
+         <text x=\"{LEFT}\" y=\"22\" font-size=\"15\">{title}</text>\n"
     );
     legend(&mut svg);
     let _ = writeln!(svg, "<text x=\"{LEFT}\" y=\"66\">{each}</text>");
     for class in Class::ALL {
         let path = path(&squares, class);
         if !path.is_empty() {
-            let colour = COLOURS[class as usize];
-            let faint = if class == Class::Cold {
-                " opacity=\"0.4\""
-            } else {
-                ""
-            };
+            let (colour, faint) = (COLOURS[class as usize], class.faint());
             let _ = writeln!(
                 svg,
                 "<path d=\"{path}\" stroke=\"{colour}\" stroke-width=\"{SIDE}\"{faint}/>"
@@ -96,10 +87,10 @@ pub fn map(title: &str, profile: &Profile) -> String {
 fn legend(svg: &mut String) {
     let mut at = LEFT;
     for class in Class::ALL {
-        let (colour, text) = (COLOURS[class as usize], class.legend());
+        let (colour, faint, text) = (COLOURS[class as usize], class.faint(), class.legend());
         let _ = writeln!(
             svg,
-            "<rect x=\"{at}\" y=\"34\" width=\"{SIDE}\" height=\"{SIDE}\" fill=\"{colour}\"/><text x=\"{}\" y=\"43\">{text}</text>",
+            "<rect x=\"{at}\" y=\"34\" width=\"{SIDE}\" height=\"{SIDE}\" fill=\"{colour}\"{faint}/><text x=\"{}\" y=\"43\">{text}</text>",
             at + STEP + 4
         );
         at += 2 * LEFT + 7 * text.len();
@@ -120,6 +111,19 @@ fn path(squares: &[Class], class: Class) -> String {
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;")
 }
+
+/// Colours, by [`Class`].
+const COLOURS: [&str; 3] = ["#e0452c", "#e8a020", "#8a93a0"];
+/// Of what is written: 4.5 to 1 against white, and nearly so against black.
+const INK: &str = "#777";
+const COLUMNS: usize = 64;
+/// More rows than that would be a poster: a square stands for several chunks then.
+const ROWS: usize = 48;
+/// Of a square, with the gap to the next.
+const STEP: usize = 12;
+const SIDE: usize = 10;
+const LEFT: usize = 16;
+const TOP: usize = 76;
 
 #[cfg(test)]
 mod tests {

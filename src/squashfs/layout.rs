@@ -7,9 +7,6 @@ use backhand::{InnerNode, SquashfsFileReader};
 
 use super::tree::Tree;
 
-/// Of a file without one.
-const NO_FRAGMENT: usize = 0xffff_ffff;
-
 /// One plain file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Laid<'a> {
@@ -63,3 +60,6 @@ impl Tree {
         Laid { path, size, blocks }
     }
 }
+
+/// The number of a fragment, of a file that has none.
+const NO_FRAGMENT: usize = 0xffff_ffff;
