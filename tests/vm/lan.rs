@@ -14,6 +14,7 @@ use nix::sched::{CloneFlags, unshare};
 use crate::BOOT;
 use crate::case::Case;
 use crate::process::{Process, command, run};
+use crate::router::Router;
 use crate::transcript::Transcript;
 
 /// The bridge, where the manager listens.
@@ -30,6 +31,7 @@ const NEIGHBOUR_RANGE: &str = "192.168.77.50,192.168.77.90";
 #[derive(Debug)]
 pub(crate) struct Lan {
     taps: Cell<u32>,
+    _router: Router,
 }
 
 /// A DHCP server that knows nothing of booting, in its own namespace on the same bridge.
@@ -56,7 +58,10 @@ impl Lan {
             ip(args)?;
         }
         ip(&format!("address add {address} dev {BRIDGE}"))?;
-        Ok(Self { taps: Cell::new(0) })
+        Ok(Self {
+            taps: Cell::new(0),
+            _router: Router::start(BRIDGE).context("starting a router of IPv6")?,
+        })
     }
 
     /// A port for one machine.

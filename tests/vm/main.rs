@@ -22,6 +22,7 @@ mod office;
 mod page;
 mod pis;
 mod process;
+mod router;
 mod transcript;
 mod wait;
 
