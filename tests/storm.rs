@@ -12,7 +12,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ramboot_swarm::rig::{Lan, Manager, Sizes, fill};
-use ramboot_swarm::{Plan, run};
+use ramboot_swarm::summary::Summary;
+use ramboot_swarm::{Hot, Plan, run};
 
 const MACHINES: u32 = 200;
 const MIB: usize = 1 << 20;
@@ -136,4 +137,59 @@ fn a_restart_in_the_midst_of_a_hundred_boots_loses_none() {
     let chunks = MACHINES * sizes.image.div_ceil(256 << 10) as u64;
     assert!(summary.verified >= chunks, "{summary}");
     assert_eq!(manager.said(), [""; 0], "warnings");
+}
+
+/// Twenty machines over a link that is full: who streams runs when what is hot is there, and has all no later. Both storms
+/// at the same time, each on a network of its own, so that a busy machine is the same for both.
+#[test]
+fn who_streams_runs_long_before_who_waits_for_all() {
+    const MACHINES: u32 = 20;
+    const CHUNKS: u64 = 64;
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: network namespaces for another thread need root");
+        return;
+    }
+    let _alone = alone();
+    let storm = |hot: Option<Hot>| {
+        std::thread::spawn(move || {
+            let state = tempfile::tempdir().expect("folder");
+            let sizes = Sizes {
+                image: 16 * MIB,
+                kernel: MIB / 4,
+                initrd: MIB / 4,
+            };
+            fill(state.path(), sizes).expect("store");
+            let lan = Lan::new().expect("a network");
+            lan.shape(400).expect("tests/setup.sh installs tc");
+            let program = Path::new(env!("CARGO_BIN_EXE_ramboot"));
+            let manager = Manager::start(&lan, program, state.path(), &[]).expect("a manager");
+            let plan = Plan {
+                machines: MACHINES,
+                interface: lan.interface(),
+                sample: 1,
+                within: Duration::ZERO,
+                think: Duration::ZERO,
+                hot,
+                demand_each: Duration::from_millis(500),
+                deadline: Duration::from_secs(60),
+                ..Plan::default()
+            };
+            let storm = lan.client(move || run(plan)).join();
+            let summary = storm.expect("no panic").expect("a swarm").summary();
+            assert_eq!(manager.said(), [""; 0], "warnings");
+            summary
+        })
+    };
+    let (full, stream) = (storm(None), storm(Some(Hot::Percent(17))));
+    let [full, stream]: [Summary; 2] = [full, stream].map(|storm| storm.join().expect("no panic"));
+    let figures = format!("full:\n{full}\nstream:\n{stream}");
+    println!("{figures}");
+    for summary in [&full, &stream] {
+        assert_eq!(summary.booted, MACHINES as usize, "{figures}");
+        assert_eq!(summary.verified, CHUNKS * u64::from(MACHINES), "{figures}");
+    }
+    let last = |spread: Option<ramboot_swarm::summary::Spread>| spread.expect("some").max;
+    assert!(last(stream.runs) <= last(full.boot) / 2.0, "{figures}");
+    assert!(last(stream.boot) <= last(full.boot) * 1.3, "{figures}");
+    assert!(last(stream.demands) <= 1.0, "{figures}");
 }

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use ramboot_swarm::rig::{Lan, Manager, Peaks, Sizes, fill};
-use ramboot_swarm::stage::Stage;
 use ramboot_swarm::summary::Summary;
-use ramboot_swarm::{Plan, Storm, run, svg};
+use ramboot_swarm::{Hot, Plan, Storm, run, svg};
 
 use crate::Scale;
 use crate::checks::{Bar, Checks};
@@ -29,6 +28,8 @@ pub(crate) struct Case {
     pub(crate) rush: bool,
     /// Connections of each machine for its image.
     pub(crate) streams: u32,
+    /// Percent of the image that a machine needs to run; `None`: it streams nothing.
+    pub(crate) hot: Option<u8>,
 }
 
 /// As many as `/init` has.
@@ -51,6 +52,7 @@ impl Case {
             interface: lan.interface(),
             prefer_wait: self.prefer_wait,
             streams: self.streams,
+            hot: self.hot.map(Hot::Percent),
             deadline: Duration::from_secs(1800),
             within: if self.rush {
                 Duration::ZERO
@@ -93,11 +95,13 @@ impl Case {
         let summary = storm.summary();
         let megabytes = self.image / MB;
         println!(
-            "\n== {}: {} machines × {megabytes} MB{}, Prefer: wait {}\n{summary}manager: {cpu:.2} s CPU; kernel: {lost}",
+            "\n== {}: {} machines × {megabytes} MB{}{}, Prefer: wait {}\n{summary}manager: {cpu:.2} s CPU; kernel: {lost}",
             self.name,
             self.machines,
             self.megabits
                 .map_or_else(String::new, |rate| format!(", {rate} Mbit/s")),
+            self.hot
+                .map_or_else(String::new, |hot| format!(", {hot} % of it hot")),
             if self.prefer_wait { "on" } else { "off" },
         );
         self.draw(&storm)?;
@@ -135,7 +139,7 @@ pub(crate) struct Found {
 
 impl Found {
     /// What holds in every storm.
-    fn check(&self, name: &'static str, checks: &mut Checks) {
+    pub(crate) fn check(&self, name: &'static str, checks: &mut Checks) {
         let failed = (self.summary.machines - self.summary.booted) as f64;
         let most = |what| self.peaks.most(what) as f64;
         let longest = self.summary.longest_wait();
@@ -185,7 +189,7 @@ impl Found {
     /// with one header, and the token bucket counts all of them: 1 448 bytes of payload in each 1 514.
     fn link_used(&self, megabits: u32) -> f64 {
         let spans = self.storm.logs.iter().flat_map(|log| &log.spans);
-        let fetching = spans.filter(|span| matches!(span.stage, Stage::Queue | Stage::Image));
+        let fetching = spans.filter(|span| span.stage.is_fetching());
         let from = fetching
             .clone()
             .map(|span| span.from)
@@ -213,6 +217,7 @@ pub(crate) fn storm(scale: Scale, checks: &mut Checks) -> anyhow::Result<()> {
         prefer_wait: true,
         rush: false,
         streams: STREAMS,
+        hot: None,
     };
     case.run()?.check(case.name, checks);
     Ok(())
@@ -231,6 +236,7 @@ pub(crate) fn gigabit(scale: Scale, checks: &mut Checks) -> anyhow::Result<()> {
         prefer_wait: false,
         rush: false,
         streams,
+        hot: None,
     };
     let four = case("gigabit", STREAMS).run()?;
     four.check("gigabit", checks);
@@ -258,6 +264,7 @@ pub(crate) fn order(scale: Scale, checks: &mut Checks) -> anyhow::Result<()> {
         prefer_wait,
         rush: false,
         streams: STREAMS,
+        hot: None,
     };
     let at_once = case("order-at-once", false).run()?;
     let in_turn = case("order-in-turn", true).run()?;

@@ -7,6 +7,7 @@
 mod boots;
 mod checks;
 mod rude;
+mod stream;
 
 use std::process::ExitCode;
 
@@ -37,10 +38,11 @@ impl Scale {
 
 type Scenario = fn(Scale, &mut Checks) -> anyhow::Result<()>;
 
-const SCENARIOS: [(&str, Scenario); 5] = [
+const SCENARIOS: [(&str, Scenario); 6] = [
     ("storm", boots::storm),
     ("gigabit", boots::gigabit),
     ("order", boots::order),
+    ("stream", stream::stream),
     ("slow", rude::slow),
     ("idle", rude::idle),
 ];

@@ -29,6 +29,7 @@ pub(crate) fn slow(scale: Scale, checks: &mut Checks) -> anyhow::Result<()> {
         prefer_wait: false,
         rush: true,
         streams: STREAMS,
+        hot: None,
     };
     let state = tempfile::tempdir()?;
     let stored = fill(state.path(), case("").sizes())?;
@@ -89,6 +90,7 @@ pub(crate) fn idle(scale: Scale, checks: &mut Checks) -> anyhow::Result<()> {
         prefer_wait: false,
         rush: true,
         streams: STREAMS,
+        hot: None,
     };
     let state = tempfile::tempdir()?;
     fill(state.path(), case.sizes())?;

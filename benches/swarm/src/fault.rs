@@ -34,6 +34,8 @@ pub(crate) enum Fault {
     Lied(String),
     #[error("the bytes of {0} are not what its name says")]
     BootFile(&'static str),
+    #[error("a profile of {0} bytes is not of this image: one byte a chunk")]
+    Profile(usize),
     #[error("{0}")]
     Io(#[from] io::Error),
 }

@@ -2,7 +2,7 @@
 //!
 //! A PC's ROM asks DHCP and loads iPXE by TFTP; iPXE asks DHCP and gets script, kernel and initramfs; `/init` asks DHCP and
 //! gets chunk list and chunks, as [`ramboot_init::pick`] chooses them, over four connections, waiting its turn where it is
-//! told to. Each machine goes by what it is answered, never by what the swarm was told. Server and swarm share a machine,
+//! told to; or, streaming, what is hot first. Each machine goes by what it is answered, never by what the swarm was told. Server and swarm share a machine,
 //! so bytes are thrown away in the kernel, but for a sample, which is verified.
 //!
 //! The network namespace it runs in needs an interface that is up and a route, no addresses:
@@ -21,6 +21,7 @@ mod dhcp;
 mod fault;
 mod firmware;
 mod head;
+mod hot;
 mod http;
 mod image;
 mod machine;
@@ -46,7 +47,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::{JoinSet, LocalSet};
 
 use machine::Machine;
-pub use plan::Plan;
+pub use plan::{Hot, Plan};
 use stage::Log;
 use world::World;
 

@@ -90,7 +90,7 @@ impl Machine {
         self.think().await;
         self.stage(Stage::Init, self.lease(Speaker::Init)).await?;
         let list = self.stage(Stage::List, self.list(&script.args)).await?;
-        self.image(list, &script.args).await
+        self.image(&list, &script.args).await
     }
 
     async fn lease(&self, speaker: Speaker) -> Result<Answer, Fault> {
@@ -254,6 +254,17 @@ impl Machine {
 
     pub(crate) fn chance(&self) -> u32 {
         self.random.borrow_mut().word()
+    }
+
+    /// A number below `most`, and 0 if there is none.
+    pub(crate) fn below(&self, most: usize) -> usize {
+        let word = self.random.borrow_mut().next();
+        let rest = word.checked_rem(most as u64).unwrap_or(0);
+        usize::try_from(rest).unwrap_or(0)
+    }
+
+    pub(crate) fn up_to(&self, most: Duration) -> Duration {
+        self.random.borrow_mut().up_to(most)
     }
 
     pub(crate) fn around(&self, time: Duration) -> Duration {

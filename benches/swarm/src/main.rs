@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{ArgAction, Parser};
-use ramboot_swarm::{Plan, run, svg};
+use ramboot_swarm::{Hot, Plan, run, svg};
 
 /// Many simulated machines boot from the manager that answers DHCP on an interface of this network namespace.
 #[derive(Debug, Parser)]
@@ -39,6 +39,13 @@ struct Args {
     /// Say "Prefer: wait", as /init does: on or off.
     #[arg(long, default_value = "on", action = ArgAction::Set, value_parser = on_or_off)]
     prefer_wait: bool,
+    /// Stream: fetch what is hot first, run, fetch the rest. What is hot, if the manager knows no profile: a profile's
+    /// file, or a share of the image as 17%, scattered.
+    #[arg(long, value_name = "FILE|N%", value_parser = hot)]
+    hot: Option<Hot>,
+    /// Chunks that each machine is blocked on while it runs and fetches the rest.
+    #[arg(long, default_value_t = 4)]
+    demands: u32,
     /// A machine that has not booted after so many seconds has failed.
     #[arg(long, default_value_t = 600, value_name = "S")]
     deadline: u64,
@@ -56,6 +63,15 @@ fn on_or_off(text: &str) -> Result<bool, &'static str> {
         "off" => Ok(false),
         _ => Err("on or off"),
     }
+}
+
+fn hot(text: &str) -> anyhow::Result<Hot> {
+    if let Some(number) = text.strip_suffix('%') {
+        let percent = number.parse().ok().filter(|percent| *percent <= 100);
+        return percent.map(Hot::Percent).context("0% to 100% are possible");
+    }
+    let bytes = std::fs::read(text).with_context(|| format!("reading {text}"))?;
+    Ok(Hot::Profile(bytes))
 }
 
 fn main() -> ExitCode {
@@ -82,6 +98,9 @@ fn storm(args: Args) -> anyhow::Result<bool> {
         receive_buffer: Some(args.receive_buffer).filter(|bytes| *bytes > 0),
         prefer_wait: args.prefer_wait,
         deadline: Duration::from_secs(args.deadline),
+        hot: args.hot,
+        demands: args.demands,
+        ..Plan::default()
     })?;
     let summary = storm.summary();
     if let Some(path) = args.svg {

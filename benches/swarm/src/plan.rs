@@ -21,11 +21,26 @@ pub struct Plan {
     pub sample: u64,
     /// Say `Prefer: wait`, as `/init` does.
     pub prefer_wait: bool,
+    /// Stream: what is hot first; `None` waits for all of the image.
+    pub hot: Option<Hot>,
+    /// Chunks that programs are blocked on while the rest comes.
+    pub demands: u32,
+    /// From one of them to the next, on the mean.
+    pub demand_each: Duration,
     /// SO_RCVBUF of connections for boot files and image; `None` leaves it to the kernel. All machines share one kernel's TCP
     /// memory (`net.ipv4.tcp_mem`, a tenth of RAM) with the manager here: past it nothing moves, and it is nobody's fault.
     pub receive_buffer: Option<u32>,
     /// A machine that has not booted after this time has failed.
     pub deadline: Duration,
+}
+
+/// What of the image a machine needs to run, where the manager knows no profile of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hot {
+    /// So much of it, scattered.
+    Percent(u8),
+    /// As a manager would serve it.
+    Profile(Vec<u8>),
 }
 
 impl Default for Plan {
@@ -39,6 +54,9 @@ impl Default for Plan {
             streams: 4,
             sample: 64,
             prefer_wait: true,
+            hot: None,
+            demands: 4,
+            demand_each: Duration::from_secs(5),
             receive_buffer: Some(256 << 10),
             deadline: Duration::from_secs(600),
         }

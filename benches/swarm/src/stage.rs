@@ -28,13 +28,17 @@ pub enum Stage {
     List,
     /// `/init` was told to wait, and no chunk is on its way.
     Queue,
-    /// `/init` gets the image.
+    /// `/init` gets the image, or what is hot of it.
     Image,
+    /// It runs, and no chunk of the rest is on its way.
+    Runs,
+    /// It runs, and gets the rest.
+    Rest,
 }
 
 impl Stage {
     /// In the order of a boot.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Pxe,
         Self::Tftp,
         Self::Ipxe,
@@ -45,7 +49,15 @@ impl Stage {
         Self::List,
         Self::Queue,
         Self::Image,
+        Self::Runs,
+        Self::Rest,
     ];
+
+    /// The image is waited for, or comes.
+    #[must_use]
+    pub const fn is_fetching(self) -> bool {
+        matches!(self, Self::Queue | Self::Image | Self::Runs | Self::Rest)
+    }
 
     /// In a table or a legend.
     #[must_use]
@@ -61,6 +73,8 @@ impl Stage {
             Self::List => "chunk list",
             Self::Queue => "waits its turn",
             Self::Image => "image",
+            Self::Runs => "runs, and waits",
+            Self::Rest => "runs, and fetches",
         }
     }
 
@@ -78,6 +92,8 @@ impl Stage {
             Self::List => "#01665e",
             Self::Queue => "#d9d9d9",
             Self::Image => "#4393c3",
+            Self::Runs => "#e6f5d0",
+            Self::Rest => "#7fbc41",
         }
     }
 }
@@ -130,12 +146,16 @@ pub struct Log {
     pub address: Option<Ipv4Addr>,
     /// When it was switched on.
     pub on: Duration,
+    /// When it had what it needs to run, if that is less than its image.
+    pub runs: Option<Duration>,
     /// When it had all of its image, or gave up.
     pub off: Duration,
     /// What it did when.
     pub spans: Vec<Span>,
     /// How long it waited for each first answer.
     pub waits: Vec<(Question, Duration)>,
+    /// How long programs were blocked on a chunk, until all of it was there.
+    pub demands: Vec<Duration>,
     /// Bytes of boot files.
     pub boot_bytes: u64,
     /// Bytes of chunks.

@@ -62,6 +62,10 @@ pub struct Summary {
     pub seconds: f64,
     /// Times in each stage there was.
     pub stages: Vec<(Stage, Spread)>,
+    /// From switch to what a machine needs to run, of those that stream.
+    pub runs: Option<Spread>,
+    /// How long they were blocked on a chunk, until all of it was there.
+    pub demands: Option<Spread>,
     /// From switch to image, of those that booted.
     pub boot: Option<Spread>,
     /// From a question to the first byte of its answer.
@@ -90,7 +94,7 @@ impl Summary {
         let first = logs.iter().map(|log| log.on).min().unwrap_or_default();
         let last = logs.iter().map(|log| log.off).max().unwrap_or_default();
         let fetching = logs.iter().flat_map(|log| &log.spans);
-        let fetching = fetching.filter(|span| matches!(span.stage, Stage::Queue | Stage::Image));
+        let fetching = fetching.filter(|span| span.stage.is_fetching());
         let fetch_first = fetching.clone().map(|span| span.from).min();
         let fetch_last = fetching.map(|span| span.to).max();
         let fetch = fetch_last
@@ -123,6 +127,8 @@ impl Summary {
                     Some((stage, Spread::of(times)?))
                 })
                 .collect(),
+            runs: Spread::of(booted().filter_map(|log| Some(log.runs?.saturating_sub(log.on)))),
+            demands: Spread::of(logs.iter().flat_map(|log| &log.demands).copied()),
             boot: Spread::of(booted().map(|log| log.off.saturating_sub(log.on))),
             waits: Question::ALL
                 .into_iter()
@@ -167,8 +173,14 @@ impl fmt::Display for Summary {
         for (stage, spread) in &self.stages {
             row(f, stage.name(), spread)?;
         }
-        if let Some(boot) = &self.boot {
-            row(f, "switch to image", boot)?;
+        for (name, spread) in [
+            ("switch to running", &self.runs),
+            ("switch to image", &self.boot),
+            ("blocked on a chunk", &self.demands),
+        ] {
+            if let Some(spread) = spread {
+                row(f, name, spread)?;
+            }
         }
         writeln!(f, "\nfirst byte of an answer")?;
         for (question, spread) in &self.waits {
@@ -262,5 +274,24 @@ mod tests {
         assert_eq!(summary.failed, BTreeMap::from([("x".to_owned(), 2)]));
         assert_eq!(summary.slowest_to_mean(), Some(1.5));
         assert!(summary.to_string().contains("failed: 2 × x"), "{summary}");
+    }
+
+    #[test]
+    fn who_streams_runs_before_it_has_all() {
+        let seconds = Duration::from_secs;
+        let log = |runs, failed: Option<&str>| Log {
+            on: seconds(1),
+            runs: Some(seconds(runs)),
+            off: seconds(9),
+            demands: vec![seconds(2)],
+            failed: failed.map(str::to_owned),
+            ..Log::default()
+        };
+        let logs = [log(3, None), log(5, None), log(8, Some("x"))];
+        let summary = Summary::of(&logs, Duration::ZERO);
+        let max = |spread: Option<Spread>| spread.map(|spread| spread.max);
+        assert_eq!(max(summary.runs), Some(4.0));
+        assert_eq!(max(summary.boot), Some(8.0));
+        assert_eq!(max(summary.demands), Some(2.0));
     }
 }

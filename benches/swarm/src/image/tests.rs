@@ -5,14 +5,15 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use ramboot_wire::image::{CHUNK_LEN, chaining_value, fold};
 use ramboot_wire::{Base, BootArgs, ChunkList};
 
-use crate::Plan;
 use crate::machine::Machine;
 use crate::stage::{Log, Stage};
 use crate::world::World;
+use crate::{Hot, Plan};
 
 const CHUNKS: usize = 9;
 const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 0\r\nramboot-queue: 3/17\r\ncontent-length: 5\r\n";
@@ -62,11 +63,14 @@ impl Server {
 
     /// What a machine noted that fetched from it.
     fn fetched(&self, prefer_wait: bool) -> Log {
-        let plan = Plan {
+        self.fetched_by(Plan {
             prefer_wait,
-            sample: 1,
             ..Plan::default()
-        };
+        })
+    }
+
+    fn fetched_by(&self, plan: Plan) -> Log {
+        let plan = Plan { sample: 1, ..plan };
         let values: Vec<_> = self
             .image
             .chunks(CHUNK_LEN)
@@ -98,7 +102,7 @@ impl Server {
             .build()
             .expect("a runtime");
         runtime
-            .block_on(machine.image(list, &args))
+            .block_on(machine.image(&list, &args))
             .expect("fetched");
         let log = machine.log.take();
         assert_eq!(log.verified, CHUNKS as u64);
@@ -134,6 +138,13 @@ fn serve(
             head.push(byte[0]);
         }
         let head = String::from_utf8_lossy(&head).into_owned();
+        if head.contains("/profile ") {
+            write!(
+                stream,
+                "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
+            )?;
+            continue;
+        }
         let range = head
             .split("bytes=")
             .nth(1)
@@ -180,6 +191,37 @@ fn who_is_told_to_wait_waits_and_has_not_failed() {
     );
     // Four streams ask at first; then one finds out for all. Runs are of one chunk towards the end.
     assert_eq!(heads.len(), 6 + CHUNKS);
+}
+
+#[test]
+fn who_streams_fetches_what_is_hot_and_runs_and_then_the_rest() {
+    let server = Server::start(&[]);
+    let log = server.fetched_by(Plan {
+        hot: Some(Hot::Percent(34)),
+        demands: 2,
+        demand_each: Duration::ZERO,
+        ..Plan::default()
+    });
+    let stages: Vec<_> = log.spans.iter().map(|span| span.stage).collect();
+    assert_eq!(
+        stages,
+        [Stage::Queue, Stage::Image, Stage::Runs, Stage::Rest]
+    );
+    let runs = log.runs.expect("it ran");
+    assert!((log.spans[1].to..=log.spans[2].from).contains(&runs));
+    let heads = server.heads.lock().expect("no panic");
+    let urgencies: Vec<u8> = heads
+        .iter()
+        .map(|head| head.split("\r\nPriority: u=").nth(1).expect("a priority"))
+        .map(|rest| rest.as_bytes()[0] - b'0')
+        .collect();
+    // Four of nine are hot; what a program is blocked on is as urgent, among the rest.
+    let (hot, rest) = urgencies.split_at(4);
+    assert_eq!(hot, [1; 4]);
+    let blocked = rest.iter().filter(|urgency| **urgency == 1).count();
+    assert_eq!(blocked, log.demands.len());
+    assert!((1..=2).contains(&blocked), "{urgencies:?}");
+    assert!(rest.contains(&6), "{urgencies:?}");
 }
 
 #[test]
