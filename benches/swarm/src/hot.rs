@@ -7,6 +7,7 @@ use ramboot_init::plan::Order;
 use ramboot_wire::paths::Resource;
 use ramboot_wire::profile::{Profile, Want};
 use ramboot_wire::{Base, ChunkList};
+use tokio::time::sleep;
 
 use crate::fault::Fault;
 use crate::image::{HOT, REST};
@@ -22,7 +23,7 @@ impl Machine {
         base: &Base,
         hot: &Hot,
     ) -> Result<(), Fault> {
-        let profile = self.profile(list, base).await?;
+        let profile = self.tries(async || self.profile(list, base).await).await?;
         let hot = match (&profile, hot) {
             (Some(known), _) => of_profile(known),
             (None, Hot::Profile(bytes)) => {
@@ -57,14 +58,19 @@ impl Machine {
     /// What the manager knows of the image.
     async fn profile(&self, list: &ChunkList, base: &Base) -> Result<Option<Profile>, Fault> {
         let request = self.request(base, &Resource::Profile(list.id()), "");
-        let (mut connection, head) = self
-            .ask(&mut None, base.addr, &request, Question::Boot)
-            .await?;
-        match head.status {
-            200 if head.length == Profile::encoded_len(list.size()) => {}
-            404 => return Ok(None),
-            status => return Err(Fault::Status(status, "the profile")),
-        }
+        let (mut connection, head) = loop {
+            let (connection, head) = self
+                .ask(&mut None, base.addr, &request, Question::Boot)
+                .await?;
+            match head.status {
+                200 if head.length == Profile::encoded_len(list.size()) => {
+                    break (connection, head);
+                }
+                404 => return Ok(None),
+                503 if head.retry_after.is_some() => sleep(self.told_to_wait(&head)).await,
+                status => return Err(Fault::Status(status, "the profile")),
+            }
+        };
         let mut bytes = Vec::new();
         let keep = |part: &[u8]| bytes.extend_from_slice(part);
         connection.read(&self.world, head.length, keep).await?;

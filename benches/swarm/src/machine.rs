@@ -172,8 +172,11 @@ impl Machine {
         }
     }
 
-    /// As the boot script has it: again after a pause.
-    async fn tries<T>(&self, mut once: impl AsyncFnMut() -> Result<T, Fault>) -> Result<T, Fault> {
+    /// Again after a pause, as the boot script has it.
+    pub(crate) async fn tries<T>(
+        &self,
+        mut once: impl AsyncFnMut() -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
         for _ in 1..TRIES {
             match once().await {
                 Ok(done) => return Ok(done),
