@@ -70,7 +70,7 @@ bench-quick: setup ## whether serving became dearer than BENCHMARKS.md has it: C
 	@$(CARGO) bench --locked --bench table --no-run
 	$(ROOTLIKE_GROUPS) $(CARGO) bench --quiet --locked --bench table -- quick "$$PWD/BENCHMARKS.md"
 
-storm: setup ## a thousand simulated machines at once, a gigabit of them, slow readers; SCENES='gigabit order' for some
+storm: setup ## a thousand simulated machines at once, a gigabit of them, streaming, slow readers; SCENES='gigabit order' for some
 	@$(CARGO) bench --locked --bench storm --no-run
 	$(ROOTLIKE_GROUPS) $(CARGO) bench --locked --bench storm -- $(SCENES)
 
