@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test check image images vm bench bench-boot bench-quick setup storm verify build manual deb packages office install clean
+.PHONY: help demo test check image images vm bench bench-boot bench-stream bench-quick setup storm verify build manual deb packages office install clean
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -76,6 +76,9 @@ storm: setup ## a thousand simulated machines at once, a gigabit of them, stream
 
 bench-boot: build image ## from Run /init to the image's init: ours, dracut livenet and a bare busybox in QEMU
 	@$(ROOTLIKE_GROUPS) benches/boot/run.sh
+
+bench-stream: build image ## until a worker runs, by image size and link: stream and full mode, NFS root, dracut livenet
+	@$(ROOTLIKE_GROUPS) benches/boot/stream.sh
 
 verify: setup build ## the systemd unit: sound, and at most 2.0 by systemd-analyze security; man pages, scripts of packaging/
 	@folder=$$(mktemp -d)

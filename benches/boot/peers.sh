@@ -11,7 +11,7 @@ suite=bookworm
 packages=dracut-core,dracut-network,dracut-live,curl,systemd-sysv,udev,kmod,dmsetup,zstd,iproute2,iputils-arping,isc-dhcp-client,procps
 
 # Made before, by this very recipe, for this image's kernel?
-recipe=$(cat "$here/peers.sh" "$here/busybox-init" "$here/udhcpc-script" /bin/busybox "$image" | sha256sum | cut -d' ' -f1)
+recipe=$(cat "$here"/{peers.sh,busybox.sh,busybox-init,udhcpc-script} /bin/busybox "$image" | sha256sum | cut -d' ' -f1)
 if [ "$(cat "$folder/recipe" 2>/dev/null)" = "$recipe" ]; then
     exit 0
 fi
@@ -37,21 +37,6 @@ mmdebstrap --quiet --variant=minbase --include="$packages" --format=null \
     "$suite" /dev/null
 
 # busybox: the shortest script that boots the image, with the modules that this virtual machine needs.
-root=$work/busybox
-mkdir -p "$root"/{bin,dev,proc,modules}
-cp /bin/busybox "$root/bin/"
-install -m 755 "$here/busybox-init" "$root/init"
-install -m 755 "$here/udhcpc-script" "$root/udhcpc-script"
-number=10
-for module in virtio_pci virtio_net loop squashfs overlay; do
-    while read -r _ path; do
-        name=${path##*/}
-        [ -z "$(find "$root/modules" -name "*-$name")" ] || continue
-        cp "$path" "$root/modules/$number-$name"
-        number=$((number + 1))
-    done < <(modprobe --dirname="$work/image/usr" --set-version="$version" --ignore-install --show-depends "$module" |
-        grep ^insmod)
-done
-(cd "$root" && find . -print0 | sort -z | cpio --null --create --quiet --format=newc --owner=0:0) >"$folder/busybox.img"
+"$here/busybox.sh" "$folder/busybox.img" "$here/busybox-init" "$work/image/usr" virtio_pci virtio_net loop squashfs overlay
 
 echo "$recipe" >"$folder/recipe"

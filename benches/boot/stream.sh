@@ -1,0 +1,250 @@
+#!/bin/bash
+# What an image's size and the link cost until a worker runs: ours in stream mode and in full mode, a root over NFS and dracut's
+# livenet, from the kernel's `Run /init` to the image's init and to multi-user.target, with the same kernel, root, machine (QEMU,
+# emulated) and link. README.md says how to read it.
+#
+#     benches/boot/stream.sh         three rounds of all
+#     ROUNDS=1 WHO="stream nfs" LINKS="100 open" SIZES=200 benches/boot/stream.sh
+#
+# LINKS are megabits a second, SIZES megabytes. Exit code 1 if a bar is not held: in stream mode the largest image takes at most
+# 1.2 × as long as the smallest, and at 100 Mbit/s the smallest at most 1/4 of what full mode takes.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+rounds=${ROUNDS:-3}
+who=${WHO:-stream full nfs dracut}
+links=${LINKS:-100 1000 open}
+sizes=${SIZES:-200 2000}
+image=${IMAGE:-target/images/debian.sqfs}
+ramboot=$(realpath "${RAMBOOT:-target/release/ramboot}")
+folder=target/boot
+# For one boot, emulated, on a machine that does other things, too: 2 GB at 100 Mbit/s are 160 s of it.
+deadline=900
+# What takes longer than so many seconds on the wire alone is measured in the first round only: the wire is all of it.
+once=60
+
+if [ "${1:-}" != inside ]; then
+    images/build.sh debian "$image"
+    case " $who " in *" dracut "*) benches/boot/peers.sh "$image" "$folder" ;; esac
+    case " $who " in *" nfs "*) benches/boot/nfs.sh "$image" "$folder" ;; esac
+    # shellcheck disable=SC2086 # several
+    benches/boot/sizes.sh "$image" "$folder/sizes" $sizes
+    # A network of our own: nothing of this is seen outside.
+    rootlike=()
+    [ "$(id -u)" = 0 ] || rootlike=(--user --map-root-user)
+    exec unshare "${rootlike[@]}" --net --mount -- "$0" inside
+fi
+
+# Ends what this shell started, and waits for it.
+# shellcheck disable=SC2317 # in a trap
+end() {
+    local pids
+    pids=$(jobs -p)
+    # shellcheck disable=SC2086 # several
+    [ -z "$pids" ] || { kill $pids 2>/dev/null || true; wait; } 2>/dev/null
+}
+trap end EXIT
+trap 'exit 1' INT TERM
+
+# Tenths of processors that were busy for ten seconds, before anything of ours runs.
+busy() { awk '/^cpu / { print $2 + $3 + $4 + $7 + $8 + $9 }' /proc/stat; }
+before=$(busy)
+sleep 10
+others=$((($(busy) - before) / 100))
+
+manager=192.168.77.1
+ip link set lo up
+ip link add lan0 type bridge forward_delay 0 stp_state 0
+ip address add $manager/24 dev lan0
+ip tuntap add tap0 mode tap
+ip link set tap0 master lan0 up
+ip link set lan0 up
+
+# The machine that gets the image of $1 megabytes.
+mac() { printf '52:54:00:%02x:%02x:%02x' $(($1 >> 16 & 255)) $(($1 >> 8 & 255)) $(($1 & 255)); }
+
+# What was published stays, for it takes minutes; what was recorded goes.
+rm -rf $folder/store/profiles
+# systemd says what it does to the kernel's log: what it says on the serial line itself may be lost when a login takes that over.
+printf '[boot]\ncmdline = "console=ttyS0 systemd.log_target=kmsg printk.devkmsg=on"\n' >$folder/stream.toml
+for size in $sizes; do
+    "$ramboot" publish "$folder/sizes/$size.sqfs" --name "mb$size" --state $folder/store >>$folder/publish.log
+    printf '[[worker]]\nmac = "%s"\nimage = "mb%s"\n' "$(mac "$size")" "$size" >>$folder/stream.toml
+done
+"$ramboot" serve --state $folder/store --config $folder/stream.toml --interface lan0 \
+    --dhcp full --pool 192.168.77.100-192.168.77.199 2>$folder/manager.log &
+get() {
+    curl --silent --show-error --fail --retry 40 --retry-delay 1 --retry-connrefused --max-time 60 "$@"
+}
+
+# What iPXE would run: `kernel --name NAME URL WORDS… || …` and `initrd --name NAME URL || …`.
+declare -A words url common
+for size in $sizes; do
+    mac=$(mac "$size")
+    get "http://$manager:8067/ipxe/${mac//:/-}.x86_64" >$folder/script
+    read -r _ _ _ kernel line < <(sed -n 's/ || goto failed$//; /^kernel /p' $folder/script)
+    read -r _ _ _ initrd < <(sed -n 's/ || goto failed$//; /^initrd /p' $folder/script)
+    words[$size]=$line
+    url[$size]=http://$manager:8067/images/$(tr ' ' '\n' <<<"$line" | sed -n 's/^ramboot\.image=//p')
+    common[$size]=$(tr ' ' '\n' <<<"$line" | grep -v '^ramboot\.\|^BOOTIF=\|^initrd=' | tr '\n' ' ')
+    get --output $folder/vmlinuz "$kernel"
+    get --output $folder/ours.img "$initrd"
+done
+
+# NFS-Ganesha opens files by their handles, which only root of the whole machine may.
+case " $who " in *" nfs "*)
+    if [ "$(awk '{ print $3 }' /proc/self/uid_map)" != 4294967295 ]; then
+        echo "without nfs: its server wants to run as root, and not in a user namespace" >&2
+        who=$(tr ' ' '\n' <<<"$who" | grep -vx nfs | tr '\n' ' ')
+    else
+        root=$folder/ganesha
+        mkdir -p $root/export $root/run/ganesha
+        mount --bind $folder/sizes $root/export
+        mount --bind /dev $root/dev
+        mount -t proc proc $root/proc
+        ln -sf /proc/self/mounts $root/etc/mtab
+        cp benches/boot/ganesha.conf $root/etc/ganesha/stream.conf
+        chroot $root ganesha.nfsd -F -L /dev/stdout -f /etc/ganesha/stream.conf >$folder/ganesha.log 2>&1 &
+    fi
+    ;;
+esac
+
+# From now on the machine's cable carries $1 megabits a second, with a switch's queue of 50 ms before it.
+shape() {
+    tc qdisc del dev tap0 root 2>/dev/null || true
+    case $1 in
+    open) ;;
+    *) tc qdisc add dev tap0 root tbf rate "$1mbit" burst $((16 + $1 / 8))kb latency 50ms ;;
+    esac
+}
+
+# Switches the machine on: $1 is who, $2 the image's size, its console goes to the pipe $folder/console.
+start() {
+    local append img=$1
+    case $1 in
+    stream | full)
+        append=${words[$2]}
+        img=ours
+        [ "$1" = full ] || append+=" ramboot.mode=stream"
+        ;;
+    dracut) append="${common[$2]} root=live:${url[$2]}/image.sqfs rd.live.image rd.live.overlay.overlayfs=1 ip=dhcp rd.neednet=1" ;;
+    nfs) append="${common[$2]} server=$manager export=/export/$2" ;;
+    esac
+    rm -f $folder/console
+    mkfifo $folder/console
+    # The machine of tests/vm, without firmware that counts, and with memory for the largest image.
+    qemu-system-x86_64 -machine q35,graphics=off -accel tcg,thread=multi -smp 2 -m 4096 \
+        -nodefaults -no-user-config -no-reboot -display none -serial stdio \
+        -netdev tap,id=n,ifname=tap0,script=no,downscript=no \
+        -device "virtio-net-pci,romfile=,netdev=n,mac=$(mac "$2")" \
+        -kernel $folder/vmlinuz -initrd "$folder/$img.img" -append "$append ${CMDLINE:-}" \
+        </dev/null >$folder/console 2>$folder/qemu.log &
+}
+
+# One boot of $1 with an image of $2 megabytes at $3; prints milliseconds as watch.pl does. The console with times is in
+# $folder/$1-$2-$3.console.log. A shell of its own, with which the machine goes. With $4, a URL, until that is answered, too.
+boot() (
+    trap end EXIT
+    local times log=$folder/$1-$2-$3.console.log
+    shape "$3"
+    start "$1" "$2"
+    exec 3<$folder/console
+    times=$(perl benches/boot/watch.pl $deadline "$log" $! multi-user.target <&3) || {
+        echo "$1 with $2 MB did not boot; the end of $log:" >&2
+        tail -n 20 "$log" >&2
+        exit 1
+    }
+    echo "$times"
+    [ -n "${4:-}" ] || exit 0
+    # Who reads no more stops a console.
+    cat <&3 >>"$log" &
+    for _ in $(seq 90); do
+        ! curl --silent --fail --max-time 5 --output /dev/null "$4" || exit 0
+        sleep 1
+    done
+    echo "nothing was recorded of $2 MB within 90 s of its boot: $4 is not there; the end of $log:" >&2
+    tail -n 20 "$log" >&2
+    exit 1
+)
+
+results=$folder/stream.results
+: >$results
+started=$SECONDS
+case " $who " in *" stream "*)
+    # What a boot reads is recorded in the first.
+    for size in $sizes; do
+        times=$(boot stream "$size" open "${url[$size]}/profile")
+        read -r _ to_line _ to_target <<<"$times"
+        echo "recorded: $size MB: $to_line ms to its first line, $to_target ms to multi-user" >&2
+    done
+    ;;
+esac
+for round in $(seq "$rounds"); do
+    for link in $links; do
+        for size in $sizes; do
+            for one in $who; do
+                # Bytes of it, at least, come before the image's init.
+                case $one-$link in
+                stream-* | nfs-* | *-open) wire=0 ;;
+                *) wire=$((size * 8 / link)) ;;
+                esac
+                [ "$round" = 1 ] || [ $wire -lt $once ] || continue
+                times=$(boot "$one" "$size" "$link")
+                read -r to_exec to_line cpu to_target <<<"$times"
+                echo "$link $size $one $to_exec $to_line $to_target $cpu" >>$results
+                echo "round $round: $link Mbit/s, $size MB, $one: $to_exec ms to exec, $to_line ms to its first line," \
+                    "$to_target ms to multi-user, $cpu ms of processor time" >&2
+            done
+        done
+    done
+done
+
+# median LINK SIZE WHO COLUMN: seconds; nothing if there are none.
+median() {
+    awk -v link="$1" -v size="$2" -v one="$3" -v column="$4" \
+        '$1 == link && $2 == size && $3 == one && $column != "-" { print $column / 1000 }' $results | sort -n |
+        awk '{ v[NR] = $1 } END { if (NR) printf "%.2f", (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2 }'
+}
+declare -A name=([stream]='ours, stream' [full]='ours, full' [nfs]='NFS root' [dracut]='dracut livenet')
+echo "Seconds from \`Run /init\` to the image's init / to multi-user, median of $rounds in turns (of 1 where the wire alone takes"
+echo "$once s); others had $((others / 10)).$((others % 10)) CPUs before; $((SECONDS - started)) s in all:"
+echo
+printf '| link | image |'
+for one in $who; do printf ' %s |' "${name[$one]}"; done
+printf '\n| --- | --- |'
+for one in $who; do printf ' --- |'; done
+echo
+for link in $links; do
+    for size in $sizes; do
+        case $link in open) printf '| open |' ;; *) printf '| %s Mbit/s |' "$link" ;; esac
+        printf ' %s MB |' "$size"
+        for one in $who; do
+            printf ' %s / %s |' "$(median "$link" "$size" "$one" 5)" "$(median "$link" "$size" "$one" 6)"
+        done
+        echo
+    done
+done
+echo
+
+status=0
+# bar TEXT LIMIT OURS THEIRS: the median of ours is at most LIMIT times theirs, each as `median` wants them, if both were measured.
+bar() {
+    local ours theirs
+    # shellcheck disable=SC2086 # four words
+    ours=$(median $3) theirs=$(median $4)
+    [ -n "$ours" ] && [ -n "$theirs" ] || return 0
+    awk -v text="$1" -v ours="$ours" -v theirs="$theirs" -v limit="$2" 'BEGIN {
+        held = ours <= limit * theirs
+        printf "%s: %.2f s / %.2f s = %.3f, at most %.2f: %s\n", text, ours, theirs, ours / theirs, limit, held ? "held" : "NOT HELD"
+        exit !held }' || status=1
+}
+least=$(tr ' ' '\n' <<<"$sizes" | sort -n | head -n 1)
+most=$(tr ' ' '\n' <<<"$sizes" | sort -n | tail -n 1)
+if [ "$least" != "$most" ]; then
+    for link in $links; do
+        bar "$link, stream, $most MB / $least MB, first line" 1.2 "$link $most stream 5" "$link $least stream 5"
+    done
+fi
+bar "100 Mbit/s, $least MB, stream / full, first line" 0.25 "100 $least stream 5" "100 $least full 5"
+bar "100 Mbit/s, $least MB, stream / full, executed" 0.25 "100 $least stream 4" "100 $least full 4"
+exit $status
