@@ -154,16 +154,20 @@ impl Work {
                     Moment::Network => moments.network = Some(at),
                 });
             }
-            let is_recorded = self.server.touches().is_complete(ms(self.watch));
+            let (is_recorded, is_quiet) = {
+                let (touches, at) = (self.server.touches(), ms(self.watch));
+                (touches.is_complete(at), touches.is_quiet(at))
+            };
             if is_recorded && let Some(recording) = self.recording() {
                 let voice = self.voice;
                 teller = spawn("tell", move || voice.tell(&recording)).ok();
             }
             self.mind_the_blocked();
-            let is_known = self.orders.profile.is_some();
+            // The exchange takes from the page cache what nobody has open (bdev_mark_dead), which a boot would read again.
+            let is_over = is_recorded || (is_quiet && self.orders.profile.is_some());
             if self.is_resident.load(Ordering::SeqCst)
                 && is_handed_over.load(Ordering::SeqCst)
-                && (is_known || is_recorded)
+                && is_over
                 && self.untether()
             {
                 break;
@@ -195,6 +199,7 @@ impl Work {
             facts: vec![
                 fact("bytes", counts.bytes),
                 fact("chunks", self.orders.list.count()),
+                fact("reads", self.server.reads()),
                 fact("demanded", self.server.demanded()),
                 fact("retries", counts.retries),
                 fact("bad", counts.bad),

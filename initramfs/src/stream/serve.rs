@@ -39,6 +39,8 @@ struct Parked {
     reads: Vec<Waiting>,
     /// Chunks that were asked for before they were there.
     demanded: u64,
+    /// All reads.
+    reads_so_far: u64,
 }
 
 /// A read whose chunks are not all there.
@@ -128,6 +130,7 @@ impl Server {
         let chunks = chunks_of(offset, size, self.size);
         let at = u32::try_from(self.watch.ms()).unwrap_or(u32::MAX);
         self.touches().read(chunks.clone(), at);
+        self.parked().reads_so_far += 1;
         if self.fetch.is_here(chunks.clone()) {
             return self.answer(unique, offset, size);
         }
@@ -218,6 +221,11 @@ impl Server {
     /// Chunks that were asked for before they were there.
     pub fn demanded(&self) -> u64 {
         self.parked().demanded
+    }
+
+    /// Reads that the kernel asked for.
+    pub fn reads(&self) -> u64 {
+        self.parked().reads_so_far
     }
 
     /// What was read.

@@ -12,6 +12,8 @@ use ramboot_wire::{ImageId, Mac, Recording};
 pub struct Touches {
     first: Vec<(u64, u32)>,
     seen: HashSet<u64>,
+    /// When something was read that had not been before.
+    newest: u32,
     moments: Moments,
     /// Told, or not to be told.
     is_over: bool,
@@ -33,14 +35,12 @@ pub struct Moments {
 impl Touches {
     /// These chunks are read.
     pub fn read(&mut self, chunks: Range<u64>, at: u32) {
-        if self.is_over {
-            return;
-        }
         for index in chunks {
-            if self.first.len() >= MAX_TOUCHED {
+            if self.seen.len() >= MAX_TOUCHED {
                 return;
             }
             if self.seen.insert(index) {
+                self.newest = at;
                 self.first.push((index, at.min(RECORD_MS)));
             }
         }
@@ -63,12 +63,19 @@ impl Touches {
         self.moments.ready.is_some() || at >= RECORD_MS
     }
 
-    /// What there is to tell, once; then nothing is kept any more.
+    /// Whether the boot is over, for all one can see: it is [complete](Self::is_complete), or nothing new was read for a
+    /// while. An init that is not systemd never says that it is up.
+    #[must_use]
+    pub const fn is_quiet(&self, at: u32) -> bool {
+        self.is_complete(at)
+            || (self.moments.handover.is_some() && at.saturating_sub(self.newest) >= QUIET_MS)
+    }
+
+    /// What there is to tell, once.
     pub fn end(&mut self, mac: Mac, image: ImageId) -> Option<Recording> {
         if std::mem::replace(&mut self.is_over, true) {
             return None;
         }
-        self.seen = HashSet::new();
         let mut touched = std::mem::take(&mut self.first);
         // Two threads may have noted in another order than they looked at the clock.
         touched.sort_by_key(|(_, at)| *at);
@@ -97,6 +104,7 @@ impl Moments {
 }
 
 const SETTLE_MS: u32 = 1_000;
+const QUIET_MS: u32 = 10_000;
 
 #[cfg(test)]
 mod tests {
@@ -172,6 +180,17 @@ mod tests {
         let mut touches = Touches::default();
         assert!(!touches.is_complete(59_999) && touches.is_complete(60_000));
         touches.note(|m| m.ready = Some(5));
-        assert!(touches.is_complete(6));
+        assert!(touches.is_complete(6) && touches.is_quiet(6));
+    }
+
+    #[test]
+    fn it_is_quiet_when_nothing_new_is_read() {
+        let mut touches = Touches::default();
+        assert!(!touches.is_quiet(20_000), "its init did not start yet");
+        touches.note(|m| m.handover = Some(500));
+        touches.read(0..3, 8_000);
+        touches.read(0..3, 12_000);
+        assert!(!touches.is_quiet(17_999) && touches.is_quiet(18_000));
+        assert!(!touches.is_complete(18_000));
     }
 }
