@@ -1,8 +1,7 @@
 //! What the process that streams says: in the kernel's log, since the consoles belong to the image, and to the manager.
 
 use std::fs::File;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ramboot_wire::heartbeat::{FILLING_SECONDS, Filling};
@@ -23,8 +22,31 @@ pub struct Voice {
     args: BootArgs,
     mac: Mac,
     reporter: Option<Reporter>,
-    /// When waiting was said last.
-    waited: Mutex<Option<Instant>>,
+    waited: Mutex<Waited>,
+}
+
+/// What was said of waiting.
+#[derive(Debug, Default)]
+struct Waited {
+    /// When, last.
+    said: Option<Instant>,
+    /// Something came since then.
+    is_over: bool,
+}
+
+impl Waited {
+    /// Whether to say it now: what is new is said soon, what goes on now and then.
+    fn is_news(&mut self, now: Instant) -> bool {
+        let gap = if self.is_over { SOON } else { AGAIN };
+        let is_news = self.said.is_none_or(|at| now.duration_since(at) >= gap);
+        if is_news {
+            *self = Self {
+                said: Some(now),
+                is_over: false,
+            };
+        }
+        is_news
+    }
 }
 
 impl Voice {
@@ -42,12 +64,9 @@ impl Voice {
     /// Something happens while the image comes.
     pub fn event(&self, event: &Event) {
         match event {
-            Event::Progress(_) => {}
+            Event::Progress(_) => self.waited().is_over = true,
             Event::Wait(_) => {
-                let now = clock::now();
-                let mut waited = self.waited.lock().unwrap_or_else(PoisonError::into_inner);
-                if waited.is_none_or(|at| now.duration_since(at) >= AGAIN) {
-                    *waited = Some(now);
+                if self.waited().is_news(clock::now()) {
                     console::log(&format!("ramboot: {event}"));
                 }
             }
@@ -61,6 +80,10 @@ impl Voice {
                 });
             }
         }
+    }
+
+    fn waited(&self) -> MutexGuard<'_, Waited> {
+        self.waited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The last word.
@@ -141,6 +164,24 @@ pub fn beat(
 
 /// Between two lines about the same trouble.
 const AGAIN: Duration = Duration::from_secs(30);
+/// Between two lines about troubles with something good between them.
+const SOON: Duration = Duration::from_secs(5);
 const LINGER: Duration = Duration::from_secs(5);
 const ATTEMPTS: u32 = 5;
 const GAP: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_trouble_is_said_soon_and_an_old_one_now_and_then() {
+        let (mut waited, start) = (Waited::default(), clock::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(waited.is_news(at(0)));
+        assert!(!waited.is_news(at(29)) && waited.is_news(at(30)));
+        waited.is_over = true;
+        assert!(!waited.is_news(at(34)) && waited.is_news(at(35)));
+        assert!(!waited.is_news(at(64)));
+    }
+}
