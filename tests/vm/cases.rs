@@ -16,6 +16,7 @@ mod refusals;
 mod screen;
 mod slurm;
 mod sources;
+mod streaming;
 mod uefi;
 
 use anyhow::Result;
@@ -98,6 +99,17 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     ("k3s_agent_starts", k3s::agent_starts),
     ("deb_to_first_boot", quick_start::in_an_office),
     ("addresses_outlive_everybody", addresses::outlive_everybody),
+    (
+        "stream_manager_dies_at_any_time",
+        streaming::manager_dies_at_any_time,
+    ),
+    ("stream_sources_lie_and_die", streaming::sources_lie_and_die),
+    (
+        "stream_falls_back_and_gives_up",
+        streaming::falls_back_and_gives_up,
+    ),
+    ("stream_runs_on_other_kernels", streaming::on_other_kernels),
+    ("stream_a_whole_debian", streaming::a_whole_debian),
 ];
 
 /// Those that mostly wait, or do nothing that a busy machine could spoil: they run beside the others.

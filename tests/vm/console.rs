@@ -89,6 +89,11 @@ impl Console {
         Ok(())
     }
 
+    /// Types a line for the worker's shell and waits for nothing.
+    pub(crate) fn type_line(&mut self, line: &str) -> Result<()> {
+        self.send(line)
+    }
+
     /// Runs a command in the worker; what it printed. It must succeed.
     pub(crate) fn run(&mut self, command: &str) -> Result<String> {
         self.run_within(command, ANSWER)

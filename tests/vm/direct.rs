@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
+use ramboot_wire::Arch;
 
 use crate::ANSWER;
 use crate::case::Case;
@@ -25,7 +26,12 @@ pub(crate) struct Given {
 impl Given {
     /// Runs the script of the machine with this MAC, as iPXE would.
     pub(crate) fn fetch(case: &Case, mac: &str) -> Result<Self> {
-        let path = format!("/ipxe/{}.x86_64", mac.replace(':', "-"));
+        Self::fetch_for(case, mac, Arch::X86_64)
+    }
+
+    /// The same of a machine of this kind.
+    pub(crate) fn fetch_for(case: &Case, mac: &str, arch: Arch) -> Result<Self> {
+        let path = format!("/ipxe/{}.{arch}", mac.replace(':', "-"));
         let script = String::from_utf8(get(&path)?).context("a script in UTF-8")?;
         // kernel --name NAME URL PARAMETERS || …
         let line = |command: &str| {
