@@ -12,7 +12,7 @@ use crate::clock;
 use crate::console::{self, Event};
 use crate::fetch::Pace;
 use crate::heartbeat;
-use crate::http::Connection;
+use crate::http::{Connection, HttpError};
 use crate::journal::fact;
 use crate::report::Reporter;
 
@@ -121,6 +121,9 @@ impl Voice {
                     .and_then(|mut connection| connection.post(&path, &json));
                 match posted {
                     Ok(()) => return,
+                    // Taken from another, or not believed: asking again changes nothing. 403 is a manager that was
+                    // restarted and has not heard of this worker yet.
+                    Err(HttpError::Status { status, .. }) if REFUSED.contains(&status) => return,
                     Err(error) => console::log(&format!(
                         "ramboot: telling {base} what was read of the image: {:#}",
                         anyhow::Error::from(error)
@@ -168,6 +171,8 @@ const AGAIN: Duration = Duration::from_secs(30);
 const SOON: Duration = Duration::from_secs(5);
 const LINGER: Duration = Duration::from_secs(5);
 const ATTEMPTS: u32 = 5;
+/// A recording that is wrong, one too many, or of an image that is not there.
+const REFUSED: [u16; 5] = [400, 404, 413, 422, 429];
 const GAP: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
