@@ -135,7 +135,9 @@ impl Work {
         })
         .ok();
         let (fetch, heart) = (self.fetch, self.heart.clone());
-        if let Ok(meminfo) = self.meminfo.try_clone() {
+        if self.args.heartbeat
+            && let Ok(meminfo) = self.meminfo.try_clone()
+        {
             spawn("beat", move || {
                 beat(&heart, &meminfo, size, || {
                     let resident = size - (fetch.wanted() - fetch.good());
