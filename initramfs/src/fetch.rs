@@ -248,14 +248,6 @@ impl<'a> Fetch<'a> {
         self.wanted
     }
 
-    /// Which chunks are there, one for each of the image.
-    pub fn here(&self) -> Vec<bool> {
-        let table = self.lock();
-        (0..self.list.count())
-            .map(|index| table.chunks.is_done(index))
-            .collect()
-    }
-
     fn lock(&self) -> MutexGuard<'_, Table<'a>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }

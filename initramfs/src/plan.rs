@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use ramboot_wire::profile::{Profile, Want};
 use ramboot_wire::{CHUNK_BYTES, Gate};
+use serde::{Deserialize, Serialize};
 
 /// How urgent a chunk is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -142,7 +143,7 @@ fn tier(tiers: &[Tier], index: u64) -> Option<Tier> {
 }
 
 /// What must be there before the image's init starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Waits {
     /// Everything.
     All,

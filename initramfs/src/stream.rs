@@ -25,7 +25,6 @@ use std::process::{ChildStdin, Command, Stdio};
 
 use anyhow::{Context as _, bail};
 
-use crate::plan::Waits;
 use orders::Orders;
 
 /// How the process is called in a list of processes. systemd spares a process whose name begins so when it shuts down
@@ -101,21 +100,6 @@ pub fn start(orders: &Orders) -> anyhow::Result<Started> {
 #[must_use]
 pub fn called(args: &[OsString]) -> bool {
     args.first().is_some_and(|name| name == NAME)
-}
-
-/// A [`Waits`] as a number, and back.
-const ALL_WAITS: [Waits; 4] = [Waits::All, Waits::Hot, Waits::Tables, Waits::Nothing];
-
-/// The number of it.
-#[must_use]
-pub fn number(waits: Waits) -> u8 {
-    let at = ALL_WAITS.iter().position(|other| *other == waits);
-    at.and_then(|at| u8::try_from(at).ok()).unwrap_or(0)
-}
-
-fn waits(number: u8) -> Waits {
-    let found = ALL_WAITS.get(usize::from(number));
-    found.copied().unwrap_or(Waits::All)
 }
 
 const DEVICE: &str = "device ";

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use ramboot_wire::BootArgs;
 
 use super::orders::{Line, Orders};
-use super::{number, start};
+use super::start;
 use crate::arrive::Arrival;
 use crate::console;
 use crate::heartbeat;
@@ -96,8 +96,8 @@ impl Arrived<'_> {
                 file: format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into(),
                 cmdline: self.cmdline.to_owned(),
                 heartbeat: heartbeat::Orders::new(args, link.mac).words(),
-                link: (link.index, link.name.clone()),
-                waits: number(waits),
+                link: link.index,
+                waits,
                 has_profile: arrival.profile.is_some(),
             },
             list: arrival.list.clone(),

@@ -8,6 +8,8 @@ use anyhow::{Context as _, ensure};
 use ramboot_wire::{ChunkList, ImageId, Profile};
 use serde::{Deserialize, Serialize};
 
+use crate::plan::Waits;
+
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Orders {
@@ -34,10 +36,10 @@ pub struct Line {
     pub cmdline: String,
     /// Words for a heartbeat ([`crate::heartbeat::Orders`]).
     pub heartbeat: Vec<String>,
-    /// The link that carries the boot: its number, and its name now.
-    pub link: (u32, String),
-    /// What the gate waited for ([`crate::plan::Waits`]), as a number.
-    pub waits: u8,
+    /// The number of the link that carries the boot.
+    pub link: u32,
+    /// What the gate waited for.
+    pub waits: Waits,
     /// Whether a profile follows.
     pub has_profile: bool,
 }
@@ -121,8 +123,8 @@ mod tests {
                 file: "/proc/1/fd/7".into(),
                 cmdline: "ramboot.image=\"x\"".to_owned(),
                 heartbeat: vec!["-".to_owned()],
-                link: (2, "eth0".to_owned()),
-                waits: 1,
+                link: 2,
+                waits: Waits::Hot,
                 has_profile: true,
             },
             list,

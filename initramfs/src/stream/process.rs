@@ -20,7 +20,7 @@ use super::orders::Orders;
 use super::serve::Server;
 use super::touch::Touches;
 use super::voice::{Voice, beat};
-use super::{DEVICE, FAILED, waits};
+use super::{DEVICE, FAILED};
 use crate::clock::{self, Watch};
 use crate::console::{self, Event};
 use crate::fetch::{Fetch, Pace};
@@ -85,7 +85,7 @@ impl Work {
         let (mapped, image) = (open()?, open()?);
         let voice: &Voice = Box::leak(Box::new(Voice::new(args.clone(), heart.mac)));
         let fetch = prepare(&orders, &args, mapped, voice)?;
-        let ears = Ears::open(orders.line.link.0)?;
+        let ears = Ears::open(orders.line.link)?;
         let path = part("stream");
         let server = Server::mount(&path, image.try_clone()?, orders.line.size, fetch, watch)?;
         let server: &Server = Box::leak(Box::new(server));
@@ -289,7 +289,7 @@ fn prepare(
     };
     let order = Order::stream(
         orders.list.count(),
-        waits(orders.line.waits),
+        orders.line.waits,
         orders.profile.as_ref(),
         &tables,
     )
