@@ -125,27 +125,28 @@ impl Work {
         let is_handed_over = Arc::new(AtomicBool::new(false));
         let (handed, server, watch) = (Arc::clone(&is_handed_over), self.server, self.watch);
         let (image, size) = (self.image.try_clone().ok(), self.orders.line.size);
+        let (fetch, heart) = (self.fetch, self.heart.clone());
+        let beats = self.args.heartbeat;
+        let meminfo = self.meminfo.try_clone().ok().filter(|_| beats);
         spawn("handover", move || {
             // `/init`'s end of the pipe closes when it becomes the image's init.
             io::copy(&mut io::stdin().lock(), &mut io::sink()).ok();
             let at = ms(watch);
             server.touches().note(|moments| moments.handover = Some(at));
             handed.store(true, Ordering::SeqCst);
+            // Not earlier: whoever sends heartbeats runs, for all a manager knows.
+            if let Some(meminfo) = meminfo {
+                spawn("beat", move || {
+                    beat(&heart, &meminfo, size, || {
+                        let resident = size - (fetch.wanted() - fetch.good());
+                        (resident, server.blocked(clock::now()))
+                    });
+                })
+                .ok();
+            }
             take_room(image, size);
         })
         .ok();
-        let (fetch, heart) = (self.fetch, self.heart.clone());
-        if self.args.heartbeat
-            && let Ok(meminfo) = self.meminfo.try_clone()
-        {
-            spawn("beat", move || {
-                beat(&heart, &meminfo, size, || {
-                    let resident = size - (fetch.wanted() - fetch.good());
-                    (resident, server.blocked(clock::now()))
-                });
-            })
-            .ok();
-        }
         let mut teller = None;
         loop {
             for moment in self.ears.hear(TICK) {

@@ -142,11 +142,13 @@ pub fn beat(
     state: impl Fn() -> (u64, Option<Duration>),
 ) {
     let every = Duration::from_secs(FILLING_SECONDS);
-    let mut before: Option<u64> = None;
+    let (mut before, _) = state();
     loop {
+        // First, so that the first one has a speed, too.
+        clock::sleep(every);
         let (resident, blocked) = state();
-        let moved = before.map_or(0, |before| resident.saturating_sub(before));
-        before = Some(resident);
+        let moved = resident.saturating_sub(before);
+        before = resident;
         let blocked_ms = blocked.map_or(0, |time| time.as_millis());
         let beat = orders.beat(
             meminfo,
@@ -161,7 +163,6 @@ pub fn beat(
         for to in &orders.to {
             heartbeat::send(&beat, *to).ok();
         }
-        clock::sleep(every);
     }
 }
 
