@@ -10,6 +10,7 @@ mod watch;
 
 use std::fmt;
 use std::ops::{Range, Sub};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -123,6 +124,8 @@ pub struct Fetch<'a> {
     wanted: u64,
     /// Somebody may [`demand`](Self::demand): there is a stream for that alone.
     on_demand: bool,
+    /// How many streams fetch what nobody waits for.
+    fillers: AtomicUsize,
     table: Mutex<Table<'a>>,
     changed: Condvar,
     /// A chunk is done.
@@ -160,6 +163,7 @@ impl<'a> Fetch<'a> {
             tell,
             wanted: queue.map(|index| list.chunk_len(*index)).sum(),
             on_demand: false,
+            fillers: AtomicUsize::new(STREAMS),
             table: Mutex::new(Table::new(
                 Chunks::new(order),
                 image.chunks_mut(chunk).collect(),
@@ -170,11 +174,21 @@ impl<'a> Fetch<'a> {
         })
     }
 
-    /// Programs will wait for single chunks.
+    /// Programs will wait for single chunks; nothing else is fetched before [`fill`](Self::fill).
     #[must_use]
-    pub const fn on_demand(mut self) -> Self {
+    pub fn on_demand(mut self) -> Self {
         self.on_demand = true;
+        self.fillers = AtomicUsize::new(0);
         self
+    }
+
+    /// From now on so many streams fetch what nobody waits for, at most [`STREAMS`].
+    pub fn fill(&self, streams: usize) {
+        // The lock, so that no stream has looked and does not wait yet.
+        let table = self.lock();
+        self.fillers.store(streams, Ordering::SeqCst);
+        drop(table);
+        self.changed.notify_all();
     }
 
     /// Fetches until all that is wanted is there.
@@ -184,11 +198,10 @@ impl<'a> Fetch<'a> {
     pub fn run(&self) -> anyhow::Result<()> {
         thread::scope(|scope| {
             for number in 0..STREAMS + usize::from(self.on_demand) {
-                let only_demanded = number == STREAMS;
                 let started = thread::Builder::new()
                     .name(format!("fetch-{number}"))
                     .stack_size(STACK)
-                    .spawn_scoped(scope, move || self.stream(only_demanded));
+                    .spawn_scoped(scope, move || self.stream(number));
                 // One stream is enough to boot by; none is not.
                 if let Err(error) = started
                     && number == 0
@@ -246,6 +259,11 @@ impl<'a> Fetch<'a> {
     /// Bytes that were wanted.
     pub const fn wanted(&self) -> u64 {
         self.wanted
+    }
+
+    /// Nobody asked for anything.
+    fn rests(&self, table: &Table<'a>) -> bool {
+        self.fillers.load(Ordering::SeqCst) == 0 && !table.chunks.is_demanded()
     }
 
     fn lock(&self) -> MutexGuard<'_, Table<'a>> {

@@ -182,6 +182,7 @@ fn what_a_program_waits_for_is_asked_for_at_once_and_alone() {
     let image = Image::new(SIZE);
     let (base, held) = held(&image);
     fetching(&image, &[base], PATIENT, |fetch| {
+        fetch.fill(STREAMS);
         let begun = held.until(|desk| desk.seen.len() == STREAMS);
         let background = Some("u=6".to_owned());
         assert!(
@@ -211,6 +212,32 @@ fn what_a_program_waits_for_is_asked_for_at_once_and_alone() {
 }
 
 #[test]
+fn nothing_else_comes_before_somebody_says_how_much() {
+    let image = Image::new(SIZE);
+    let (base, held) = held(&image);
+    fetching(&image, &[base], PATIENT, |fetch| {
+        fetch.demand(37..38);
+        held.until(|desk| desk.seen.len() == 1);
+        held.change(|desk| desk.answered.push(0));
+        while !fetch.is_here(37..38) {
+            fetch.await_arrival(fetch.count_done(), Duration::from_millis(50));
+        }
+        // All streams have looked again since, and wait.
+        fetch.fill(1);
+        held.until(|desk| desk.seen.len() == 2);
+        held.change(|desk| desk.answered.push(1));
+        let begun = held.until(|desk| desk.seen.len() == 3);
+        let of = |n: usize| begun.get(n).map(|seen| seen.chunks.clone());
+        assert_eq!(of(0), Some(37..38));
+        let (first, second) = (of(1).expect("asked"), of(2).expect("asked"));
+        assert_eq!((first.start, second.start), (1, first.end), "one stream");
+        fetch.fill(STREAMS);
+        held.until(|desk| desk.seen.len() == 2 + STREAMS);
+        held.change(|desk| desk.is_open = true);
+    });
+}
+
+#[test]
 fn a_lie_about_what_a_program_waits_for_is_refused_and_fetched_elsewhere() {
     let image = Image::new(SIZE);
     let (liar, _) = serve(&image, &[Fault::Flip; 1000]);
@@ -221,6 +248,7 @@ fn a_lie_about_what_a_program_waits_for_is_refused_and_fetched_elsewhere() {
         held.until(|desk| desk.seen.iter().any(|seen| seen.chunks.contains(&20)));
         assert!(!fetch.is_here(20..21));
         held.change(|desk| desk.is_open = true);
+        fetch.fill(STREAMS);
         while !fetch.is_here(20..22) {
             fetch.await_arrival(fetch.count_done(), Duration::from_millis(50));
         }

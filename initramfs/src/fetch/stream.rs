@@ -1,10 +1,13 @@
 //! One stream: asks, receives, verifies, and does it again until every chunk is done.
 
+use std::sync::atomic::Ordering;
+
 use ramboot_wire::CHUNK_BYTES;
 use ramboot_wire::image::BadChunk;
 
-use super::Fetch;
+use super::{Fetch, STREAMS};
 use super::table::{Next, Work};
+use crate::aside::give_way;
 use crate::clock;
 use crate::console::{Bad, Event, Lie};
 use crate::fault::Why;
@@ -22,14 +25,15 @@ enum End {
 }
 
 impl<'a> Fetch<'a> {
-    pub(super) fn stream(&self, only_demanded: bool) {
-        if self.on_demand && !only_demanded {
-            // What the worker's programs do is worth more. Of a thread, on Linux (setpriority(2)); refused to nobody.
-            let _ = rustix::process::setpriority_process(None, NICE);
+    /// Stream `number` of [`STREAMS`]; the one after the last is for what programs wait for alone.
+    pub(super) fn stream(&self, number: usize) {
+        if self.on_demand && number < STREAMS {
+            // What the worker's programs do is worth more.
+            give_way(NICE);
         }
         let mut last: Option<Last> = None;
         let mut slot = None;
-        while let Some(work) = self.next(last, only_demanded) {
+        while let Some(work) = self.next(last, number) {
             let index = work.turn.index;
             if last.is_some_and(|last| last.index != index) {
                 // A connection leads to one base.
@@ -41,9 +45,10 @@ impl<'a> Fetch<'a> {
     }
 
     /// Waits until there is something to do; `None` when there never will be.
-    fn next(&self, last: Option<Last>, only_demanded: bool) -> Option<Work<'a>> {
+    fn next(&self, last: Option<Last>, number: usize) -> Option<Work<'a>> {
         let mut table = self.lock();
         loop {
+            let only_demanded = number >= self.fillers.load(Ordering::SeqCst).min(STREAMS);
             match table.next(last, only_demanded, clock::now()) {
                 Next::Work(work) => return Some(work),
                 Next::Wait(time) => table = self.wait(table, time),

@@ -24,6 +24,10 @@ impl Fetch<'_> {
             }
             let here = (table.good, self.wanted);
             speed.add(now, here.0);
+            if self.rests(&table) {
+                // Nothing moves, and nothing should.
+                speed.moved = now;
+            }
             let still = now.duration_since(speed.moved);
             let all_fail = table.sources.all().iter().all(|s| s.trouble.is_some());
             // On a slow line a chunk may take longer than the time between two lines.

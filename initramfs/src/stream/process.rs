@@ -21,9 +21,10 @@ use super::serve::Server;
 use super::touch::Touches;
 use super::voice::{Voice, beat};
 use super::{DEVICE, FAILED};
+use crate::aside::give_way;
 use crate::clock::{self, Watch};
 use crate::console::{self, Event};
-use crate::fetch::{Fetch, Pace};
+use crate::fetch::{Fetch, Pace, STREAMS};
 use crate::heartbeat;
 use crate::journal::fact;
 use crate::last;
@@ -124,7 +125,7 @@ impl Work {
     fn go(self) {
         let is_handed_over = Arc::new(AtomicBool::new(false));
         let (handed, server, watch) = (Arc::clone(&is_handed_over), self.server, self.watch);
-        let (image, size) = (self.image.try_clone().ok(), self.orders.line.size);
+        let (mut image, size) = (self.image.try_clone().ok(), self.orders.line.size);
         let (fetch, heart) = (self.fetch, self.heart.clone());
         let beats = self.args.heartbeat;
         let meminfo = self.meminfo.try_clone().ok().filter(|_| beats);
@@ -144,10 +145,11 @@ impl Work {
                 })
                 .ok();
             }
-            take_room(image, size);
+            fetch.fill(WHILE_IT_BOOTS);
         })
         .ok();
         let mut teller = None;
+        let mut is_at_full_speed = false;
         loop {
             for moment in self.ears.hear(TICK) {
                 let at = ms(self.watch);
@@ -164,6 +166,11 @@ impl Work {
             if is_recorded && let Some(recording) = self.recording() {
                 let voice = self.voice;
                 teller = spawn("tell", move || voice.tell(&recording)).ok();
+            }
+            if is_quiet && !std::mem::replace(&mut is_at_full_speed, true) {
+                self.fetch.fill(STREAMS);
+                let image = image.take();
+                spawn("room", move || take_room(image, size)).ok();
             }
             self.mind_the_blocked();
             // The exchange takes from the page cache what nobody has open (bdev_mark_dead), which a boot would read again.
@@ -308,9 +315,11 @@ fn prepare(
     Ok(Box::leak(Box::new(fetch.on_demand())))
 }
 
-/// Takes the RAM for what is still to come, in pieces, so that the worker's programs do not take it meanwhile.
+/// Takes the RAM for what is still to come, in pieces, so that the worker's programs do not take it meanwhile. Not while they
+/// start: two gigabytes are half a million pages, which takes longer than a boot on a slow processor.
 fn take_room(image: Option<File>, size: u64) {
     let Some(image) = image else { return };
+    give_way(LEAST);
     let whole = device_len(size);
     for offset in (0..whole).step_by(PIECE) {
         let len = (whole - offset).min(PIECE as u64);
@@ -337,6 +346,10 @@ fn ms(watch: Watch) -> u32 {
     u32::try_from(watch.ms()).unwrap_or(u32::MAX)
 }
 
+/// Streams that fill before the image's init is up: programs that start have the processors and the line.
+const WHILE_IT_BOOTS: usize = 1;
+/// The weakest priority of a thread.
+const LEAST: i32 = 19;
 const TICK: Duration = Duration::from_millis(100);
 const AGAIN: Duration = Duration::from_secs(30);
 /// Of a machine that is shutting down.
