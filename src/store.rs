@@ -13,6 +13,7 @@
 
 pub mod cache;
 pub mod commit;
+mod exclusive;
 mod files;
 pub mod history;
 mod image;
@@ -37,6 +38,7 @@ use tracing::warn;
 
 use crate::inits::Arch;
 
+pub(crate) use exclusive::{Exclusive, UNFINISHED};
 pub(crate) use files::open as plain_file;
 pub use image::Image;
 pub(crate) use map::map;

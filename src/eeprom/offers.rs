@@ -15,19 +15,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use bytes::Bytes;
-use rustix::fs::{CWD, FlockOperation, RenameFlags};
+use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
 use super::chip::Chip;
 use super::image::Image;
 use super::sig::Sig;
-use crate::store::{make_root, map, plain_file};
+use crate::store::{Exclusive, UNFINISHED, map, plain_file};
 
 const FOLDER: &str = "eeprom";
 const SIG: &str = "pieeprom.sig";
 const IMAGE: &str = "pieeprom.upd";
-/// Of a folder that is no offer yet, or none any more.
-const UNFINISHED: &str = ".new-";
 /// Ours has some 80 bytes.
 const MAX_SIG_BYTES: u64 = 4096;
 
@@ -47,11 +45,6 @@ pub struct Offer {
     pub sig: Sig,
     /// `pieeprom.upd`, mapped.
     pub image: Bytes,
-}
-
-/// Nobody else changes the folder while it lives.
-struct Alone {
-    _lock: File,
 }
 
 impl Offers {
@@ -197,30 +190,8 @@ impl Offers {
             .tempdir_in(&self.folder)
     }
 
-    fn alone(&self) -> anyhow::Result<Alone> {
-        let opening = || format!("opening {} to change it", self.folder.display());
-        make_root(&self.state).with_context(opening)?;
-        match fs::create_dir(&self.folder) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            made => {
-                made.with_context(opening)?;
-                fs::set_permissions(&self.folder, Permissions::from_mode(0o755))
-                    .with_context(opening)?;
-                sync(&self.state)?;
-            }
-        }
-        let lock = File::open(&self.folder).with_context(opening)?;
-        rustix::fs::flock(&lock, FlockOperation::LockExclusive).with_context(opening)?;
-        for entry in fs::read_dir(&self.folder).with_context(opening)? {
-            let entry = entry.with_context(opening)?;
-            let name = entry.file_name();
-            if name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
-                let path = entry.path();
-                fs::remove_dir_all(&path)
-                    .with_context(|| format!("removing the leftover {}", path.display()))?;
-            }
-        }
-        Ok(Alone { _lock: lock })
+    fn alone(&self) -> anyhow::Result<Exclusive> {
+        Exclusive::of(&self.state, &self.folder)
     }
 }
 

@@ -15,11 +15,11 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 use ramboot_wire::ImageId;
 use ramboot_wire::profile::Recording;
-use rustix::fs::FlockOperation;
 use tracing::warn;
 
+use super::exclusive::{Exclusive, UNFINISHED};
 use super::files;
-use super::scratch::{make_root, sync};
+use super::scratch::sync;
 use crate::profile::{Carried, Known, Refused};
 
 /// The profiles of a store.
@@ -34,11 +34,6 @@ pub struct Profiles {
 /// One state of a file: a rename brings another inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp(u64, u64, i64, i64);
-
-/// Nobody else changes the folder while it lives.
-struct Alone {
-    _lock: File,
-}
 
 impl Profiles {
     /// Those of the store at `state`, which need not be there.
@@ -178,30 +173,11 @@ impl Profiles {
         sync(&self.folder)
     }
 
-    /// Makes the folder, and waits until nobody else changes it.
-    fn alone(&self) -> anyhow::Result<Alone> {
-        let opening = || format!("opening {} to change it", self.folder.display());
-        make_root(&self.state).with_context(opening)?;
-        match fs::create_dir(&self.folder) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            made => {
-                made.with_context(opening)?;
-                fs::set_permissions(&self.folder, Permissions::from_mode(0o755))
-                    .with_context(opening)?;
-                sync(&self.state)?;
-            }
-        }
-        give_to_owner_of(&self.state, &self.folder).with_context(opening)?;
-        let lock = File::open(&self.folder).with_context(opening)?;
-        rustix::fs::flock(&lock, FlockOperation::LockExclusive).with_context(opening)?;
-        for name in files::list(&self.folder)? {
-            if name.starts_with(UNFINISHED) {
-                let path = self.folder.join(name);
-                fs::remove_file(&path)
-                    .with_context(|| format!("removing the leftover {}", path.display()))?;
-            }
-        }
-        Ok(Alone { _lock: lock })
+    fn alone(&self) -> anyhow::Result<Exclusive> {
+        let alone = Exclusive::of(&self.state, &self.folder)?;
+        give_to_owner_of(&self.state, &self.folder)
+            .with_context(|| format!("giving {} to its user", self.folder.display()))?;
+        Ok(alone)
     }
 
     fn path(&self, image: ImageId) -> PathBuf {
@@ -246,7 +222,6 @@ fn stamp(path: &Path) -> Option<Stamp> {
 
 const FOLDER: &str = "profiles";
 const ENDING: &str = ".json";
-const UNFINISHED: &str = ".new-";
 /// Eight recordings of the longest, and what is carried over for an image of 64 GiB.
 const MAX_BYTES: u64 = 8 << 20;
 /// Each is at most 256 KiB; more images than that are hardly booted at a time.
