@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ramboot_init::pick::Chunks;
-use ramboot_init::plan::Order;
+use ramboot_init::plan::{Order, Tier, Waits};
 use ramboot_wire::paths::Resource;
 use ramboot_wire::profile::{Profile, Want};
 use ramboot_wire::{Base, ChunkList};
@@ -24,29 +24,24 @@ impl Machine {
         hot: &Hot,
     ) -> Result<(), Fault> {
         let profile = self.tries(async || self.profile(list, base).await).await?;
-        let hot = match (&profile, hot) {
-            (Some(known), _) => of_profile(known),
+        let profile = match (profile, hot) {
+            (Some(known), _) => known,
             (None, Hot::Profile(bytes)) => {
                 let known = Profile::parse(list.size(), bytes);
-                of_profile(&known.ok_or(Fault::Profile(bytes.len()))?)
+                known.ok_or(Fault::Profile(bytes.len()))?
             }
             (None, Hot::Percent(percent)) => {
                 scattered(list.count(), *percent, self.world.plan.seed)
             }
         };
-        let all = || Chunks::new(Order::file(list.count()));
-        let (mut first, mut rest) = (all(), all());
-        for index in 0..list.count() {
-            let there = if hot.contains(&index) {
-                &mut rest
-            } else {
-                &mut first
-            };
-            there.done(index);
-        }
+        // As `/init` has it.
+        let order = Order::stream(list.count(), Waits::Hot, Some(&profile), &(0..0));
+        let is_hot = |index: u64| order.tier(index) == Some(Tier::Gate);
+        let first = Chunks::new(order.clone().gate());
+        let rest = Chunks::new(order.clone().only(|index| !is_hot(index)));
         self.fetch(list, base, HOT, first, &[]).await?;
         self.log.borrow_mut().runs = Some(self.world.now());
-        let cold: Vec<u64> = (0..list.count()).filter(|i| !hot.contains(i)).collect();
+        let cold: Vec<u64> = (0..list.count()).filter(|index| !is_hot(*index)).collect();
         let mut demanded = BTreeSet::new();
         for _ in 0..self.world.plan.demands {
             demanded.extend(cold.get(self.below(cold.len())).copied());
@@ -78,23 +73,11 @@ impl Machine {
     }
 }
 
-/// Chunk 0 and the last one hold a squashfs's superblock and tables.
-fn ends(count: u64) -> BTreeSet<u64> {
-    BTreeSet::from([0, count.saturating_sub(1)])
-}
-
-fn of_profile(profile: &Profile) -> BTreeSet<u64> {
-    let wants = (0..).zip(profile.wants());
-    let hot = wants.filter(|(_, want)| matches!(want, Want::Hot(_)));
-    let mut chunks = ends(profile.wants().len() as u64);
-    chunks.extend(hot.map(|(index, _)| index));
-    chunks
-}
-
-/// So many of a hundred, in runs of one to eight, the same for all machines.
-fn scattered(count: u64, percent: u8, seed: u64) -> BTreeSet<u64> {
+/// So many of a hundred are hot, in runs of one to eight, the same for all machines; the first chunk and the last one always are.
+fn scattered(count: u64, percent: u8, seed: u64) -> Profile {
     let wanted = (count * u64::from(percent.min(100))).div_ceil(100);
-    let (mut chunks, mut random) = (ends(count), Random::new(seed, 0));
+    let mut chunks = BTreeSet::from([0, count.saturating_sub(1)]);
+    let mut random = Random::new(seed, 0);
     while (chunks.len() as u64) < wanted {
         let first = random.next() % count;
         let run = 1 + random.next() % 8;
@@ -104,7 +87,11 @@ fn scattered(count: u64, percent: u8, seed: u64) -> BTreeSet<u64> {
             }
         }
     }
-    chunks
+    let want = |index| match chunks.contains(&index) {
+        true => Want::Hot(0),
+        false => Want::Cold,
+    };
+    Profile::new((0..count).map(want).collect())
 }
 
 #[cfg(test)]
@@ -113,21 +100,21 @@ mod tests {
 
     #[test]
     fn a_hot_set_is_of_its_size_and_lies_everywhere() {
-        let chunks = scattered(800, 17, 1);
+        let hot = |count, percent, seed| -> BTreeSet<u64> {
+            let profile = scattered(count, percent, seed);
+            let wants = (0..).zip(profile.wants().to_vec());
+            let hot = wants.filter(|(_, want)| matches!(want, Want::Hot(_)));
+            hot.map(|(index, _)| index).collect()
+        };
+        let chunks = hot(800, 17, 1);
         assert_eq!(chunks.len(), 136);
         assert!(chunks.contains(&0) && chunks.contains(&799));
         for eighth in 0..8 {
             assert!(chunks.range(eighth * 100..(eighth + 1) * 100).count() > 3);
         }
-        assert_eq!(chunks, scattered(800, 17, 1));
-        assert_ne!(chunks, scattered(800, 17, 2));
-        assert_eq!(scattered(9, 100, 1).len(), 9);
-        assert_eq!(scattered(1, 0, 1).len(), 1);
-    }
-
-    #[test]
-    fn a_profile_says_what_is_hot() {
-        let wants = vec![Want::Cold, Want::Hot(3), Want::Warm(0), Want::Cold];
-        assert_eq!(of_profile(&Profile::new(wants)), BTreeSet::from([0, 1, 3]));
+        assert_eq!(chunks, hot(800, 17, 1));
+        assert_ne!(chunks, hot(800, 17, 2));
+        assert_eq!(hot(9, 100, 1).len(), 9);
+        assert_eq!(hot(1, 0, 1).len(), 1);
     }
 }
