@@ -34,6 +34,7 @@ while (my $line = <STDIN>) {
     ($start, $before) = ($now, cpu()) if $line =~ /Run \/init as init process/;
     printf $log "%9.3f %s\n", defined $start ? $now - $start : 0, $line;
     die "the kernel gave up\n" if $line =~ /Kernel panic/;
+    die "a processor hung\n" if $line =~ /soft lockup/;
     $exec = $now if $line =~ /Not activating Mandatory Access Control as .* does not exist/;
     ($init, $after) = ($now, cpu()) if $line =~ /systemd\[1\]: systemd .* running in system mode/;
     if (defined $start and $line =~ /^Welcome to / and $line !~ /dracut|Initramfs/i) {
