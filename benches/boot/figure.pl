@@ -35,6 +35,7 @@ for my $number (0 .. $#links) {
     my ($most) = sort { $b <=> $a } values %median;
     my $row = 0;
     for my $size (sort { $a <=> $b } keys %$found) {
+        $row += 0.4 if $row;
         my $text = $size < 1000 ? "$size MB" : $size / 1000 . ' GB';
         my $y = $head + $row * $step + 14;
         push @drawn, qq(<text class="t" x="$left" y="$y">an image of $text</text>);

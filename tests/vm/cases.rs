@@ -113,4 +113,9 @@ pub(crate) const ALL: &[(&str, Story)] = &[
 ];
 
 /// Those that mostly wait, or do nothing that a busy machine could spoil: they run beside the others.
-pub(crate) const LONG: &[&str] = &["addresses_outlive_everybody", "deb_to_first_boot"];
+pub(crate) const LONG: &[&str] = &[
+    "addresses_outlive_everybody",
+    "deb_to_first_boot",
+    "stream_manager_dies_at_any_time",
+    "stream_a_whole_debian",
+];

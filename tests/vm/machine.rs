@@ -295,7 +295,7 @@ pub(crate) fn switch_on(case: &Case, tap: Tap, mut qemu: Command) -> Result<Work
 }
 
 impl Worker {
-    /// Waits until the machine resets itself, which ends it here; gives QEMU's word for why.
+    /// Waits until the machine resets or switches off itself, which ends it here; gives QEMU's word for why.
     pub(crate) fn reset(&mut self, limit: Duration) -> Result<String> {
         let event = self.monitor.event("SHUTDOWN", limit)?;
         let reason = event["data"]["reason"].as_str();

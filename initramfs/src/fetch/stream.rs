@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use ramboot_wire::CHUNK_BYTES;
 use ramboot_wire::image::BadChunk;
 
-use super::{Fetch, STREAMS};
 use super::table::{Next, Work};
+use super::{Fetch, STREAMS};
 use crate::aside::give_way;
 use crate::clock;
 use crate::console::{Bad, Event, Lie};

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use ramboot_wire::Arch;
 use ramboot_wire::stage::Stage;
+use serde_json::Value;
 
 use super::system::{NOISES, System};
 use super::{
@@ -13,17 +14,18 @@ use super::{
 use crate::case::Case;
 use crate::lan::{Lan, MANAGER};
 use crate::machine::Worker;
-use crate::manager::Manager;
+use crate::manager::{Manager, RAMBOOT};
+use crate::process::run;
 use crate::{ANSWER, BOOT, wait};
 
-/// Of noise: ten seconds at [`MEGABITS`].
-const MEBIBYTES: u64 = 24;
+/// Of noise: 40 s at [`MEGABITS`], and so much that four chunks, which come together by four streams, are 1 % of it.
+const MEBIBYTES: u64 = 96;
 const MEGABITS: u32 = 20;
 /// At this speed there is time to do something between one chunk and the next.
 const SLOW: u32 = 1;
 
-/// One boot with a manager that dies before the gate, right after the handover for a minute, and at 50 %. In between
-/// nobody is told of an error, and who waited goes on. When all of it is there the manager dies for good, the cable is
+/// One boot with a manager that dies before the gate, right after the handover for a minute, at 50 and at 99 %. In between
+/// nobody is told of an error, and who waited goes on; each new manager says how far the worker is. When all of it is there the manager dies for good, the cable is
 /// pulled, and the worker is what one is that was booted in full mode.
 pub(in super::super) fn manager_dies_at_any_time(case: &Case) -> Result<()> {
     let system = System::of(case, Arch::X86_64, MEBIBYTES, None)?;
@@ -47,8 +49,9 @@ pub(in super::super) fn manager_dies_at_any_time(case: &Case) -> Result<()> {
     let manager = serve()?;
     let manager = a_minute_after_the_handover(&worker, manager, serve)?;
     let manager = half_of_it(&mut worker, &system, before, manager, serve)?;
-    // Twice a manager died after the start, with four streams and one for demand under way.
-    let twice = 2 * 5 * 8 * CHUNK;
+    let manager = almost_all_of_it(&mut worker, manager, serve)?;
+    // Three times a manager died after the start, with four streams and one for demand under way.
+    let twice = 3 * 5 * 8 * CHUNK;
     untethered(&worker.console, &system, twice)?;
 
     manager.kill()?;
@@ -111,6 +114,51 @@ fn half_of_it(
     let manager = again()?;
     worker.console.expect(&read, BOOT)?;
     Ok(manager)
+}
+
+/// The last chunks are missing.
+fn almost_all_of_it(
+    worker: &mut Worker,
+    manager: Manager,
+    again: impl Fn() -> Result<Manager>,
+) -> Result<Manager> {
+    // The worker says every two seconds how far it is: it must not come to its end meanwhile.
+    for (thousandths, megabits) in [(0, MEGABITS), (900, 4 * SLOW), (970, SLOW)] {
+        let here = until_resident(thousandths)?;
+        worker.tap.slow(megabits)?;
+        println!("{here} thousandths: {megabits} Mbit/s");
+    }
+    let here = until_resident(988)?;
+    dies(worker, manager)?;
+    println!("the manager died at {here} thousandths");
+    ensure!(
+        !worker.console.said.has("stage=untethered"),
+        "the manager was to die at {here} thousandths, but all was there"
+    );
+    let manager = again()?;
+    worker.tap.slow(MEGABITS)?;
+    Ok(manager)
+}
+
+/// Waits until the manager shows that the worker has this much of its image, in thousandths; how much it is then.
+fn until_resident(thousandths: u64) -> Result<u64> {
+    let here = wait::until("the image to be there", BOOT, || {
+        let all: Value = serde_json::from_str(&run(RAMBOOT, &["nodes", "--json"])?)?;
+        let workers = all["workers"].as_array().context("workers")?;
+        let here = workers.iter().filter_map(|worker| {
+            let filling = &worker["filling"];
+            Some(filling["resident"].as_u64()? * 1000 / filling["size"].as_u64()?.max(1))
+        });
+        Ok(here.max().filter(|here| *here >= thousandths))
+    })?;
+    let table = run(RAMBOOT, &["nodes"])?;
+    ensure!(
+        table
+            .lines()
+            .any(|line| line.contains(" running, ") && line.contains(" % resident")),
+        "no machine that has a part of its image: {table}"
+    );
+    Ok(here)
 }
 
 fn until_delivered(worker: &Worker, before: u64, bytes: u64) -> Result<()> {

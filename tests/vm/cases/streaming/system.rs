@@ -123,7 +123,10 @@ impl System {
             image: id,
             online_ms: None,
             ready_ms: None,
-            touched: vec![(0, 0)],
+            // As few as are believed.
+            touched: (0..=system.size / super::CHUNK / 100)
+                .map(|chunk| (chunk, 0))
+                .collect(),
         };
         let profiles = Store::open(&system.store)?;
         profiles.profiles().add(id, system.size, recording, 1)??;
