@@ -30,6 +30,15 @@ pub(crate) type Story = fn(&Case) -> Result<()>;
 pub(crate) const ALL: &[(&str, Story)] = &[
     ("boots_into_ram", boots::into_ram),
     ("boots_beside_dnsmasq", boots::beside_dnsmasq),
+    ("stream_sources_lie_and_die", streaming::sources_lie_and_die),
+    (
+        "stream_falls_back_and_gives_up",
+        streaming::falls_back_and_gives_up,
+    ),
+    ("stream_runs_on_other_kernels", streaming::on_other_kernels),
+    ("any_source_boots", sources::all_boot),
+    ("slurm_nodes_add_themselves", slurm::nodes_add_themselves),
+    ("k3s_agent_starts", k3s::agent_starts),
     ("boots_from_e1000", boots::from_e1000),
     ("boots_through_tftp", boots::through_tftp),
     ("worker_is_itself_again", identity::itself_again),
@@ -94,28 +103,29 @@ pub(crate) const ALL: &[(&str, Story)] = &[
         uefi::arm64_http_beside_dnsmasq,
     ),
     ("ipxe_runs_autoexec", uefi::autoexec),
-    ("any_source_boots", sources::all_boot),
-    ("slurm_nodes_add_themselves", slurm::nodes_add_themselves),
-    ("k3s_agent_starts", k3s::agent_starts),
     ("deb_to_first_boot", quick_start::in_an_office),
     ("addresses_outlive_everybody", addresses::outlive_everybody),
     (
         "stream_manager_dies_at_any_time",
         streaming::manager_dies_at_any_time,
     ),
-    ("stream_sources_lie_and_die", streaming::sources_lie_and_die),
-    (
-        "stream_falls_back_and_gives_up",
-        streaming::falls_back_and_gives_up,
-    ),
-    ("stream_runs_on_other_kernels", streaming::on_other_kernels),
     ("stream_a_whole_debian", streaming::a_whole_debian),
 ];
 
-/// Those that mostly wait, or do nothing that a busy machine could spoil: they run beside the others.
-pub(crate) const LONG: &[&str] = &[
-    "addresses_outlive_everybody",
+/// The second lane of a run of all cases: they mostly wait, for time to pass or for firmware, or do nothing that a busy machine
+/// could spoil.
+pub(crate) const BESIDE: &[&str] = &[
+    "uefi_pxe_boots",
+    "uefi_pxe_boots_beside_dnsmasq",
+    "uefi_http_boots",
+    "uefi_http_boots_beside_dnsmasq",
+    "uefi_without_ipxe_boots",
+    "arm64_pxe_boots_beside_dnsmasq",
+    "arm64_pxe_boots",
+    "arm64_http_boots",
+    "arm64_http_boots_beside_dnsmasq",
     "deb_to_first_boot",
+    "addresses_outlive_everybody",
     "stream_manager_dies_at_any_time",
     "stream_a_whole_debian",
 ];

@@ -26,7 +26,9 @@ mod router;
 mod transcript;
 mod wait;
 
+use std::collections::HashMap;
 use std::process::{Command, ExitCode};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, thread};
@@ -80,24 +82,29 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::from_iter(args);
     let all = asked && arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list;
-    let trials = cases::ALL
+    let mut beside = if all { beside() } else { HashMap::new() };
+    // Whoever waits for the other lane does so when his own is done.
+    let (last, first): (Vec<_>, Vec<_>) = cases::ALL
         .iter()
+        .copied()
+        .partition(|(name, _)| beside.contains_key(name));
+    let trials = first
+        .into_iter()
+        .chain(last)
         .map(|(name, case)| {
             if asked {
-                // In a run of all cases, what mostly waits does so beside the others.
-                let begun =
-                    (all && cases::LONG.contains(name)).then(|| thread::spawn(|| run(name, *case)));
-                Trial::test(*name, || {
-                    let done = match begun {
-                        Some(begun) => begun
-                            .join()
-                            .unwrap_or_else(|_| Err(anyhow!("the case's thread panicked"))),
-                        None => run(name, *case),
+                let done = beside.remove(name);
+                Trial::test(name, move || {
+                    let done = match done {
+                        Some(done) => done
+                            .recv()
+                            .unwrap_or_else(|_| Err(anyhow!("the lane's thread panicked"))),
+                        None => run(name, case),
                     };
                     done.map_err(|e| Failed::from(format!("{e:#}")))
                 })
             } else {
-                Trial::ignorable_test(*name, || {
+                Trial::ignorable_test(name, || {
                     Ok(libtest_mimic::Completion::ignored_with(
                         "boots QEMU: RAMBOOT_VM=1 cargo test --test vm",
                     ))
@@ -108,6 +115,25 @@ fn main() -> ExitCode {
     let conclusion = libtest_mimic::run(&arguments, trials);
     times();
     conclusion.exit_code()
+}
+
+/// Begins the cases of the second lane, one after another; what came of each.
+fn beside() -> HashMap<&'static str, Receiver<Result<()>>> {
+    let (mut work, mut results) = (Vec::new(), HashMap::new());
+    for (name, case) in cases::ALL {
+        if cases::BESIDE.contains(name) {
+            let (done, result) = channel();
+            work.push((*name, *case, done));
+            results.insert(*name, result);
+        }
+    }
+    thread::spawn(move || {
+        for (name, case, done) in work {
+            // Nobody listens any more if the run was ended.
+            let _ = done.send(run(name, case));
+        }
+    });
+    results
 }
 
 /// What each case took, for who looks for time in a run that becomes too long.

@@ -124,53 +124,17 @@ impl Work {
     /// Until the worker needs nobody.
     fn go(self) {
         let is_handed_over = Arc::new(AtomicBool::new(false));
-        let (handed, server, watch) = (Arc::clone(&is_handed_over), self.server, self.watch);
-        let (mut image, size) = (self.image.try_clone().ok(), self.orders.line.size);
-        let (fetch, heart) = (self.fetch, self.heart.clone());
-        let beats = self.args.heartbeat;
-        let meminfo = self.meminfo.try_clone().ok().filter(|_| beats);
-        spawn("handover", move || {
-            // `/init`'s end of the pipe closes when it becomes the image's init.
-            io::copy(&mut io::stdin().lock(), &mut io::sink()).ok();
-            let at = ms(watch);
-            server.touches().note(|moments| moments.handover = Some(at));
-            handed.store(true, Ordering::SeqCst);
-            // Not earlier: whoever sends heartbeats runs, for all a manager knows.
-            if let Some(meminfo) = meminfo {
-                spawn("beat", move || {
-                    beat(&heart, &meminfo, size, || {
-                        let resident = size - (fetch.wanted() - fetch.good());
-                        (resident, server.blocked(clock::now()))
-                    });
-                })
-                .ok();
-            }
-            fetch.fill(WHILE_IT_BOOTS);
-        })
-        .ok();
+        self.await_handover(Arc::clone(&is_handed_over));
         let mut teller = None;
         let mut is_at_full_speed = false;
         loop {
-            for moment in self.ears.hear(TICK) {
-                let at = ms(self.watch);
-                self.server.touches().note(|moments| match moment {
-                    Moment::Ready => moments.ready = moments.ready.or(Some(at)),
-                    Moment::Online => moments.online = Some(at),
-                    Moment::Network => moments.network = Some(at),
-                });
-            }
-            let (is_recorded, is_quiet) = {
-                let (touches, at) = (self.server.touches(), ms(self.watch));
-                (touches.is_complete(at), touches.is_quiet(at))
-            };
+            let (is_recorded, is_quiet) = self.hear();
             if is_recorded && let Some(recording) = self.recording() {
                 let voice = self.voice;
                 teller = spawn("tell", move || voice.tell(&recording)).ok();
             }
             if is_quiet && !std::mem::replace(&mut is_at_full_speed, true) {
-                self.fetch.fill(STREAMS);
-                let image = image.take();
-                spawn("room", move || take_room(image, size)).ok();
+                self.at_full_speed();
             }
             self.mind_the_blocked();
             // The exchange takes from the page cache what nobody has open (bdev_mark_dead), which a boot would read again.
@@ -186,6 +150,51 @@ impl Work {
         if let Some(teller) = teller {
             teller.join().ok();
         }
+    }
+
+    /// On a thread of its own: when `/init` becomes the image's init, the worker says how far it is, and filling begins.
+    fn await_handover(&self, is_handed_over: Arc<AtomicBool>) {
+        let (server, fetch, watch) = (self.server, self.fetch, self.watch);
+        let (heart, size) = (self.heart.clone(), self.orders.line.size);
+        let beats = self.args.heartbeat;
+        let meminfo = self.meminfo.try_clone().ok().filter(|_| beats);
+        spawn("handover", move || {
+            // `/init`'s end of the pipe closes when it becomes the image's init.
+            io::copy(&mut io::stdin().lock(), &mut io::sink()).ok();
+            let at = ms(watch);
+            server.touches().note(|moments| moments.handover = Some(at));
+            is_handed_over.store(true, Ordering::SeqCst);
+            fetch.fill(WHILE_IT_BOOTS);
+            // Not earlier: whoever sends heartbeats runs, for all a manager knows.
+            if let Some(meminfo) = meminfo {
+                beat(&heart, &meminfo, size, || {
+                    let resident = size - (fetch.wanted() - fetch.good());
+                    (resident, server.blocked(clock::now()))
+                });
+            }
+        })
+        .ok();
+    }
+
+    /// Notes what happened within a moment. Whether the boot is recorded, and whether it is over for all one can see.
+    fn hear(&self) -> (bool, bool) {
+        for moment in self.ears.hear(TICK) {
+            let at = ms(self.watch);
+            self.server.touches().note(|moments| match moment {
+                Moment::Ready => moments.ready = moments.ready.or(Some(at)),
+                Moment::Online => moments.online = Some(at),
+                Moment::Network => moments.network = Some(at),
+            });
+        }
+        let (touches, at) = (self.server.touches(), ms(self.watch));
+        (touches.is_complete(at), touches.is_quiet(at))
+    }
+
+    /// Programs have started: what is left may have what they do not take.
+    fn at_full_speed(&self) {
+        self.fetch.fill(STREAMS);
+        let (image, size) = (self.image.try_clone().ok(), self.orders.line.size);
+        spawn("room", move || take_room(image, size)).ok();
     }
 
     fn recording(&self) -> Option<ramboot_wire::Recording> {
