@@ -9,6 +9,7 @@
 # Exit code 1 if a bar is not held: at most 1/8 of dracut, at most 1.2 × busybox.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. benches/boot/lan.sh
 
 rounds=${ROUNDS:-3}
 who=${WHO:-ours dracut busybox}
@@ -21,49 +22,19 @@ deadline=300
 if [ "${1:-}" != inside ]; then
     images/build.sh debian "$image"
     benches/boot/peers.sh "$image" "$folder"
-    # A network of our own: nothing of this is seen outside.
-    rootlike=()
-    [ "$(id -u)" = 0 ] || rootlike=(--user --map-root-user)
-    exec unshare "${rootlike[@]}" --net --mount -- "$0" inside
+    own_network
 fi
 
-# Ends what this shell started, and waits for it.
-end() {
-    local pids
-    pids=$(jobs -p)
-    # shellcheck disable=SC2086 # several
-    [ -z "$pids" ] || { kill $pids 2>/dev/null || true; wait; } 2>/dev/null
-}
 trap end EXIT
 trap 'exit 1' INT TERM
-
-manager=192.168.77.1
 mac=52:54:00:12:34:00
-ip link set lo up
-ip link add lan0 type bridge forward_delay 0 stp_state 0
-ip address add $manager/24 dev lan0
-ip tuntap add tap0 mode tap
-ip link set tap0 master lan0 up
-ip link set lan0 up
+lan
 
 rm -rf $folder/store
 "$ramboot" publish "$image" --name bench --state $folder/store >$folder/publish.log
 printf '[boot]\ncmdline = "console=ttyS0"\n' >$folder/ramboot.toml
-"$ramboot" serve --state $folder/store --config $folder/ramboot.toml --interface lan0 \
-    --dhcp full --pool 192.168.77.100-192.168.77.199 2>$folder/manager.log &
-get() {
-    curl --silent --show-error --fail --retry 40 --retry-delay 1 --retry-connrefused --max-time 60 "$@"
-}
-
-# What iPXE would run: `kernel --name NAME URL WORDS… || …` and `initrd --name NAME URL || …`.
-get "http://$manager:8067/ipxe/${mac//:/-}.x86_64" >$folder/script
-read -r _ _ _ url words < <(sed -n 's/ || goto failed$//; /^kernel /p' $folder/script)
-get --output $folder/vmlinuz "$url"
-read -r _ _ _ url < <(sed -n 's/ || goto failed$//; /^initrd /p' $folder/script)
-get --output $folder/ours.img "$url"
-id=$(tr ' ' '\n' <<<"$words" | sed -n 's/^ramboot\.image=//p')
-url=http://$manager:8067/images/$id/image.sqfs
-common=$(tr ' ' '\n' <<<"$words" | grep -v '^ramboot\.\|^BOOTIF=\|^initrd=' | tr '\n' ' ')
+serve $folder/ramboot.toml
+given $mac
 
 # One boot of $1; prints milliseconds as watch.pl does. The console with times is in $folder/$1.console.log. A shell of its own,
 # with which the machine goes.
@@ -72,8 +43,8 @@ boot() (
     local append times log=$folder/$1.console.log
     case $1 in
     ours) append="$words ${CMDLINE:-}" ;;
-    dracut) append="$common root=live:$url rd.live.image rd.live.overlay.overlayfs=1 ip=dhcp rd.neednet=1" ;;
-    busybox) append="$common image=$url" ;;
+    dracut) append="$common root=live:$url/image.sqfs rd.live.image rd.live.overlay.overlayfs=1 ip=dhcp rd.neednet=1" ;;
+    busybox) append="$common image=$url/image.sqfs" ;;
     esac
     rm -f $folder/console
     mkfifo $folder/console

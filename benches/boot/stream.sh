@@ -11,6 +11,7 @@
 # 1.2 × as long as the smallest, and at 100 Mbit/s the smallest at most 1/4 of what full mode takes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. benches/boot/lan.sh
 
 rounds=${ROUNDS:-3}
 who=${WHO:-stream full nfs dracut}
@@ -33,20 +34,9 @@ if [ "${1:-}" != inside ]; then
     case " $who " in *" nfs "*) benches/boot/nfs.sh "$image" "$folder" ;; esac
     # shellcheck disable=SC2086 # several
     benches/boot/sizes.sh "$image" "$folder/sizes" $sizes
-    # A network of our own: nothing of this is seen outside.
-    rootlike=()
-    [ "$(id -u)" = 0 ] || rootlike=(--user --map-root-user)
-    exec unshare "${rootlike[@]}" --net --mount -- "$0" inside
+    own_network
 fi
 
-# Ends what this shell started, and waits for it.
-# shellcheck disable=SC2317 # in a trap
-end() {
-    local pids
-    pids=$(jobs -p)
-    # shellcheck disable=SC2086 # several
-    [ -z "$pids" ] || { kill $pids 2>/dev/null || true; wait; } 2>/dev/null
-}
 trap end EXIT
 trap 'exit 1' INT TERM
 
@@ -56,13 +46,7 @@ before=$(busy)
 sleep 10
 others=$((($(busy) - before) / 100))
 
-manager=192.168.77.1
-ip link set lo up
-ip link add lan0 type bridge forward_delay 0 stp_state 0
-ip address add $manager/24 dev lan0
-ip tuntap add tap0 mode tap
-ip link set tap0 master lan0 up
-ip link set lan0 up
+lan
 
 # The machine that gets the image of $1 megabytes.
 mac() { printf '52:54:00:%02x:%02x:%02x' $(($1 >> 16 & 255)) $(($1 >> 8 & 255)) $(($1 & 255)); }
@@ -77,24 +61,12 @@ for size in $sizes; do
     "$ramboot" publish "$folder/sizes/$size.sqfs" --name "mb$size" --state $folder/store >>$folder/publish.log
     printf '[[worker]]\nmac = "%s"\nimage = "mb%s"\n' "$(mac "$size")" "$size" >>$folder/stream.toml
 done
-"$ramboot" serve --state $folder/store --config $folder/stream.toml --interface lan0 \
-    --dhcp full --pool 192.168.77.100-192.168.77.199 2>$folder/manager.log &
-get() {
-    curl --silent --show-error --fail --retry 40 --retry-delay 1 --retry-connrefused --max-time 60 "$@"
-}
+serve $folder/stream.toml
 
-# What iPXE would run: `kernel --name NAME URL WORDS… || …` and `initrd --name NAME URL || …`.
-declare -A words url common
+declare -A words_of url_of common_of
 for size in $sizes; do
-    mac=$(mac "$size")
-    get "http://$manager:8067/ipxe/${mac//:/-}.x86_64" >$folder/script
-    read -r _ _ _ kernel line < <(sed -n 's/ || goto failed$//; /^kernel /p' $folder/script)
-    read -r _ _ _ initrd < <(sed -n 's/ || goto failed$//; /^initrd /p' $folder/script)
-    words[$size]=$line
-    url[$size]=http://$manager:8067/images/$(tr ' ' '\n' <<<"$line" | sed -n 's/^ramboot\.image=//p')
-    common[$size]=$(tr ' ' '\n' <<<"$line" | grep -v '^ramboot\.\|^BOOTIF=\|^initrd=' | tr '\n' ' ')
-    get --output $folder/vmlinuz "$kernel"
-    get --output $folder/ours.img "$initrd"
+    given "$(mac "$size")"
+    words_of[$size]=$words url_of[$size]=$url common_of[$size]=$common
 done
 
 # NFS-Ganesha opens files by their handles, which only root of the whole machine may.
@@ -129,12 +101,12 @@ start() {
     local append img=$1
     case $1 in
     stream | full)
-        append=${words[$2]}
+        append=${words_of[$2]}
         img=ours
         [ "$1" = full ] || append+=" ramboot.mode=stream"
         ;;
-    dracut) append="${common[$2]} root=live:${url[$2]}/image.sqfs rd.live.image rd.live.overlay.overlayfs=1 ip=dhcp rd.neednet=1" ;;
-    nfs) append="${common[$2]} server=$manager export=/export/$2" ;;
+    dracut) append="${common_of[$2]} root=live:${url_of[$2]}/image.sqfs rd.live.image rd.live.overlay.overlayfs=1 ip=dhcp rd.neednet=1" ;;
+    nfs) append="${common_of[$2]} server=$manager export=/export/$2" ;;
     esac
     rm -f $folder/console
     mkfifo $folder/console
@@ -199,7 +171,7 @@ started=$SECONDS
 case " $who " in *" stream "*)
     # What a boot reads is recorded in the first.
     for size in $sizes; do
-        times=$(boot stream "$size" open "${url[$size]}/profile")
+        times=$(boot stream "$size" open "${url_of[$size]}/profile")
         read -r _ to_line _ to_target <<<"$times"
         echo "recorded: $size MB: $to_line ms to its first line, $to_target ms to multi-user" >&2
     done
