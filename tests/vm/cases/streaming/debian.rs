@@ -22,7 +22,8 @@ use crate::{ANSWER, BOOT, wait};
 struct Kind {
     /// What starts it.
     unit: &'static str,
-    /// What takes the link, and with it the way to the rest of the image, away and brings it back, each in one go.
+    /// What sets the link anew or restarts its manager, each in one go; most take the way to the rest of the image away
+    /// meanwhile.
     restarts: &'static [&'static str],
 }
 

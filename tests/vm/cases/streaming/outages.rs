@@ -25,8 +25,8 @@ const MEGABITS: u32 = 20;
 const SLOW: u32 = 1;
 
 /// One boot with a manager that dies before the gate, right after the handover for a minute, at 50 and at 99 %. In between
-/// nobody is told of an error, and who waited goes on; each new manager says how far the worker is. When all of it is there the manager dies for good, the cable is
-/// pulled, and the worker is what one is that was booted in full mode.
+/// nobody is told of an error, and who waited goes on; the last two managers say how far the worker is. When all of it is there
+/// the manager dies for good, the cable is pulled, and the worker is what one is that was booted in full mode.
 pub(in super::super) fn manager_dies_at_any_time(case: &Case) -> Result<()> {
     let system = System::of(case, Arch::X86_64, MEBIBYTES, None)?;
     let lan = Lan::new()?;
