@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -31,11 +31,38 @@ enum Turn {
 struct Server {
     addr: SocketAddrV4,
     image: Arc<Vec<u8>>,
-    heads: Arc<Mutex<Vec<String>>>,
+    asked: Arc<Asked>,
+}
+
+/// The heads of all requests for chunks, in the order they came.
+struct Asked {
+    heads: Mutex<Vec<String>>,
+    came: Condvar,
+    /// Who is in no hurry (`u=6`) is answered when so many urgent ones (`u=1`) have asked.
+    urgent_first: usize,
+}
+
+impl Asked {
+    fn note(&self, head: String) {
+        let waits = head.contains("\r\nPriority: u=6\r\n");
+        let mut heads = self.heads.lock().expect("no panic");
+        heads.push(head);
+        self.came.notify_all();
+        let urgent = |heads: &Vec<String>| {
+            let urgent = |head: &&String| head.contains("\r\nPriority: u=1\r\n");
+            heads.iter().filter(urgent).count()
+        };
+        let too_few = |heads: &mut Vec<String>| waits && urgent(heads) < self.urgent_first;
+        drop(self.came.wait_while(heads, too_few).expect("no panic"));
+    }
 }
 
 impl Server {
     fn start(turns: &[Turn]) -> Self {
+        Self::start_with(turns, 0)
+    }
+
+    fn start_with(turns: &[Turn], urgent_first: usize) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
         let SocketAddr::V4(addr) = listener.local_addr().expect("address") else {
             panic!("bound to IPv4");
@@ -43,19 +70,26 @@ impl Server {
         let image: Vec<u8> = (0..CHUNKS * CHUNK_LEN - 77)
             .map(|i| (i * i).to_le_bytes()[1])
             .collect();
-        let (image, heads) = (Arc::new(image), Arc::new(Mutex::new(Vec::new())));
+        let (image, asked) = (
+            Arc::new(image),
+            Arc::new(Asked {
+                heads: Mutex::default(),
+                came: Condvar::new(),
+                urgent_first,
+            }),
+        );
         let turns = Arc::new(Mutex::new(turns.to_vec()));
         let server = Self {
             addr,
             image: Arc::clone(&image),
-            heads: Arc::clone(&heads),
+            asked: Arc::clone(&asked),
         };
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (image, heads, turns) =
-                    (Arc::clone(&image), Arc::clone(&heads), Arc::clone(&turns));
+                let (image, asked, turns) =
+                    (Arc::clone(&image), Arc::clone(&asked), Arc::clone(&turns));
                 // A client that hung up is no fault here.
-                thread::spawn(move || serve(stream?, &image, &heads, &turns));
+                thread::spawn(move || serve(stream?, &image, &asked, &turns));
             }
         });
         server
@@ -114,7 +148,7 @@ impl Server {
 fn serve(
     mut stream: TcpStream,
     image: &[u8],
-    heads: &Mutex<Vec<String>>,
+    asked: &Asked,
     turns: &Mutex<Vec<Turn>>,
 ) -> std::io::Result<()> {
     let next = |wanted: fn(&Turn) -> bool| {
@@ -153,7 +187,7 @@ fn serve(
         let last = last.split('\r').next().expect("digits");
         let (first, last): (usize, usize) =
             (first.parse().expect("first"), last.parse().expect("last"));
-        heads.lock().expect("no panic").push(head);
+        asked.note(head);
         let mut body = image[first..=last].to_vec();
         match next(|turn| *turn != Turn::Refuse) {
             Some(Turn::Wait) => {
@@ -182,7 +216,7 @@ fn who_is_told_to_wait_waits_and_has_not_failed() {
     assert_eq!(log.first_place.expect("a place").to_string(), "3/17");
     let stages: Vec<_> = log.spans.iter().map(|span| span.stage).collect();
     assert_eq!(stages, [Stage::Queue, Stage::Image]);
-    let heads = server.heads.lock().expect("no panic");
+    let heads = server.asked.heads.lock().expect("no panic");
     assert!(
         heads
             .iter()
@@ -193,15 +227,31 @@ fn who_is_told_to_wait_waits_and_has_not_failed() {
     assert_eq!(heads.len(), 6 + CHUNKS);
 }
 
-#[test]
-fn who_streams_fetches_what_is_hot_and_runs_and_then_the_rest() {
-    let server = Server::start(&[]);
-    let log = server.fetched_by(Plan {
+/// How urgent each request said it was.
+fn urgencies(server: &Server) -> Vec<u8> {
+    let heads = server.asked.heads.lock().expect("no panic");
+    heads
+        .iter()
+        .map(|head| head.split("\r\nPriority: u=").nth(1).expect("a priority"))
+        .map(|rest| rest.as_bytes()[0] - b'0')
+        .collect()
+}
+
+/// Four of the nine chunks are hot.
+fn streaming(demand_each: Duration) -> Plan {
+    Plan {
         hot: Some(Hot::Percent(34)),
         demands: 2,
-        demand_each: Duration::ZERO,
+        demand_each,
         ..Plan::default()
-    });
+    }
+}
+
+#[test]
+fn who_streams_fetches_what_is_hot_and_runs_and_then_the_rest() {
+    // Nothing of the rest is there before both demands were made.
+    let server = Server::start_with(&[], 4 + 2);
+    let log = server.fetched_by(streaming(Duration::ZERO));
     let stages: Vec<_> = log.spans.iter().map(|span| span.stage).collect();
     assert_eq!(
         stages,
@@ -209,19 +259,21 @@ fn who_streams_fetches_what_is_hot_and_runs_and_then_the_rest() {
     );
     let runs = log.runs.expect("it ran");
     assert!((log.spans[1].to..=log.spans[2].from).contains(&runs));
-    let heads = server.heads.lock().expect("no panic");
-    let urgencies: Vec<u8> = heads
-        .iter()
-        .map(|head| head.split("\r\nPriority: u=").nth(1).expect("a priority"))
-        .map(|rest| rest.as_bytes()[0] - b'0')
-        .collect();
-    // Four of nine are hot; what a program is blocked on is as urgent, among the rest.
+    let urgencies = urgencies(&server);
+    // What a program is blocked on is as urgent as what is hot, among the rest.
     let (hot, rest) = urgencies.split_at(4);
     assert_eq!(hot, [1; 4]);
     let blocked = rest.iter().filter(|urgency| **urgency == 1).count();
-    assert_eq!(blocked, log.demands.len());
-    assert!((1..=2).contains(&blocked), "{urgencies:?}");
-    assert!(rest.contains(&6), "{urgencies:?}");
+    assert_eq!((blocked, rest.len()), (2, 5), "{urgencies:?}");
+    assert_eq!(log.demands.len(), 2);
+}
+
+#[test]
+fn nobody_is_blocked_when_the_rest_is_there() {
+    let server = Server::start(&[]);
+    let log = server.fetched_by(streaming(Duration::from_secs(1_000_000)));
+    assert_eq!(urgencies(&server), [1, 1, 1, 1, 6, 6, 6, 6, 6]);
+    assert_eq!(log.demands.len(), 0);
 }
 
 #[test]
@@ -234,7 +286,7 @@ fn a_full_server_turns_away_before_it_is_asked() {
         "{:?}",
         log.faults
     );
-    let heads = server.heads.lock().expect("no panic");
+    let heads = server.asked.heads.lock().expect("no panic");
     assert!(
         !heads.iter().any(|head| head.contains("Prefer")),
         "{heads:?}"
