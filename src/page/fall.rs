@@ -123,15 +123,15 @@ impl<'a> Fall<'a> {
                 kind: Kind::of(&bar.what),
                 now: false,
                 x: percent(bar.begin_ms, scale),
-                width: percent(length(bar, scale, 200), scale),
+                width: percent(length(bar.begin_ms, bar.end_ms, scale, 200), scale),
             })
             .collect();
-        if let Some(open) = self.open.filter(|_| self.ended < scale) {
+        if self.open.is_some() && self.ended < scale {
             short.push(Short {
                 kind: Kind::now(self.row),
                 now: true,
                 x: percent(self.ended, scale),
-                width: percent(open.clamp(scale / 50, scale - self.ended), scale),
+                width: percent(length(self.ended, self.total(), scale, 50), scale),
             });
         }
         short
@@ -191,7 +191,7 @@ fn line(bar: &Bar, kind: Kind, scale: u64, rate: Option<String>) -> Long {
         now: false,
         what: shown(&bar.what, MAX_NAME),
         x: percent(bar.begin_ms, scale),
-        width: percent(length(bar, scale, 100), scale),
+        width: percent(length(bar.begin_ms, bar.end_ms, scale, 100), scale),
         from: words::seconds(bar.begin_ms),
         took: format!("{} ms", count(bar.end_ms.saturating_sub(bar.begin_ms))),
         rate,
@@ -223,9 +223,9 @@ pub(super) fn rate(bytes_per_s: u64) -> String {
 }
 
 /// Of a bar that may leave the picture, or be too short to be seen: `least` of them would fill it.
-fn length(bar: &Bar, scale: u64, least: u64) -> u64 {
-    let begin = bar.begin_ms.min(scale);
-    let length = bar.end_ms.clamp(begin, scale) - begin;
+fn length(begin: u64, end: u64, scale: u64, least: u64) -> u64 {
+    let begin = begin.min(scale);
+    let length = end.clamp(begin, scale) - begin;
     length.max(scale / least).min(scale - begin)
 }
 
@@ -262,23 +262,21 @@ mod tests {
 
     #[test]
     fn bars_stay_in_the_picture() {
-        let bar = |begin_ms, end_ms| Bar {
-            what: "fetch".to_owned(),
-            begin_ms,
-            end_ms,
-        };
-        for (bar, scale, want) in [
-            (bar(0, 10), 100, ("0.00%", "10.00%")),
-            (bar(90, 200), 100, ("90.00%", "10.00%")),
-            (bar(10, 10), 1000, ("1.00%", "0.50%")),
-            (bar(10, 5), 1000, ("1.00%", "0.50%")),
-            (bar(u64::MAX, 0), u64::MAX, ("100.00%", "0.00%")),
+        for ((begin, end), scale, want) in [
+            ((0, 10), 100, ("0.00%", "10.00%")),
+            ((90, 200), 100, ("90.00%", "10.00%")),
+            ((10, 10), 1000, ("1.00%", "0.50%")),
+            ((10, 5), 1000, ("1.00%", "0.50%")),
+            // A second after a stage that took three minutes.
+            ((995, 1000), 1000, ("99.50%", "0.50%")),
+            ((999, 1000), 1000, ("99.90%", "0.10%")),
+            ((u64::MAX, 0), u64::MAX, ("100.00%", "0.00%")),
         ] {
             let (x, width) = (
-                percent(bar.begin_ms, scale),
-                percent(length(&bar, scale, 200), scale),
+                percent(begin, scale),
+                percent(length(begin, end, scale, 200), scale),
             );
-            assert_eq!((x.as_str(), width.as_str()), want, "{bar:?}");
+            assert_eq!((x.as_str(), width.as_str()), want, "{begin} to {end}");
         }
     }
 }

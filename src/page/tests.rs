@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use ramboot_wire::stage::Bar;
 use ramboot_wire::{Arch, ImageId, Mac};
 
@@ -456,6 +457,82 @@ fn whatever_there_is_the_page_is_bounded() {
     assert_eq!(page.matches("<tr id=\"m-").count(), view::MAX_ROWS);
     assert!(page.contains("65\u{202f}036 more: <code>ramboot nodes</code>"));
     assert!(page.contains(&format!("<bdi>{}…</bdi>", "a".repeat(62))));
+}
+
+/// Milliseconds, bytes, seconds: such as there are, and such as no machine can have measured.
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![0..200_u64, 0..200_000_u64, any::<u64>(), Just(u64::MAX)]
+}
+
+fn anyone() -> impl Strategy<Value = WorkerRow> {
+    use Standing::{Asking, Booting, Failed, Loading, Silent, Up};
+    let what = vec![
+        "dhcp",
+        "kernel+initramfs",
+        "linux",
+        "fetch",
+        "untethered",
+        "x",
+    ];
+    let what = prop::sample::select(what);
+    let bars = prop::collection::vec((what.clone(), number(), number()), 0..4);
+    let filling = (0..=u8::MAX, number(), prop::option::of(number()));
+    let fetch = (number(), prop::option::of(number()), number());
+    (
+        (
+            any::<u8>(),
+            prop::sample::select(vec![Failed, Silent, Asking, Loading, Booting, Up]),
+        ),
+        (number(), prop::option::of(number())),
+        prop::option::of(what),
+        bars,
+        prop::option::of(filling),
+        prop::option::of(fetch),
+    )
+        .prop_map(
+            |((last, state), (since_s, up_s), stage, bars, filling, fetch)| WorkerRow {
+                state,
+                since_s,
+                up_s,
+                memory: up_s,
+                available: Some(since_s),
+                boot_ms: up_s,
+                stage: stage.map(str::to_owned),
+                boot: bars
+                    .into_iter()
+                    .map(|(what, begin_ms, end_ms)| bar(what, begin_ms, end_ms))
+                    .collect(),
+                filling: filling.map(|(percent, bytes, more)| Filling {
+                    percent,
+                    resident: more,
+                    size: more,
+                    bytes_per_s: bytes,
+                    independent_s: more,
+                    blocked_s: bytes,
+                    heard_s: bytes,
+                }),
+                fetch: fetch.map(|(bytes, size, bytes_per_s)| Fetch {
+                    bytes,
+                    size,
+                    bytes_per_s,
+                }),
+                ..worker(last)
+            },
+        )
+}
+
+proptest! {
+    /// One machine's numbers must not take the page away from who looks at the others.
+    #[test]
+    fn whatever_is_measured_there_is_a_page(
+        rows in prop::collection::vec(anyone(), 0..5),
+        (size, published_s) in (number(), number()),
+    ) {
+        let image = ImageRow { size, published_s, ..image() };
+        let machines = rows.len();
+        let page = page(vec![image], rows);
+        prop_assert_eq!(page.matches("<tr id=\"m-").count(), machines);
+    }
 }
 
 #[test]
