@@ -1,6 +1,8 @@
 //! `ramboot`: parse, one match, exit code.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{IsTerminal, Write};
+use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -11,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr(&cli.log);
+    std::panic::set_hook(Box::new(panicked));
     let result = match &cli.command {
         Command::Build(args) => build::run(args),
         Command::Publish(args) => publish::run(args),
@@ -51,5 +54,18 @@ fn log_to_stderr(filter: &EnvFilter) {
         log.without_time().init();
     } else {
         log.init();
+    }
+}
+
+/// A fault of ours ends one connection or one packet's work, not the manager: it must be as loud in the log as what ends it.
+fn panicked(info: &PanicHookInfo<'_>) {
+    let what = info.to_string().replace('\n', " ");
+    // With RUST_BACKTRACE=1.
+    let trace = Backtrace::capture();
+    match trace.status() {
+        BacktraceStatus::Captured => {
+            tracing::error!("a fault of ramboot itself, please report it: {what}\n{trace}");
+        }
+        _ => tracing::error!("a fault of ramboot itself, please report it: {what}"),
     }
 }

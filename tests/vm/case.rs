@@ -40,6 +40,27 @@ impl Case {
         file.with_context(|| format!("opening {}", path.display()))
     }
 
+    /// No program of ours wrote of a panic into any of its logs, be it a manager that answered the next request or `/init`.
+    pub(crate) fn nobody_panicked(&self) -> Result<()> {
+        let mut folders = vec![self.dir.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in
+                fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?
+            {
+                let path = entry?.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|kind| kind == "log") {
+                    let log = fs::read(&path)?;
+                    let log = String::from_utf8_lossy(&log);
+                    let line = log.lines().find(|line| line.contains("panicked at "));
+                    ensure!(line.is_none(), "{}: {line:?}", path.display());
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// A store with the worker's image in it, published once for all cases of this run: for reading only.
     pub(crate) fn store(&self) -> Result<PathBuf> {
         static STORE: OnceLock<Result<PathBuf, String>> = OnceLock::new();

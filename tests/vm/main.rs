@@ -162,6 +162,7 @@ fn run(name: &str, case: cases::Story) -> Result<()> {
         .unwrap_or_else(PoisonError::into_inner)
         .push(took);
     let done = done.unwrap_or_else(|_| Err(anyhow!("the case panicked")));
+    let done = done.and_then(|()| context.nobody_panicked());
     done.with_context(|| format!("logs are in {}", context.dir().display()))
 }
 
