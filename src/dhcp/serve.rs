@@ -223,6 +223,8 @@ impl Desk<'_> {
                 Start::Full(request) => request,
             },
         };
+        // Whoever asks DHCP is believed; before it is answered, or what it does next might be heard of first.
+        let _ = self.shared.fleet.saw(seen(&request, &verdict.answer));
         match &verdict.answer {
             Answer::Reply(reply) => match self.send_or_delay(reply, request.arrival.port, now) {
                 Ok(()) => {
@@ -242,8 +244,6 @@ impl Desk<'_> {
                 self.count("ignored", why.label());
             }
         }
-        // Whoever asks DHCP is believed.
-        let _ = self.shared.fleet.saw(seen(&request, &verdict.answer));
         if let Some(change) = verdict.lease {
             leases.apply(change);
         }

@@ -18,7 +18,7 @@ export class Machine {
     this.model = more.model ?? "QEMU Standard PC";
   }
 
-  // A DHCPDISCOVER of PXE firmware (RFC 2131 §2, RFC 4578).
+  // A DHCPDISCOVER of PXE firmware (RFC 2131 §2, RFC 4578), and the manager's answer.
   async discover() {
     const packet = Buffer.alloc(240);
     packet.set([1, 1, 6, 0], 0);
@@ -36,7 +36,8 @@ export class Machine {
     const kind = Buffer.from("PXEClient:Arch:00000:UNDI:002001");
     const options = [[53, [1]], [60, kind], [93, [0, 0]], [94, [1, 2, 1]], [97, who], [55, [1, 3, 6, 43, 60, 66, 67]]];
     const bytes = options.flatMap(([code, value]) => [code, value.length, ...value]);
-    await udp(Buffer.concat([packet, Buffer.from([...bytes, 255])]), 67, "10.98.255.255", { port: 68 });
+    const answers = (answer) => answer[0] === 2 && answer.readUInt32BE(4) === packet.readUInt32BE(4);
+    await udp(Buffer.concat([packet, Buffer.from([...bytes, 255])]), 67, "10.98.255.255", { port: 68 }, answers);
   }
 
   get(path, headers = {}) {
@@ -98,12 +99,15 @@ function ask(localAddress, method, path, body, headers, slow) {
   });
 }
 
-function udp(packet, port, host, from) {
+// Sends a packet; the socket closes when something came of which `answers` is true.
+function udp(packet, port, host, from, answers) {
   return new Promise((resolve, reject) => {
     const socket = dgram.createSocket({ type: "udp4", reuseAddr: true }).on("error", reject);
+    const end = () => socket.close(resolve);
+    if (answers) socket.on("message", (answer) => answers(answer) && end());
     socket.bind(from, () => {
       socket.setBroadcast(true);
-      socket.send(packet, port, host, (error) => socket.close(() => (error ? reject(error) : resolve())));
+      socket.send(packet, port, host, (error) => (error ? reject(error) : answers || end()));
     });
   });
 }
