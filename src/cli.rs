@@ -326,6 +326,9 @@ pub struct StateArg {
 }
 
 /// `ramboot images`
+///
+/// HOT is what a worker with mode = "stream" waits for before the image starts: there is such a column as soon as one has booted an
+/// image so, and `ramboot profile` says more.
 #[derive(Debug, Args)]
 pub struct ImagesArgs {
     /// Only this name, with all its generations.

@@ -38,6 +38,7 @@ const STORY: &str = r#"
     curl -sf -o served $url/images/$image/profile
     said shown "$ramboot" profile worker --svg worker.svg
     said json "$ramboot" profile "${image:0:12}" --json
+    said images "$ramboot" images
     said publish "$ramboot" publish new.sqfs --name worker --profile worker
     said again "$ramboot" publish new.sqfs --name worker --profile worker
     said carried "$ramboot" profile worker --json
@@ -130,6 +131,7 @@ fn a_recording_is_kept_shown_and_carried_over() {
         ("shown", "9 chunks: read before the network was up"),
         ("shown", "02:02:02:02:02:02"),
         ("shown", "1.2 s  5.4 s"),
+        ("images", " HOT "),
         ("publish", "  profile    "),
         ("publish", "MB unpacked) are the same here, 0 are not; "),
     ] {

@@ -94,6 +94,19 @@ pub fn run(args: &ProfileArgs) -> anyhow::Result<()> {
     say(&shown, args.json, || text(&shown))
 }
 
+/// What a worker that streams waits for; `None` if nothing is known of the image.
+///
+/// # Errors
+/// What is known is damaged.
+pub(crate) fn hot(store: &Store, image: ImageId, size: u64) -> anyhow::Result<Option<Share>> {
+    let known = store.profiles().read(image, size)?;
+    Ok(known.map(|known| Share::wanted(&known.wants(size), size, is_hot)))
+}
+
+const fn is_hot(want: &Want) -> bool {
+    matches!(want, Want::Hot(_))
+}
+
 /// What to do about it.
 pub(crate) fn nothing_known(name: &str, image: ImageId) -> String {
     format!(
@@ -123,13 +136,7 @@ fn draw(path: &Path, shown: &Shown, profile: &Profile) -> anyhow::Result<()> {
 
 impl Shown {
     fn new(name: &str, image: ImageId, size: u64, known: &Known, profile: &Profile) -> Self {
-        let share = |of: fn(&Want) -> bool| {
-            let wants = profile.wants().iter().zip(0_u64..);
-            Share::of(
-                wants.filter(|(want, _)| of(want)).map(|(_, index)| index),
-                size,
-            )
-        };
+        let share = |of: fn(&Want) -> bool| Share::wanted(profile, size, of);
         let carried = known.carried.as_ref().map(|carried| Carried {
             from: carried.from,
             at: carried.at,
@@ -141,7 +148,7 @@ impl Shown {
             name: name.to_owned(),
             image,
             size,
-            hot: share(|want| matches!(want, Want::Hot(_))),
+            hot: share(is_hot),
             warm: share(|want| matches!(want, Want::Warm(_))),
             recordings: known
                 .recordings
@@ -155,6 +162,14 @@ impl Shown {
 }
 
 impl Share {
+    fn wanted(profile: &Profile, size: u64, of: fn(&Want) -> bool) -> Self {
+        let wants = profile.wants().iter().zip(0_u64..);
+        Self::of(
+            wants.filter(|(want, _)| of(want)).map(|(_, index)| index),
+            size,
+        )
+    }
+
     /// These chunks of an image of `size` bytes.
     #[must_use]
     pub fn of(chunks: impl Iterator<Item = u64>, size: u64) -> Self {
