@@ -1,3 +1,4 @@
+mod anything;
 mod streams;
 
 use std::sync::Arc;
