@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use ramboot_wire::stage::Stage;
 use serde_json::Value;
 
+use self::Restart::{Cuts, Turns};
 use super::{FILLER, MINUTE, TROUBLE};
 use crate::case::Case;
 use crate::console::Console;
@@ -22,9 +23,16 @@ use crate::{ANSWER, BOOT, wait};
 struct Kind {
     /// What starts it.
     unit: &'static str,
-    /// What sets the link anew or restarts its manager, each in one go; most take the way to the rest of the image away
-    /// meanwhile.
-    restarts: &'static [&'static str],
+    /// One after another.
+    restarts: &'static [Restart],
+}
+
+/// What sets the link anew or restarts its manager.
+enum Restart {
+    /// The way to the rest of the image is gone meanwhile: the link is down, or has no address.
+    Cuts(&'static str),
+    /// It may stay.
+    Turns(&'static str),
 }
 
 /// As the machines are numbered: the first two, and one of each of the others.
@@ -36,30 +44,36 @@ const KINDS: [Kind; 5] = [
     Kind {
         unit: "systemd-networkd.service",
         restarts: &[
-            "networkctl reconfigure LINK",
-            "ip link set LINK down; ip link set LINK up",
-            "systemctl restart systemd-networkd",
-            "systemctl daemon-reexec",
-            "systemctl isolate multi-user.target",
+            Cuts("networkctl reconfigure LINK"),
+            Cuts("ip link set LINK down; ip link set LINK up"),
+            Turns("systemctl restart systemd-networkd"),
+            Turns("systemctl daemon-reexec"),
+            Turns("systemctl isolate multi-user.target"),
         ],
     },
     Kind {
         unit: "NetworkManager.service",
         restarts: &[
-            "nm-online -q -s -t 100 && nmcli connection down ramboot && nmcli connection up ramboot",
-            "systemctl restart NetworkManager && nm-online -q -s -t 100",
+            Cuts(
+                "nm-online -q -s -t 100 && nmcli connection down ramboot && nmcli connection up ramboot",
+            ),
+            Turns("systemctl restart NetworkManager && nm-online -q -s -t 100"),
         ],
     },
     Kind {
         unit: "networking.service",
         restarts: &[
-            "ip address flush dev LINK; ifdown --force LINK; ifup LINK=ramboot",
-            "systemctl restart networking",
+            Cuts("ip address flush dev LINK; ifdown --force LINK; ifup LINK=ramboot"),
+            Turns("systemctl restart networking"),
         ],
     },
     Kind {
         unit: "dhcpcd.service",
-        restarts: &["dhcpcd --rebind LINK", "systemctl restart dhcpcd"],
+        restarts: &[
+            Cuts("ip link set LINK down; ip link set LINK up"),
+            Turns("dhcpcd --rebind LINK"),
+            Turns("systemctl restart dhcpcd"),
+        ],
     },
 ];
 const MEMORY: u32 = 768;
@@ -69,6 +83,12 @@ const MEGABITS: u32 = 5;
 const PARTS: [&str; 2] = ["usr/bin", "usr/lib/modules/*/kernel/fs"];
 /// A service may take 90 s to stop, and what it needs for that may not be there.
 const TO_END: Duration = Duration::from_secs(180);
+
+/// Writes down what becomes of links and addresses.
+const WATCH: &str = "ip -oneline monitor link address >/run/changes 2>&1 & watch=$!";
+/// What it wrote, after an address that comes and goes: who watches nothing does not see that, either.
+const WATCHED: &str = "ip address add 127.9.9.9/32 dev lo && ip address delete 127.9.9.9/32 dev lo && \
+    until grep -q 'Deleted.* 127.9.9.9/32' /run/changes; do sleep 0.1; done; kill $watch; cat /run/changes";
 
 /// Five boots.
 pub(in super::super) fn a_whole_debian(case: &Case) -> Result<()> {
@@ -192,8 +212,21 @@ fn restarts(worker: &mut Worker, kind: &Kind) -> Result<()> {
     let show = format!("ip -4 -oneline address show dev {link} | tr -s ' ' | cut -d ' ' -f 4");
     let before = console.run(&show)?;
     for restart in kind.restarts {
-        console.run_within(&restart.replace("LINK", &link), BOOT)?;
-        ensure!(is_tethered(console)?, "too late for {restart:?}");
+        console.run(WATCH)?;
+        let (Cuts(command) | Turns(command)) = restart;
+        console.run_within(&command.replace("LINK", &link), BOOT)?;
+        ensure!(is_tethered(console)?, "too late for {command:?}");
+        let changes = console.run(WATCHED)?;
+        let away = changes
+            .lines()
+            .filter(|line| line.contains(&format!(" {link}")))
+            .any(|line| line.contains(" state DOWN ") || is_deleted(line, &before));
+        println!("{command}: the way to the image was away: {away}");
+        ensure!(
+            away || matches!(restart, Turns(_)),
+            "{command:?} of {} did not cut the way to the image: {changes}",
+            kind.unit
+        );
     }
     let now = console.run(&show)?;
     ensure!(
@@ -202,6 +235,12 @@ fn restarts(worker: &mut Worker, kind: &Kind) -> Result<()> {
         kind.unit
     );
     no_trouble(console)
+}
+
+/// A line of `ip monitor` that says that an address of these is gone.
+fn is_deleted(line: &str, addresses: &str) -> bool {
+    let gone = |address| line.contains(&format!(" inet {address} "));
+    line.starts_with("Deleted ") && addresses.lines().any(gone)
 }
 
 /// One whose network manager did that as soon as it was up.
