@@ -174,6 +174,7 @@ fn records(case: &Case, lan: &Lan, store: &Path) -> Result<()> {
 /// started anew; then all is read, and the machine is switched off though its image is not all there.
 fn survives(case: &Case, lan: &Lan, kind: &Kind, parts: &Digests) -> Result<()> {
     let mut worker = without_a_cable(case, lan, MINUTE)?;
+    stands_by_itself(&mut worker.console)?;
     restarts(&mut worker, kind)?;
     let console = &mut worker.console;
     same_files(console, parts)?;
@@ -200,6 +201,41 @@ fn without_a_cable(case: &Case, lan: &Lan, time: Duration) -> Result<Worker> {
     }
     worker.console.login()?;
     Ok(worker)
+}
+
+/// What fills the RAM is killed by no lack of memory, waits for no page of its own, and holds nothing of the root that it serves.
+fn stands_by_itself(console: &mut Console) -> Result<()> {
+    console.run(&format!(
+        "cd /proc/$(grep -l ^{FILLER} /proc/[0-9]*/cmdline | cut -d / -f 3)"
+    ))?;
+    let badness = console.run("cat oom_score_adj")?;
+    ensure!(badness == "-1000", "its oom_score_adj is {badness}");
+    let mut kilobytes = |key: &str| -> Result<u64> {
+        let line = console.run(&format!("grep ^{key}: status"))?;
+        let number = line.split_whitespace().nth(1);
+        Ok(number.with_context(|| line.clone())?.parse()?)
+    };
+    let (all, locked) = (kilobytes("VmSize")?, kilobytes("VmLck")?);
+    ensure!(
+        // The kernel's own few pages in each process (vvar, vdso) are not locked.
+        locked + 64 >= all,
+        "of its {all} kB of memory {locked} kB are locked"
+    );
+    let root = console.run("stat -c %d / /usr/bin/env")?;
+    let held = console
+        .run("for file in exe cwd root fd/* map_files/*; do echo \"$(stat -L -c %d $file) $file $(readlink $file)\"; done")?;
+    let of_root = |line: &&str| {
+        root.lines()
+            .any(|device| line.starts_with(&format!("{device} ")))
+    };
+    ensure!(
+        held.contains(" exe /init") && held.contains("/image (deleted)"),
+        "neither its program nor the image is among what it holds: {held}"
+    );
+    let of_root: Vec<&str> = held.lines().filter(of_root).collect();
+    ensure!(of_root.is_empty(), "it holds {of_root:?}");
+    console.run("cd /")?;
+    Ok(())
 }
 
 /// The image's own network manager does it, and all is as before: nobody waits for what the link was to bring.
