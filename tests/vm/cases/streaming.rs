@@ -4,6 +4,7 @@ mod debian;
 mod fallback;
 mod kernels;
 mod outages;
+mod restarts;
 mod sources;
 mod system;
 
@@ -114,7 +115,7 @@ impl Settled {
     fn of(console: &mut Console) -> Result<Self> {
         let mounts = console.run(MOUNTS)?;
         let loops = console.run(
-            "for loop in /sys/block/loop*/loop; do echo \"$(cat \"$loop/backing_file\") $(cat \"${loop%/loop}/ro\") $(cat \"$loop/autoclear\")\"; done",
+            "for loop in /sys/block/loop*/loop; do echo \"$(cat \"$loop/backing_file\") $(cat \"${loop%/loop}/ro\") $(cat \"$loop/autoclear\") $(cat \"$loop/dio\")\"; done",
         )?;
         let ours = console.run(OURS)?;
         console.run("echo 3 >/proc/sys/vm/drop_caches")?;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use ramboot_wire::stage::Stage;
 use serde_json::Value;
 
-use self::Restart::{Cuts, Turns};
+use super::restarts::{KINDS, Kind, restarts};
 use super::{FILLER, MINUTE, TROUBLE};
 use crate::case::Case;
 use crate::console::Console;
@@ -19,63 +19,6 @@ use crate::manager::{Manager, RAMBOOT};
 use crate::process::run;
 use crate::{ANSWER, BOOT, wait};
 
-/// A network manager of the image.
-struct Kind {
-    /// What starts it.
-    unit: &'static str,
-    /// One after another.
-    restarts: &'static [Restart],
-}
-
-/// What sets the link anew or restarts its manager.
-enum Restart {
-    /// The way to the rest of the image is gone meanwhile: the link is down, or has no address.
-    Cuts(&'static str),
-    /// It may stay.
-    Turns(&'static str),
-}
-
-/// As the machines are numbered: the first two, and one of each of the others.
-const KINDS: [Kind; 5] = [
-    Kind {
-        unit: "systemd-networkd.service",
-        restarts: &[],
-    },
-    Kind {
-        unit: "systemd-networkd.service",
-        restarts: &[
-            Cuts("networkctl reconfigure LINK"),
-            Cuts("ip link set LINK down; ip link set LINK up"),
-            Turns("systemctl restart systemd-networkd"),
-            Turns("systemctl daemon-reexec"),
-            Turns("systemctl isolate multi-user.target"),
-        ],
-    },
-    Kind {
-        unit: "NetworkManager.service",
-        restarts: &[
-            Cuts(
-                "nm-online -q -s -t 100 && nmcli connection down ramboot && nmcli connection up ramboot",
-            ),
-            Turns("systemctl restart NetworkManager && nm-online -q -s -t 100"),
-        ],
-    },
-    Kind {
-        unit: "networking.service",
-        restarts: &[
-            Cuts("ip address flush dev LINK; ifdown --force LINK; ifup LINK=ramboot"),
-            Turns("systemctl restart networking"),
-        ],
-    },
-    Kind {
-        unit: "dhcpcd.service",
-        restarts: &[
-            Cuts("ip link set LINK down; ip link set LINK up"),
-            Turns("dhcpcd --rebind LINK"),
-            Turns("systemctl restart dhcpcd"),
-        ],
-    },
-];
 const MEMORY: u32 = 768;
 /// Fast enough for what a boot reads, and so slow that the rest takes minutes.
 const MEGABITS: u32 = 5;
@@ -83,12 +26,6 @@ const MEGABITS: u32 = 5;
 const PARTS: [&str; 2] = ["usr/bin", "usr/lib/modules/*/kernel/fs"];
 /// A service may take 90 s to stop, and what it needs for that may not be there.
 const TO_END: Duration = Duration::from_secs(180);
-
-/// Writes down what becomes of links and addresses.
-const WATCH: &str = "ip -oneline monitor link address >/run/changes 2>&1 & watch=$!";
-/// What it wrote, after an address that comes and goes: who watches nothing does not see that, either.
-const WATCHED: &str = "ip address add 127.9.9.9/32 dev lo && ip address delete 127.9.9.9/32 dev lo && \
-    until grep -q 'Deleted.* 127.9.9.9/32' /run/changes; do sleep 0.1; done; kill $watch; cat /run/changes";
 
 /// Five boots.
 pub(in super::super) fn a_whole_debian(case: &Case) -> Result<()> {
@@ -238,47 +175,6 @@ fn stands_by_itself(console: &mut Console) -> Result<()> {
     Ok(())
 }
 
-/// The image's own network manager does it, and all is as before: nobody waits for what the link was to bring.
-fn restarts(worker: &mut Worker, kind: &Kind) -> Result<()> {
-    let console = &mut worker.console;
-    let link = console.run("cd /sys/class/net; echo e*")?;
-    let state = console.run(&format!("systemctl is-active {}", kind.unit))?;
-    ensure!(state == "active", "{} is {state}", kind.unit);
-    // Without how it was set: NetworkManager's is one without a route.
-    let show = format!("ip -4 -oneline address show dev {link} | tr -s ' ' | cut -d ' ' -f 4");
-    let before = console.run(&show)?;
-    for restart in kind.restarts {
-        console.run(WATCH)?;
-        let (Cuts(command) | Turns(command)) = restart;
-        console.run_within(&command.replace("LINK", &link), BOOT)?;
-        ensure!(is_tethered(console)?, "too late for {command:?}");
-        let changes = console.run(WATCHED)?;
-        let away = changes
-            .lines()
-            .filter(|line| line.contains(&format!(" {link}")))
-            .any(|line| line.contains(" state DOWN ") || is_deleted(line, &before));
-        println!("{command}: the way to the image was away: {away}");
-        ensure!(
-            away || matches!(restart, Turns(_)),
-            "{command:?} of {} did not cut the way to the image: {changes}",
-            kind.unit
-        );
-    }
-    let now = console.run(&show)?;
-    ensure!(
-        before == now,
-        "with {} its address was {before} and is {now}",
-        kind.unit
-    );
-    no_trouble(console)
-}
-
-/// A line of `ip monitor` that says that an address of these is gone.
-fn is_deleted(line: &str, addresses: &str) -> bool {
-    let gone = |address| line.contains(&format!(" inet {address} "));
-    line.starts_with("Deleted ") && addresses.lines().any(gone)
-}
-
 /// One whose network manager did that as soon as it was up.
 fn restarted(case: &Case, lan: &Lan, kind: &Kind) -> Result<Worker> {
     let mut worker = without_a_cable(case, lan, Duration::ZERO)?;
@@ -300,7 +196,7 @@ fn ends_by((verb, reason): &(&str, &str), mut worker: Worker) -> Result<()> {
 }
 
 /// The kernel's log is not on the console any more.
-fn no_trouble(console: &mut Console) -> Result<()> {
+pub(super) fn no_trouble(console: &mut Console) -> Result<()> {
     let said = console.run(&format!(
         "dmesg | grep -e '{}' || true",
         TROUBLE.join("' -e '")
@@ -310,7 +206,7 @@ fn no_trouble(console: &mut Console) -> Result<()> {
 }
 
 /// Whether the process that fills the RAM is there.
-fn is_tethered(console: &mut Console) -> Result<bool> {
+pub(super) fn is_tethered(console: &mut Console) -> Result<bool> {
     let ours = console
         .run("cd /proc; grep -l ramboot [0-9]*/cmdline | xargs -I{} cat {} | tr '\\0' ' '")?;
     Ok(ours.contains(FILLER))
