@@ -206,6 +206,10 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         let layer = ram::layer_bytes(args.overlay, ram::available()?);
         let new_root = root::mount_root(&arrived.device, layer)?;
         let init = root::find_init(&new_root)?;
+        if arrived.until_handover.is_some() {
+            // Where there is another init, nothing is known of how it ends.
+            let _ = root::read_shutdown(&new_root);
+        }
         Ok((
             (new_root, init, layer),
             vec![fact("overlay", layer), fact("init", init)],

@@ -4,6 +4,7 @@
 //! the lower mounts are detached, so a later soft-reboot into another image gives the RAM back.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -74,6 +75,30 @@ pub fn find_init(root: &Path) -> anyhow::Result<&'static str> {
     }
     bail!("the image has no executable {}", INITS.join(", "))
 }
+
+/// Reads the program by which systemd ends a machine, and gives its bytes; 0 if there is none. No boot reads it, and systemd
+/// becomes it when nobody may be left who could be asked for it.
+#[must_use]
+pub fn read_shutdown(root: &Path) -> u64 {
+    let program = File::open(root).ok().and_then(|folder| {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let found = openat2(
+            folder,
+            SHUTDOWN,
+            flags,
+            Mode::empty(),
+            ResolveFlags::IN_ROOT,
+        );
+        let program = File::from(found.ok()?);
+        program.metadata().ok()?.is_file().then_some(program)
+    });
+    let read = program.map(|program| io::copy(&mut program.take(MAX_SHUTDOWN), &mut io::sink()));
+    read.and_then(Result::ok).unwrap_or(0)
+}
+
+const SHUTDOWN: &str = "/lib/systemd/systemd-shutdown";
+/// It has some 100 kB.
+const MAX_SHUTDOWN: u64 = 4 << 20;
 
 /// Puts the file under a free loop device, which is freed when nothing mounted and nobody holds it any more.
 ///
@@ -154,5 +179,21 @@ mod tests {
         assert!(not_executable);
         assert_eq!(found, Some("/sbin/init"));
         assert_eq!(second, Some("/lib/systemd/systemd"));
+    }
+
+    #[test]
+    fn what_ends_a_machine_is_read_inside_the_root() {
+        let root = std::env::temp_dir().join(format!("ramboot-end-{}", std::process::id()));
+        fs::create_dir_all(root.join("usr/lib/systemd")).expect("folders");
+        let none = read_shutdown(&root);
+        symlink("/usr/lib", root.join("lib")).expect("link");
+        let program = root.join("usr/lib/systemd/systemd-shutdown");
+        fs::create_dir(&program).expect("folder");
+        let folder = read_shutdown(&root);
+        fs::remove_dir(&program).expect("remove");
+        fs::write(&program, [7; 3000]).expect("file");
+        let read = read_shutdown(&root);
+        fs::remove_dir_all(&root).expect("clean up");
+        assert_eq!((none, folder, read), (0, 0, 3000));
     }
 }

@@ -247,7 +247,11 @@ impl Work {
             console::log(&format!(
                 "ramboot: the machine is shutting down and waits for a part of its image: {verb} now"
             ));
-            reboot(command).ok();
+            if let Err(error) = reboot(command) {
+                // No kernel was loaded for kexec; systemd-shutdown falls back to the same.
+                console::log(&format!("ramboot: {verb}: {error}; rebooting now"));
+                last::restart();
+            }
         }
     }
 
@@ -269,6 +273,7 @@ fn verb(cmdline: &[u8]) -> Option<(&'static str, RebootCommand)> {
         b"reboot" => Some(("reboot", RebootCommand::Restart)),
         b"poweroff" => Some(("poweroff", RebootCommand::PowerOff)),
         b"halt" => Some(("halt", RebootCommand::Halt)),
+        b"kexec" => Some(("kexec", RebootCommand::Kexec)),
         _ => None,
     }
 }
@@ -380,6 +385,10 @@ mod tests {
         assert_eq!(
             verb(b"/lib/systemd/systemd-shutdown\0poweroff\0"),
             Some("poweroff")
+        );
+        assert_eq!(
+            verb(b"/usr/lib/systemd/systemd-shutdown\0kexec\0--log-level\x006\0"),
+            Some("kexec")
         );
         assert_eq!(verb(b"/sbin/init\0reboot\0"), None);
         assert_eq!(verb(b"/lib/systemd/systemd-shutdown"), None);
