@@ -1,6 +1,7 @@
 //! A whole Debian that streams: what its first boot reads is known at the second; whichever network manager it has restarts the
 //! link that its root comes over, the cable is out for a minute, and it can be shut down at any moment.
 
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -39,15 +40,31 @@ pub(in super::super) fn a_whole_debian(case: &Case) -> Result<()> {
     records(case, &lan, &store)?;
     survives(case, &lan, networkd, &parts)?;
     ends_by(&REBOOT, restarted(case, &lan, network_manager)?)?;
-    let alone = [
-        (&POWEROFF, restarted(case, &lan, ifupdown)?),
-        (&REBOOT, restarted(case, &lan, dhcpcd)?),
-    ];
+    let off = restarted(case, &lan, ifupdown)?;
+    let mut again = restarted(case, &lan, dhcpcd)?;
+    waits_at_its_end(&mut again.console)?;
     // Nobody gives the machines what they have not got for their shutdown.
     manager.kill()?;
-    for (how, worker) in alone {
-        ends_by(how, worker)?;
-    }
+    ends_by(&POWEROFF, off)?;
+    let took = ends_by(&REBOOT, again)?;
+    ensure!(
+        WAITED_FOR.contains(&took),
+        "a shutdown that waits for a part of the image took {took:?}"
+    );
+    Ok(())
+}
+
+/// From asking until the end, where something that is not there is waited for: ten seconds and what comes before. systemd alone
+/// would wait for a minute and a half.
+const WAITED_FOR: Range<Duration> = Duration::from_secs(10)..Duration::from_secs(60);
+
+/// Has the last program that systemd runs read what no boot reads (systemd-shutdown(8)).
+fn waits_at_its_end(console: &mut Console) -> Result<()> {
+    let folder = "/usr/lib/systemd/system-shutdown";
+    let script = "for file in /var/lib/dpkg/info/*; do read -r line <$file; done";
+    console.run(&format!(
+        "mkdir -p {folder}; cd {folder}; echo '#!/bin/sh' >reads; echo '{script}' >>reads; chmod +x reads; sh -n reads; cd /"
+    ))?;
     Ok(())
 }
 
@@ -116,7 +133,7 @@ fn survives(case: &Case, lan: &Lan, kind: &Kind, parts: &Digests) -> Result<()> 
     let console = &mut worker.console;
     same_files(console, parts)?;
     no_trouble(console)?;
-    ends_by(&POWEROFF, worker)
+    ends_by(&POWEROFF, worker).map(drop)
 }
 
 /// A worker that is up, over a line so slow that most of its image is not there; after its handover it had no cable for so long.
@@ -182,17 +199,19 @@ fn restarted(case: &Case, lan: &Lan, kind: &Kind) -> Result<Worker> {
     Ok(worker)
 }
 
-fn ends_by((verb, reason): &(&str, &str), mut worker: Worker) -> Result<()> {
+/// How long that took.
+fn ends_by((verb, reason): &(&str, &str), mut worker: Worker) -> Result<Duration> {
     ensure!(is_tethered(&mut worker.console)?, "too late for {verb}");
     worker.console.type_line(&format!("systemctl {verb}"))?;
     let asked = Instant::now();
     let said = worker.reset(TO_END)?;
-    println!("{said} {:?} after {verb}", asked.elapsed());
+    let took = asked.elapsed();
+    println!("{said} {took:?} after {verb}");
     ensure!(
         said == *reason,
         "the machine ended by {said} instead of by {reason}"
     );
-    Ok(())
+    Ok(took)
 }
 
 /// The kernel's log is not on the console any more.
