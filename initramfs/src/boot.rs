@@ -208,7 +208,7 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         let init = root::find_init(&new_root)?;
         if arrived.until_handover.is_some() {
             // Where there is another init, nothing is known of how it ends.
-            let _ = root::read_shutdown(&new_root);
+            let _ = root::read_enders(&new_root);
         }
         Ok((
             (new_root, init, layer),

@@ -76,29 +76,27 @@ pub fn find_init(root: &Path) -> anyhow::Result<&'static str> {
     bail!("the image has no executable {}", INITS.join(", "))
 }
 
-/// Reads the program by which systemd ends a machine, and gives its bytes; 0 if there is none. No boot reads it, and systemd
-/// becomes it when nobody may be left who could be asked for it.
+/// Reads the programs by which one has systemd end a machine and by which it does, and gives their bytes; 0 if there are none.
+/// No boot reads them, and who wants to reboot may be the one who has nobody left to ask for them.
 #[must_use]
-pub fn read_shutdown(root: &Path) -> u64 {
-    let program = File::open(root).ok().and_then(|folder| {
+pub fn read_enders(root: &Path) -> u64 {
+    let Ok(folder) = File::open(root) else {
+        return 0;
+    };
+    let read = |path: &&str| {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let found = openat2(
-            folder,
-            SHUTDOWN,
-            flags,
-            Mode::empty(),
-            ResolveFlags::IN_ROOT,
-        );
+        let found = openat2(&folder, *path, flags, Mode::empty(), ResolveFlags::IN_ROOT);
         let program = File::from(found.ok()?);
-        program.metadata().ok()?.is_file().then_some(program)
-    });
-    let read = program.map(|program| io::copy(&mut program.take(MAX_SHUTDOWN), &mut io::sink()));
-    read.and_then(Result::ok).unwrap_or(0)
+        let is_file = program.metadata().ok()?.is_file();
+        is_file.then(|| io::copy(&mut program.take(MAX_ENDER), &mut io::sink()).ok())?
+    };
+    ENDERS.iter().filter_map(read).sum()
 }
 
-const SHUTDOWN: &str = "/lib/systemd/systemd-shutdown";
-/// It has some 100 kB.
-const MAX_SHUTDOWN: u64 = 4 << 20;
+/// `reboot` and `poweroff` are links to the second one.
+const ENDERS: [&str; 2] = ["/lib/systemd/systemd-shutdown", "/bin/systemctl"];
+/// They have less than 2 MB.
+const MAX_ENDER: u64 = 4 << 20;
 
 /// Puts the file under a free loop device, which is freed when nothing mounted and nobody holds it any more.
 ///
@@ -185,15 +183,18 @@ mod tests {
     fn what_ends_a_machine_is_read_inside_the_root() {
         let root = std::env::temp_dir().join(format!("ramboot-end-{}", std::process::id()));
         fs::create_dir_all(root.join("usr/lib/systemd")).expect("folders");
-        let none = read_shutdown(&root);
+        let none = read_enders(&root);
         symlink("/usr/lib", root.join("lib")).expect("link");
         let program = root.join("usr/lib/systemd/systemd-shutdown");
         fs::create_dir(&program).expect("folder");
-        let folder = read_shutdown(&root);
+        let folder = read_enders(&root);
         fs::remove_dir(&program).expect("remove");
         fs::write(&program, [7; 3000]).expect("file");
-        let read = read_shutdown(&root);
+        let one = read_enders(&root);
+        fs::create_dir(root.join("bin")).expect("folder");
+        fs::write(root.join("bin/systemctl"), [7; 400]).expect("file");
+        let both = read_enders(&root);
         fs::remove_dir_all(&root).expect("clean up");
-        assert_eq!((none, folder, read), (0, 0, 3000));
+        assert_eq!((none, folder, one, both), (0, 0, 3000, 3400));
     }
 }

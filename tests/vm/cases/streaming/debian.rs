@@ -6,6 +6,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use ramboot::squashfs::tree::Tree;
+use ramboot::store::Store;
+use ramboot_wire::image::CHUNK_BYTES;
+use ramboot_wire::profile::Want;
 use ramboot_wire::stage::Stage;
 use serde_json::Value;
 
@@ -121,7 +125,33 @@ fn records(case: &Case, lan: &Lan, store: &Path) -> Result<()> {
         (1..60).contains(&hot) && profile["recordings"][0]["ready_ms"].is_u64(),
         "a boot reads a part of its image until systemd says that it is up: {profile}"
     );
+    ends_are_hot(Path::new(store))?;
     no_trouble(console)
+}
+
+/// By what one ends a machine is there before the next one starts, though no boot needs it.
+fn ends_are_hot(store: &Path) -> Result<()> {
+    let store = Store::open(store)?;
+    let id = store.images()?.into_iter().next().context("an image")?;
+    let image = store.image(id)?.context("an image")?;
+    let size = image.facts.size;
+    let known = store.profiles().read(id, size)?.context("a profile")?;
+    let profile = known.wants(size);
+    let tree = Tree::open(image.sqfs.bytes())?;
+    for path in ["/usr/lib/systemd/systemd-shutdown", "/usr/bin/systemctl"] {
+        let file = tree.laid_at(Path::new(path)).context(path)?;
+        for (_, bytes) in file.blocks {
+            let mut chunks = bytes.start / CHUNK_BYTES..bytes.end.div_ceil(CHUNK_BYTES);
+            let is_hot = |index: u64| {
+                let want = usize::try_from(index)
+                    .ok()
+                    .and_then(|i| profile.wants().get(i));
+                matches!(want, Some(Want::Hot(_)))
+            };
+            ensure!(chunks.all(is_hot), "{path} is not hot");
+        }
+    }
+    Ok(())
 }
 
 /// Only what boots read is fetched before the start. The cable is out at once, later the interface restarts, systemd is
