@@ -9,6 +9,20 @@ pub struct Column {
     pub right: bool,
 }
 
+impl Column {
+    /// Words.
+    #[must_use]
+    pub const fn left(head: &'static str) -> Self {
+        Self { head, right: false }
+    }
+
+    /// Numbers.
+    #[must_use]
+    pub const fn right(head: &'static str) -> Self {
+        Self { head, right: true }
+    }
+}
+
 /// A line of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Row {

@@ -150,26 +150,18 @@ pub fn ram(bytes: u64) -> String {
 const MAX_TROUBLED: usize = 20;
 
 const COLUMNS: [Column; 11] = [
-    left("NAME"),
-    left("MAC"),
-    left("ADDRESS"),
-    left("MODEL"),
-    left("SERIAL"),
-    left("IMAGE"),
-    left("STATE"),
-    right("SINCE"),
-    right("BOOT"),
-    right("FREE"),
-    right("LOAD"),
+    Column::left("NAME"),
+    Column::left("MAC"),
+    Column::left("ADDRESS"),
+    Column::left("MODEL"),
+    Column::left("SERIAL"),
+    Column::left("IMAGE"),
+    Column::left("STATE"),
+    Column::right("SINCE"),
+    Column::right("BOOT"),
+    Column::right("FREE"),
+    Column::right("LOAD"),
 ];
-
-const fn left(head: &'static str) -> Column {
-    Column { head, right: false }
-}
-
-const fn right(head: &'static str) -> Column {
-    Column { head, right: true }
-}
 
 #[cfg(test)]
 mod tests {

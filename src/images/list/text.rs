@@ -104,27 +104,19 @@ fn row(name: &str, line: &Line, now: u64, rows: &mut Vec<Row>) {
 }
 
 const COLUMNS: [Column; 12] = [
-    left(" "),
-    left("NAME"),
-    right("GEN"),
-    left("IMAGE"),
-    right("SIZE"),
-    right("HOT"),
-    left("KERNEL"),
-    left("ARCH"),
-    left("BOARDS"),
-    left("PUBLISHED (UTC)"),
-    right("AGE"),
-    left("NOTE"),
+    Column::left(" "),
+    Column::left("NAME"),
+    Column::right("GEN"),
+    Column::left("IMAGE"),
+    Column::right("SIZE"),
+    Column::right("HOT"),
+    Column::left("KERNEL"),
+    Column::left("ARCH"),
+    Column::left("BOARDS"),
+    Column::left("PUBLISHED (UTC)"),
+    Column::right("AGE"),
+    Column::left("NOTE"),
 ];
-
-const fn left(head: &'static str) -> Column {
-    Column { head, right: false }
-}
-
-const fn right(head: &'static str) -> Column {
-    Column { head, right: true }
-}
 
 #[cfg(test)]
 mod tests {
