@@ -34,6 +34,7 @@ pub mod interface;
 pub mod ipxe;
 pub mod kmod;
 pub mod link;
+pub mod log;
 pub mod machine;
 pub mod metrics;
 pub mod neighbour;

@@ -107,11 +107,12 @@ impl Manager {
         drop(self.process);
     }
 
-    /// Warnings and errors so far.
+    /// Warnings, errors and panics so far.
     #[must_use]
     pub fn said(&self) -> Vec<String> {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let trouble = |line: &&String| line.contains("WARN") || line.contains("ERROR");
+        let words = ["WARN", "ERROR", "panicked at "];
+        let trouble = |line: &&String| words.iter().any(|word| line.contains(word));
         said.iter().filter(trouble).cloned().collect()
     }
 }
