@@ -39,9 +39,12 @@ const STORY: &str = r#"
     said shown "$ramboot" profile worker --svg worker.svg
     said json "$ramboot" profile "${image:0:12}" --json
     said images "$ramboot" images
+    said listed "$ramboot" images --json
     said publish "$ramboot" publish new.sqfs --name worker --profile worker
     said again "$ramboot" publish new.sqfs --name worker --profile worker
     said carried "$ramboot" profile worker --json
+    echo garbage >"$2/profiles/$image.json"
+    said damaged "$ramboot" images worker
     "$ramboot" unpublish worker >/dev/null
     kill $manager; wait $manager || :
     trap - EXIT
@@ -132,6 +135,9 @@ fn a_recording_is_kept_shown_and_carried_over() {
         ("shown", "02:02:02:02:02:02"),
         ("shown", "1.2 s  5.4 s"),
         ("images", " HOT "),
+        ("damaged", "a profile is not shown: "),
+        ("damaged", ".json is damaged: remove it"),
+        ("damaged", "*  worker    3  "),
         ("publish", "  profile    "),
         ("publish", "MB unpacked) are the same here, 0 are not; "),
     ] {
@@ -157,6 +163,8 @@ fn a_recording_is_kept_shown_and_carried_over() {
     let json = |what: &str| -> Value { serde_json::from_str(under(&out, what)).expect(&shown) };
     let (before, after) = (json("json"), json("carried"));
     assert_eq!(before["warm"]["chunks"], 1);
+    let listed = &json("listed")["names"][0]["generations"][0];
+    assert_eq!(listed["hot"], before["hot"], "{listed}");
     assert_eq!(before["recordings"][0]["ready_ms"], 5400);
     assert_eq!(after["recordings"].as_array().map(Vec::len), Some(0));
     assert_eq!(after["carried"]["from"], before["image"]);
