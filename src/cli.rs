@@ -57,10 +57,20 @@ pub enum Command {
     /// Answer machines that boot from the network.
     Serve(ServeArgs),
     /// Show the machines that boot here: who is up, who boots, who is in trouble and why.
+    ///
+    /// A star after an image says that the machine would boot another one if it were switched off and on. A manager that was
+    /// started anew hears of running machines by their heartbeats, within 40 seconds.
     Nodes(NodesArgs),
     /// Show what is published: names, images, kernels, and what machines boot now.
+    ///
+    /// HOT is what a worker with mode = "stream" waits for before the image starts: there is such a column as soon as one has booted
+    /// an image so, and `ramboot profile` says more.
     Images(ImagesArgs),
     /// Show what boots of an image read of it, as workers that streamed it recorded.
+    ///
+    /// A worker with mode = "stream" tells which parts of its image it read until it was up. What any boot read before its network was
+    /// as it stays is hot: the next worker that streams waits for that, and fetches the rest while the image runs already. The
+    /// last eight recordings are kept, one of each machine. An image of which nothing is known is fetched wholly before it starts.
     Profile(ProfileArgs),
     /// Let machines boot what a name stood for before.
     ///
@@ -84,6 +94,10 @@ pub enum Command {
     /// (pieeprom-DATE.bin) are published at github.com/raspberrypi/rpi-eeprom.
     Eeprom(eeprom::EepromArgs),
     /// Say what keeps machines from booting here, and what to do about it.
+    ///
+    /// Looks at ports, interface, other DHCP servers, firewall rules, iPXE's files and the store; then switches a simulated Raspberry
+    /// Pi and a simulated PC on, and says step by step what the manager that runs here makes of them. Changes nothing. As root it
+    /// sees all of it; without, it says what it could not look at. Exit code 1 if something keeps machines from booting.
     Doctor(DoctorArgs),
 }
 
@@ -227,9 +241,6 @@ pub struct ServeArgs {
 }
 
 /// `ramboot nodes`
-///
-/// A star after an image says that the machine would boot another one if it were switched off and on. A manager that was
-/// started anew hears of running machines by their heartbeats, within 40 seconds.
 #[derive(Debug, Args)]
 #[command(after_long_help = NODES_EXAMPLES)]
 pub struct NodesArgs {
@@ -280,10 +291,6 @@ impl FromStr for Manager {
 }
 
 /// `ramboot doctor`
-///
-/// Looks at ports, interface, other DHCP servers, firewall rules, iPXE's files and the store; then switches a simulated Raspberry
-/// Pi and a simulated PC on, and says step by step what the manager that runs here makes of them. Changes nothing. As root it
-/// sees all of it; without, it says what it could not look at. Exit code 1 if something keeps machines from booting.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// Where images are kept [default: where the manager that runs has them, or /var/lib/ramboot].
@@ -326,9 +333,6 @@ pub struct StateArg {
 }
 
 /// `ramboot images`
-///
-/// HOT is what a worker with mode = "stream" waits for before the image starts: there is such a column as soon as one has booted an
-/// image so, and `ramboot profile` says more.
 #[derive(Debug, Args)]
 pub struct ImagesArgs {
     /// Only this name, with all its generations.
@@ -345,10 +349,6 @@ pub struct ImagesArgs {
 }
 
 /// `ramboot profile`
-///
-/// A worker with mode = "stream" tells which parts of its image it read until it was up. What any boot read before its network was
-/// as it stays is hot: the next worker that streams waits for that, and fetches the rest while the image runs already. The
-/// last eight recordings are kept, one of each machine. An image of which nothing is known is fetched wholly before it starts.
 #[derive(Debug, Args)]
 #[command(after_long_help = PROFILE_EXAMPLES)]
 pub struct ProfileArgs {

@@ -40,12 +40,19 @@ fn help_fits_eighty_columns() {
 }
 
 #[test]
-fn help_says_what_a_command_spares() {
+fn help_teaches() {
     for (command, want) in [
         ("build", "root is not needed"),
         ("rollback", "nothing is lost"),
         ("unpublish", "its images stay"),
         ("gc", "Never removed: what a name stands for"),
+        ("nodes", "A star after an image"),
+        ("images", "HOT is what a worker"),
+        (
+            "profile",
+            "is hot: the next worker that streams waits for that",
+        ),
+        ("doctor", "Changes nothing."),
     ] {
         let output = ramboot(&[command, "--help"]);
         let text = String::from_utf8_lossy(&output.stdout).replace('\n', " ");
