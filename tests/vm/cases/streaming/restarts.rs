@@ -16,7 +16,7 @@ pub(super) struct Kind {
 }
 
 /// What sets the link anew or restarts its manager.
-pub(super) enum Restart {
+enum Restart {
     /// The way to the rest of the image is gone meanwhile: the link is down, or has no address.
     Cuts(&'static str),
     /// It may stay.
@@ -64,8 +64,10 @@ pub(super) const KINDS: [Kind; 5] = [
         ],
     },
 ];
-/// Writes down what becomes of links and addresses.
-const WATCH: &str = "ip -oneline monitor link address >/run/changes 2>&1 & watch=$!";
+
+/// Writes down what becomes of links and addresses, from when it has seen an address come on.
+const WATCH: &str = "ip -oneline monitor link address >/run/changes 2>&1 & watch=$!; until [ -s /run/changes ]; do \
+    ip address add 127.9.9.8/32 dev lo; ip address delete 127.9.9.8/32 dev lo; sleep 0.1; done";
 /// What it wrote, after an address that comes and goes: who watches nothing does not see that, either.
 const WATCHED: &str = "ip address add 127.9.9.9/32 dev lo && ip address delete 127.9.9.9/32 dev lo && \
     until grep -q 'Deleted.* 127.9.9.9/32' /run/changes; do sleep 0.1; done; kill $watch; cat /run/changes";
