@@ -208,7 +208,8 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         let init = root::find_init(&new_root)?;
         if arrived.until_handover.is_some() {
             // Where there is another init, nothing is known of how it ends.
-            let _ = root::read_enders(&new_root);
+            let bytes = root::read_enders(&new_root);
+            console::debug(|| format!("{bytes} bytes of what ends this machine are here"));
         }
         Ok((
             (new_root, init, layer),
