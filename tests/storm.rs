@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use ramboot_swarm::rig::{Lan, Manager, Sizes, fill};
 use ramboot_swarm::summary::Summary;
 use ramboot_swarm::{Hot, Plan, run};
+use ramboot_wire::CHUNK_BYTES;
 
 const MACHINES: u32 = 200;
 const MIB: usize = 1 << 20;
@@ -64,7 +65,6 @@ fn two_hundred_machines_boot() {
     );
     // 16 chunks of 256 KiB.
     assert_eq!(summary.verified, 16 * u64::from(MACHINES));
-    assert!(summary.longest_wait() <= 2.0, "{summary}");
     // Four connections and one for a TFTP transfer a machine, and some of its own.
     let descriptors = peaks.most(|sample| sample.descriptors);
     assert!(descriptors <= 5 * u64::from(MACHINES) + 64, "{descriptors}");
@@ -188,8 +188,12 @@ fn who_streams_runs_long_before_who_waits_for_all() {
         assert_eq!(summary.booted, MACHINES as usize, "{figures}");
         assert_eq!(summary.verified, CHUNKS * u64::from(MACHINES), "{figures}");
     }
-    let last = |spread: Option<ramboot_swarm::summary::Spread>| spread.expect("some").max;
-    assert!(last(stream.runs) <= last(full.boot) / 2.0, "{figures}");
-    assert!(last(stream.boot) <= last(full.boot) * 1.3, "{figures}");
-    assert!(last(stream.demands) <= 1.0, "{figures}");
+    // In bytes, not in seconds: a busy machine changes these little.
+    let all = stream.image_bytes + stream.boot_bytes;
+    let before = stream.received_when_all_run.expect("they stream");
+    assert!(before <= all / 10 * 6, "{before} of {all} bytes: {figures}");
+    assert_eq!(stream.demands_told_to_wait, 0, "{figures}");
+    // A chunk goes before what waits in the NIC's queue: beside it come at most those that are demanded at the same time.
+    let [median, _] = stream.beside_demands.expect("some");
+    assert!(median <= 4 * CHUNK_BYTES, "{median} bytes: {figures}");
 }

@@ -51,6 +51,15 @@ struct Worker {
     turn: Arc<Notify>,
 }
 
+/// How soon an answer is to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// Beside all others.
+    Usual,
+    /// Before them: a program on a running worker is blocked on it.
+    Blocked,
+}
+
 /// A connection that was counted in; counted out when dropped.
 #[derive(Debug)]
 pub(super) struct Pass {
@@ -133,7 +142,7 @@ impl Inner {
 
 impl Pass {
     /// Waits for the worker's turn, as long as it would; its place if that was too short.
-    pub(super) async fn turn(&self, wish: Wish) -> Result<(), Place> {
+    pub(super) async fn turn(&self, wish: Wish) -> Result<Urgency, Place> {
         let deadline = tokio::time::Instant::now() + wish.patience.min(LONGEST);
         // Counts as waiting from here on, so that a turn that comes before it is awaited is not missed.
         let mut turn = Box::pin(self.turn.notified());
@@ -141,7 +150,8 @@ impl Pass {
             let now = now();
             let mut inner = self.gate.lock();
             match inner.turns.ask(self.worker, wish.class, now) {
-                Answer::Go => return Ok(()),
+                Answer::Go => return Ok(Urgency::Usual),
+                Answer::Urgent => return Ok(Urgency::Blocked),
                 Answer::Wait => inner.admit(now),
             }
             Held(self)
@@ -151,9 +161,9 @@ impl Pass {
             // It is in line no longer, or again for another request.
             Ok(()) => {
                 std::mem::forget(held);
-                Ok(())
+                Ok(Urgency::Usual)
             }
-            Err(_) => held.give_up().map_or(Ok(()), Err),
+            Err(_) => held.give_up().map_or(Ok(Urgency::Usual), Err),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! A connection that counts what leaves through it, and can be told apart from others of the same worker.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes that the kernel took.
@@ -40,13 +42,40 @@ impl Meter {
 pub(super) struct Metered<S> {
     stream: S,
     meter: Arc<Meter>,
+    /// What the next bytes are to be.
+    urgent: Arc<AtomicBool>,
+    /// What the socket was told last.
+    is_urgent: bool,
 }
 
 impl<S> Metered<S> {
-    pub(super) const fn new(stream: S, meter: Arc<Meter>) -> Self {
-        Self { stream, meter }
+    pub(super) const fn new(stream: S, meter: Arc<Meter>, urgent: Arc<AtomicBool>) -> Self {
+        Self {
+            stream,
+            meter,
+            urgent,
+            is_urgent: false,
+        }
     }
 }
+
+impl<S: AsFd> Metered<S> {
+    /// Tells the kernel before bytes leave, and only if it was told otherwise.
+    fn prioritise(&mut self) {
+        let urgent = self.urgent.load(Ordering::Relaxed);
+        if urgent != self.is_urgent {
+            let priority = if urgent { INTERACTIVE } else { BEST_EFFORT };
+            // What cannot be said is sent like all others.
+            let _ = SockRef::from(&self.stream).set_priority(priority);
+            self.is_urgent = urgent;
+        }
+    }
+}
+
+/// TC_PRIO_INTERACTIVE: the first band of `pfifo_fast`, Linux's own queue of a NIC, is sent before all others (tc-pfifo_fast(8)).
+const INTERACTIVE: u32 = 6;
+/// TC_PRIO_BESTEFFORT.
+const BEST_EFFORT: u32 = 0;
 
 impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     fn poll_read(
@@ -58,12 +87,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+impl<S: AsyncWrite + AsFd + Unpin> AsyncWrite for Metered<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.prioritise();
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
         self.meter.count(written);
         Poll::Ready(Ok(written))
@@ -74,6 +104,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.prioritise();
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
         self.meter.count(written);
         Poll::Ready(Ok(written))

@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 use super::answer::{self, Answer, Content};
 use super::body::{self, Slices, Told};
 use super::events::Events;
+use super::gate::Urgency;
 use super::profile;
 use super::serve::{Guest, MAX_WATCHERS, Site};
 use super::view::View;
@@ -105,7 +106,10 @@ async fn route(head: &Parts, body: Incoming, guest: &Guest, site: &Site) -> (Ans
         (_, Resource::Profile(_)) => Answer::method_not_allowed("GET, HEAD, POST"),
         (&Method::GET | &Method::HEAD, _) => match turn(head, &resource, guest) {
             Some(turn) => match turn.await {
-                Ok(()) => found(head, &resource, guest, site),
+                Ok(urgency) => {
+                    guest.urgent(urgency);
+                    found(head, &resource, guest, site)
+                }
                 Err(place) => Answer::later(place),
             },
             None => found(head, &resource, guest, site),
@@ -181,7 +185,7 @@ fn turn<'a>(
     head: &Parts,
     resource: &Resource,
     guest: &'a Guest,
-) -> Option<Pin<Box<impl Future<Output = Result<(), Place>> + use<'a>>>> {
+) -> Option<Pin<Box<impl Future<Output = Result<Urgency, Place>> + use<'a>>>> {
     let image = matches!(resource, Resource::Image(_)) && head.method == Method::GET;
     let pass = guest.pass.as_ref().filter(|_| image)?;
     let wish = Wish::of(&head.headers)?;

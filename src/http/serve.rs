@@ -6,7 +6,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -20,7 +20,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{debug, warn};
 
 use super::answer::Content;
-use super::gate::{self, Gate, Pass};
+use super::gate::{self, Gate, Pass, Urgency};
 use super::meter::Metered;
 use super::respond::respond;
 use super::view::Views;
@@ -169,12 +169,14 @@ async fn connection(
         Ok(local) => local,
         Err(error) => return debug!(%peer, %error, "HTTP: connection was gone before it began"),
     };
-    let stream = Metered::new(stream, Arc::clone(&pass.meter));
+    let urgent = Arc::new(AtomicBool::new(false));
+    let stream = Metered::new(stream, Arc::clone(&pass.meter), Arc::clone(&urgent));
     let guest = Guest {
         peer,
         local,
         pass: Some(pass),
         seats,
+        urgent,
     };
     talk(stream, guest, site).await;
 }
@@ -204,6 +206,16 @@ pub(super) struct Guest {
     pub(super) pass: Option<Pass>,
     /// For those who look at events.
     pub(super) seats: Arc<Semaphore>,
+    /// Whether what is sent next is urgent.
+    pub(super) urgent: Arc<AtomicBool>,
+}
+
+impl Guest {
+    /// How soon the answers from here on are to leave.
+    pub(super) fn urgent(&self, urgency: Urgency) {
+        self.urgent
+            .store(urgency == Urgency::Blocked, Ordering::Relaxed);
+    }
 }
 
 /// Answers one connection's requests, until its other side or a fault ends it.
@@ -216,6 +228,7 @@ where
         local,
         pass: None,
         seats: Arc::new(Semaphore::new(MAX_WATCHERS)),
+        urgent: Arc::default(),
     };
     talk(stream, guest, site).await;
 }

@@ -36,6 +36,8 @@ pub(super) enum Class {
 pub(super) enum Answer {
     /// At once.
     Go,
+    /// At once, and before what others are sent: a worker that runs is blocked on it.
+    Urgent,
     /// In line.
     Wait,
 }
@@ -122,7 +124,7 @@ impl Turns {
     /// named by [`Turns::admit`], or until [`Turns::leave`].
     pub(super) fn ask(&mut self, worker: IpAddr, class: Class, now: Instant) -> Answer {
         let Some(class) = self.running.ask(worker, class, now) else {
-            return Answer::Go;
+            return Answer::Urgent;
         };
         let is_behind = class == Class::Rest;
         let mut spot = Spot {

@@ -40,7 +40,11 @@ impl Machine {
         let first = Chunks::new(order.clone().gate());
         let rest = Chunks::new(order.clone().only(|index| !is_hot(index)));
         self.fetch(list, base, HOT, first, &[]).await?;
-        self.log.borrow_mut().runs = Some(self.world.now());
+        {
+            let mut log = self.log.borrow_mut();
+            log.runs = Some(self.world.now());
+            log.received_when_it_runs = self.world.received.get();
+        }
         let cold: Vec<u64> = (0..list.count()).filter(|index| !is_hot(*index)).collect();
         let mut demanded = BTreeSet::new();
         for _ in 0..self.world.plan.demands {

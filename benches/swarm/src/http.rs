@@ -134,6 +134,7 @@ impl Connection {
                 let most = most.min(bin.len());
                 let place = bin.get_mut(..most).unwrap_or_default();
                 let (_, length) = rustix::net::recv(&self.stream, &mut *place, want.flags())?;
+                world.received.set(world.received.get() + length as u64);
                 want.take(place.get(..length).unwrap_or_default());
                 Ok(length)
             });

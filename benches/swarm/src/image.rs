@@ -19,7 +19,7 @@ use crate::fault::Fault;
 use crate::head::Head;
 use crate::http::Connection;
 use crate::machine::Machine;
-use crate::stage::{Question, Stage};
+use crate::stage::{Demand, Question, Stage};
 
 /// How a fetch asks, and how it is noted.
 #[derive(Debug, Clone, Copy)]
@@ -349,16 +349,23 @@ impl Job<'_> {
 
     async fn demand(&self, slot: &mut Option<Connection>, index: u64) -> Result<(), Fault> {
         let (world, run) = (&self.machine.world, alone(index));
-        let asked = world.now();
+        let (asked, received) = (world.now(), world.received.get());
+        let mut told_to_wait = 0;
         loop {
             match self.begin(slot, run, HOT.urgency).await? {
-                Begun::Later(time) => sleep(time).await,
+                Begun::Later(time) => {
+                    told_to_wait += 1;
+                    sleep(time).await;
+                }
                 Begun::Body(mut connection, head) => {
                     self.receive(&mut connection, run).await?;
                     connection.end(&head);
                     *slot = Some(connection);
-                    let took = world.now().saturating_sub(asked);
-                    self.machine.log.borrow_mut().demands.push(took);
+                    self.machine.log.borrow_mut().demands.push(Demand {
+                        took: world.now().saturating_sub(asked),
+                        told_to_wait,
+                        received: world.received.get() - received,
+                    });
                     return Ok(());
                 }
             }

@@ -139,6 +139,18 @@ impl Question {
     }
 }
 
+/// A chunk that a program was blocked on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// Until all of it was there.
+    pub took: Duration,
+    /// Answers that told it to come back.
+    pub told_to_wait: u64,
+    /// Bytes that anybody received in that time, its own among them: what was sent beside it or before it, however fast the
+    /// machine is that this runs on.
+    pub received: u64,
+}
+
 /// All of one machine.
 #[derive(Debug, Clone, Default)]
 pub struct Log {
@@ -154,8 +166,10 @@ pub struct Log {
     pub spans: Vec<Span>,
     /// How long it waited for each first answer.
     pub waits: Vec<(Question, Duration)>,
-    /// How long programs were blocked on a chunk, until all of it was there.
-    pub demands: Vec<Duration>,
+    /// Chunks that programs were blocked on.
+    pub demands: Vec<Demand>,
+    /// Bytes that all machines had received when this one had what it needs to run.
+    pub received_when_it_runs: u64,
     /// Bytes of boot files.
     pub boot_bytes: u64,
     /// Bytes of chunks.

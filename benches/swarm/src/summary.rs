@@ -66,6 +66,13 @@ pub struct Summary {
     pub runs: Option<Spread>,
     /// How long they were blocked on a chunk, until all of it was there.
     pub demands: Option<Spread>,
+    /// Of the bytes that machines received while one of them was blocked on a chunk, half of the times no more than this, and
+    /// the most.
+    pub beside_demands: Option<[u64; 2]>,
+    /// Answers that told a machine to wait which was blocked on a chunk.
+    pub demands_told_to_wait: u64,
+    /// Bytes that were received before the last machine ran, of those that stream.
+    pub received_when_all_run: Option<u64>,
     /// From switch to image, of those that booted.
     pub boot: Option<Spread>,
     /// From a question to the first byte of its answer.
@@ -110,6 +117,7 @@ impl Summary {
             }
         }
         let booted = || logs.iter().filter(|log| log.failed.is_none());
+        let demands = || logs.iter().flat_map(|log| &log.demands);
         let waits = |question| {
             let waits = logs.iter().flat_map(|log| &log.waits);
             waits.filter_map(move |(what, time)| (*what == question).then_some(*time))
@@ -128,7 +136,13 @@ impl Summary {
                 })
                 .collect(),
             runs: Spread::of(booted().filter_map(|log| Some(log.runs?.saturating_sub(log.on)))),
-            demands: Spread::of(logs.iter().flat_map(|log| &log.demands).copied()),
+            demands: Spread::of(demands().map(|demand| demand.took)),
+            beside_demands: median_and_most(demands().map(|demand| demand.received).collect()),
+            demands_told_to_wait: demands().map(|demand| demand.told_to_wait).sum(),
+            received_when_all_run: booted()
+                .filter(|log| log.runs.is_some())
+                .map(|log| log.received_when_it_runs)
+                .max(),
             boot: Spread::of(booted().map(|log| log.off.saturating_sub(log.on))),
             waits: Question::ALL
                 .into_iter()
@@ -162,6 +176,12 @@ impl Summary {
     pub fn image_rate(&self) -> f64 {
         self.image_bytes as f64 / self.image_seconds
     }
+}
+
+fn median_and_most(mut bytes: Vec<u64>) -> Option<[u64; 2]> {
+    bytes.sort_unstable();
+    let median = bytes.len().div_ceil(2).checked_sub(1)?;
+    Some([*bytes.get(median)?, *bytes.last()?])
 }
 
 impl fmt::Display for Summary {
@@ -205,6 +225,22 @@ impl fmt::Display for Summary {
             self.again,
             self.own_delay * 1e3
         )?;
+        if let Some([median, most]) = self.beside_demands {
+            writeln!(
+                f,
+                "while a machine was blocked on a chunk, all of them received {:.2} MB (median), {:.2} MB at most; such machines were told to wait {} times",
+                median as f64 / 1e6,
+                most as f64 / 1e6,
+                self.demands_told_to_wait
+            )?;
+        }
+        if let Some(bytes) = self.received_when_all_run {
+            writeln!(
+                f,
+                "{:.3} GB were received when the last one ran",
+                bytes as f64 / 1e9
+            )?;
+        }
         let failed = self
             .failed
             .iter()
@@ -230,6 +266,7 @@ fn row(f: &mut fmt::Formatter<'_>, name: &str, spread: &Spread) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stage::Demand;
 
     #[test]
     fn a_spread_is_of_times_that_were() {
@@ -283,7 +320,12 @@ mod tests {
             on: seconds(1),
             runs: Some(seconds(runs)),
             off: seconds(9),
-            demands: vec![seconds(2)],
+            demands: vec![Demand {
+                took: seconds(2),
+                told_to_wait: 1,
+                received: runs,
+            }],
+            received_when_it_runs: 10 * runs,
             failed: failed.map(str::to_owned),
             ..Log::default()
         };
@@ -293,5 +335,8 @@ mod tests {
         assert_eq!(max(summary.runs), Some(4.0));
         assert_eq!(max(summary.boot), Some(8.0));
         assert_eq!(max(summary.demands), Some(2.0));
+        assert_eq!(summary.beside_demands, Some([5, 8]));
+        assert_eq!(summary.demands_told_to_wait, 3);
+        assert_eq!(summary.received_when_all_run, Some(50), "the third failed");
     }
 }

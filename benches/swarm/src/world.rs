@@ -1,6 +1,6 @@
 //! What all machines of a storm share, in its thread.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use crate::firmware::Firmware;
@@ -14,6 +14,8 @@ pub(crate) struct World {
     /// Where bytes go that nobody wants: never written to, so it costs no memory, but for what is verified.
     pub(crate) bin: RefCell<Vec<u8>>,
     pub(crate) began: Instant,
+    /// Bytes of HTTP that machines received, all of them together.
+    pub(crate) received: Cell<u64>,
 }
 
 impl World {
@@ -33,6 +35,7 @@ impl World {
             firmware,
             bin: RefCell::new(vec![0; BIN_BYTES]),
             began: Instant::now(),
+            received: Cell::new(0),
             plan,
         }
     }

@@ -65,14 +65,14 @@ impl Lan {
         CLIENT_END.to_owned()
     }
 
-    /// The manager's NIC sends no more than so many megabits a second, behind the queue of a thousand packets that a NIC
-    /// has under Linux: TCP waits for it (TSQ) and loses nothing there, as on a real one.
+    /// The manager's NIC sends no more than so many megabits a second, behind the queue that a NIC has under Linux where
+    /// nobody chose another: `pfifo_fast`, a thousand packets. TCP waits for it (TSQ) and loses nothing there, as on a real one.
     ///
     /// # Errors
     /// `tc` is missing, or the kernel has no token bucket.
     pub fn shape(&self, megabits: u32) -> anyhow::Result<()> {
         let bucket = format!("root handle 1: tbf rate {megabits}mbit burst 128kb latency 20ms");
-        for qdisc in [bucket.as_str(), "parent 1: pfifo limit 1000"] {
+        for qdisc in [bucket.as_str(), "parent 1: pfifo_fast"] {
             let args = format!("qdisc replace dev {SERVER_END} {qdisc}");
             run(enter(&self.server, "tc").args(args.split(' ')))?;
         }
