@@ -3,13 +3,15 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test check image images vm bench bench-boot bench-stream bench-quick setup storm verify build manual deb packages office install clean
+.PHONY: help demo test test-all check image images vm bench bench-boot bench-stream bench-quick setup storm verify build manual deb packages office install clean
 
 PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
 # What `make images` builds. k3s-worker needs a program that is not Debian's: see its README.
 RECIPES ?= debian raspberry-pi network-managers slurm-worker
+# Those that `make test` boots; the others are for `make test-all`.
+TEST_RECIPES := debian raspberry-pi network-managers
 
 # The time in what is packed: that of the last commit, or of the unpacked source. Not for cargo's ears: build scripts of C
 # libraries listen for SOURCE_DATE_EPOCH, and each commit would compile them anew.
@@ -28,8 +30,9 @@ demo: setup image ## boot one machine in QEMU, step by step, and kill the manage
 	@$(CARGO) test --locked --release --no-run --test vm
 	$(ROOTLIKE) $(CARGO) test --quiet --locked --release --test vm -- demo
 
-test: setup check verify images office ## all of it: style, docs, cost of serving, unit tests, boots in QEMU
+test: setup check verify office ## style, docs, cost of serving, unit tests, boots in QEMU: what each change must pass
 	@mkdir -p target
+	$(MAKE) --no-print-directory images RECIPES='$(TEST_RECIPES)'
 	status=0
 	{
 	    # Before the tests, while nothing else runs.
@@ -45,13 +48,20 @@ test: setup check verify images office ## all of it: style, docs, cost of servin
 	          printf "test result: %s. %d passed; %d failed\n", failed ? "FAILED" : "ok", passed, failed
 	          exit (failed > 0) }' target/test.log
 
+test-all: test images ## that, then the boots that take longest and foreign DHCP, TFTP and HTTP clients
+	@tests/setup.sh all
+	status=0
+	RAMBOOT_VM=long $(ROOTLIKE) $(CARGO) test --locked --test vm || status=1
+	$(ROOTLIKE) $(CARGO) test --locked --test foreign -- --ignored || status=1
+	exit $$status
+
 check: setup ## format, lints and docs, warnings are errors
 	@$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
 
-vm: setup images $(if $(CASE),,office deb) ## only the boots in QEMU; CASE=name for some of them
-	@RAMBOOT_VM=1 $(ROOTLIKE) $(CARGO) test --locked --test vm -- $(CASE)
+vm: setup images $(if $(CASE),,office deb) ## only the boots in QEMU, the long ones too; CASE=name for some of them
+	@RAMBOOT_VM=all $(ROOTLIKE) $(CARGO) test --locked --test vm -- $(CASE)
 
 image: setup ## the Debian worker of demo and tests: target/images/debian.sqfs
 	@images/build.sh debian

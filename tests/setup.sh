@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what `make demo` and `make test` need on Debian 12 or 13: checks first, so a second run needs neither root
 # nor network. Rust, a C compiler and make are there already. `setup.sh deb` installs what makes and checks packages, too,
-# and `setup.sh packages` what makes them for all architectures.
+# `setup.sh packages` what makes them for all architectures, and `setup.sh all` the clients of `make test-all`.
 set -eu
 
 packages="qemu-system-x86 seabios ipxe-qemu ipxe ovmf qemu-system-arm qemu-efi-aarch64 systemd-boot-efi squashfs-tools
@@ -11,6 +11,9 @@ packages="qemu-system-x86 seabios ipxe-qemu ipxe ovmf qemu-system-arm qemu-efi-a
 targets="x86_64-unknown-linux-musl aarch64-unknown-linux-musl"
 case ${1-} in
 deb) packages="$packages dpkg-dev lintian" ;;
+all) # foreign clients
+    packages="$packages aria2 atftp dbus dhcpcd-base isc-dhcp-client kea-admin network-manager tftp-hpa udhcpc"
+    ;;
 packages)
     packages="$packages dpkg-dev lintian musl-tools gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
     targets="$targets aarch64-unknown-linux-gnu"
@@ -41,10 +44,12 @@ install_packages() {
     $root apt-get update
     # shellcheck disable=SC2086 # words are wanted
     $root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $missing
-    for daemon in nginx tftpd-hpa prometheus; do
+    for daemon in nginx tftpd-hpa prometheus network-manager; do
+        unit=$daemon
+        [ $daemon != network-manager ] || unit=NetworkManager
         case $missing in
         *"$daemon"*)
-            $root rm -f /etc/systemd/system/multi-user.target.wants/$daemon.service /etc/rc?.d/S??$daemon
+            $root rm -f /etc/systemd/system/multi-user.target.wants/$unit.service /etc/rc?.d/S??$daemon
             ;;
         esac
     done
@@ -73,6 +78,6 @@ if command -v rustup >/dev/null; then
 fi
 
 # A minute, once.
-if [ -n "${1-}" ] && ! command -v cargo-deb >/dev/null && [ ! -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo-deb" ]; then
+if [ -n "${1-}" ] && [ "$1" != all ] && ! command -v cargo-deb >/dev/null && [ ! -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo-deb" ]; then
     cargo install --locked --version 3.8.0 cargo-deb
 fi

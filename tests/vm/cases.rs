@@ -112,6 +112,17 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     ("stream_a_whole_debian", streaming::a_whole_debian),
 ];
 
+/// Those that `make test` leaves to `make test-all`: minutes each, or a second boot of what another case boots.
+pub(crate) const LONG: &[&str] = &[
+    "addresses_outlive_everybody",
+    "arm64_http_boots_beside_dnsmasq",
+    "arm64_pxe_boots_beside_dnsmasq",
+    "pis_boot_over_a_bad_wire",
+    "slurm_nodes_add_themselves",
+    "stream_a_whole_debian",
+    "uefi_http_boots_beside_dnsmasq",
+];
+
 /// The second lane of a run of all cases: they mostly wait, for time to pass or for firmware, or do nothing that a busy machine
 /// could spoil.
 pub(crate) const BESIDE: &[&str] = &[

@@ -1,6 +1,7 @@
 //! Boots of real machines in QEMU: firmware, DHCP, kernel, `/init`, the image's own systemd.
 //!
-//! `cargo test --test vm` lists the cases; with `RAMBOOT_VM=1` they run, and a missing tool is a failure.
+//! `cargo test --test vm` lists the cases; with `RAMBOOT_VM` they run, and a missing tool is a failure: `1` for those of
+//! `make test`, `long` for the others, `all` for both. A name on the command line chooses among all of them.
 //! `cargo test --test vm -- demo` shows one boot, step by step.
 #![allow(
     clippy::disallowed_methods,
@@ -75,18 +76,27 @@ fn main() -> ExitCode {
     if args.iter().any(|arg| arg == "demo") {
         return demo::main();
     }
-    let asked = env::var_os("RAMBOOT_VM").is_some_and(|value| value == "1");
+    let runs = env::var("RAMBOOT_VM").unwrap_or_default();
     // One machine at a time: each has two processors and up to a gigabyte.
     if !args.iter().any(|arg| arg.starts_with("--test-threads")) {
         args.push("--test-threads=1".to_owned());
     }
     let arguments = Arguments::from_iter(args);
-    let all = asked && arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list;
-    let mut beside = if all { beside() } else { HashMap::new() };
-    // Whoever waits for the other lane does so when his own is done.
-    let (last, first): (Vec<_>, Vec<_>) = cases::ALL
+    let asked = ["1", "long", "all"].contains(&runs.as_str());
+    let cases: Vec<_> = cases::ALL
         .iter()
         .copied()
+        .filter(|(name, _)| match runs.as_str() {
+            "1" if arguments.filter.is_none() => !cases::LONG.contains(name),
+            "long" => cases::LONG.contains(name),
+            _ => true,
+        })
+        .collect();
+    let all = asked && arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list;
+    let mut beside = if all { beside(&cases) } else { HashMap::new() };
+    // Whoever waits for the other lane does so when his own is done.
+    let (last, first): (Vec<_>, Vec<_>) = cases
+        .into_iter()
         .partition(|(name, _)| beside.contains_key(name));
     let trials = first
         .into_iter()
@@ -118,9 +128,9 @@ fn main() -> ExitCode {
 }
 
 /// Begins the cases of the second lane, one after another; what came of each.
-fn beside() -> HashMap<&'static str, Receiver<Result<()>>> {
+fn beside(cases: &[(&'static str, cases::Story)]) -> HashMap<&'static str, Receiver<Result<()>>> {
     let (mut work, mut results) = (Vec::new(), HashMap::new());
-    for (name, case) in cases::ALL {
+    for (name, case) in cases {
         if cases::BESIDE.contains(name) {
             let (done, result) = channel();
             work.push((*name, *case, done));
