@@ -2,11 +2,12 @@
 //!
 //! Takes the first 96 bytes and the file's length, and gives a [`Superblock`] whose offsets lie inside the file and in
 //! order, and whose counts fit the space they claim: a parser that trusts it cannot be made to allocate without bound.
-//! [`tree`] then reads the tables; [`layout`] tells where files lie.
+//! [`tree`] then reads the tables; [`layout`] tells where files lie; [`long_links`] helps the library over links it refuses.
 //!
 //! The layout is that of the kernel's `fs/squashfs/squashfs_fs.h`.
 
 pub mod layout;
+mod long_links;
 pub mod tree;
 
 use std::fmt;
@@ -23,6 +24,7 @@ pub(crate) const NO_TABLE: u64 = u64::MAX;
 const MAGIC: [u8; 4] = *b"hsqs";
 const MAGIC_BIG_ENDIAN: [u8; 4] = *b"sqsh";
 const FLAG_EXPORTABLE: u16 = 0x80;
+const FLAG_OPTIONS: u16 = 0x400;
 /// A header of 16 bytes and a link count: a pipe or a socket.
 pub(crate) const SMALLEST_INODE: u64 = 20;
 const FRAGMENT_BYTES: u64 = 16;
@@ -297,6 +299,24 @@ fn compressor(number: u16) -> Result<Compressor, BadImage> {
         number => format!("an unknown method (number {number})"),
     };
     Err(BadImage::Compressor(unreadable))
+}
+
+/// `executable_filters` of the options that follow the superblock of an image packed with xz (a block that is stored as it
+/// is: dictionary size, filters); 0 without such.
+fn xz_filters(superblock: &Superblock, image: &[u8]) -> u32 {
+    const STORED: u16 = 0x8008;
+    let options = || {
+        let head = image.first_chunk::<SUPERBLOCK_BYTES>()?;
+        let has_options = u16_at(head, 24) & FLAG_OPTIONS != 0;
+        let block = image.get(SUPERBLOCK_BYTES..)?.first_chunk::<10>()?;
+        let [a, b, .., w, x, y, z] = *block;
+        (has_options && u16::from_le_bytes([a, b]) == STORED)
+            .then_some(u32::from_le_bytes([w, x, y, z]))
+    };
+    match superblock.compressor {
+        Compressor::Xz => options().unwrap_or(0),
+        Compressor::Gzip | Compressor::Zstd => 0,
+    }
 }
 
 /// Digits in groups of three, as file sizes are read by people.

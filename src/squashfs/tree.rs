@@ -14,10 +14,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use backhand::v4::inode::InodeInner;
-use backhand::{FilesystemReader, InnerNode, Node, Squashfs, SquashfsFileReader};
+use backhand::{BackhandError, FilesystemReader, InnerNode, Node, Squashfs, SquashfsFileReader};
 use bytes::Bytes;
 
-use super::{BadImage, METADATA_BYTES, Superblock};
+use super::{BadImage, METADATA_BYTES, Superblock, long_links};
 
 /// Blocks of 8 KiB in the inode table and in the directory table: about eight million files.
 const MAX_METADATA_BLOCKS: u64 = 32_768;
@@ -38,6 +38,7 @@ const DIRECTORY_ENTRY: usize = 8;
 /// A squashfs whose tables were read and found sound.
 pub struct Tree {
     superblock: Superblock,
+    xz_filters: u32,
     reader: FilesystemReader<'static>,
 }
 
@@ -88,21 +89,47 @@ impl Tree {
         let superblock = Superblock::parse(&image, file_bytes)?;
         let used = usize::try_from(superblock.bytes_used).unwrap_or(usize::MAX);
         let image = image.slice(..used);
+        let xz_filters = super::xz_filters(&superblock, &image);
         check_blocks(&superblock, &image)?;
-        let damaged = |e: backhand::BackhandError| BadImage::Tables(e.to_string());
-        let squashfs = Squashfs::from_reader(Cursor::new(image)).map_err(damaged)?;
+        let (squashfs, links) = match Squashfs::from_reader(Cursor::new(image.clone())) {
+            Ok(squashfs) => (squashfs, None),
+            Err(error) => match long_links::mended(&superblock, &image)? {
+                None => return Err(damaged(error)),
+                Some(mut mended) => {
+                    let image = mended.take_image();
+                    (Squashfs::from_reader(image).map_err(damaged)?, Some(mended))
+                }
+            },
+        };
         check_folders(&squashfs)?;
-        let reader = squashfs.into_filesystem_reader().map_err(damaged)?;
+        let mut reader = squashfs.into_filesystem_reader().map_err(damaged)?;
+        for node in &mut reader.root.nodes {
+            if let (InnerNode::Symlink(link), Some(links)) = (&mut node.inner, &links)
+                && let Some(target) = links.target(&link.link)
+            {
+                link.link = target.to_owned();
+            }
+        }
         if !reader.root.nodes.is_sorted() {
             return Err(BadImage::Tables("its paths are not in order".to_owned()));
         }
-        Ok(Self { superblock, reader })
+        Ok(Self {
+            superblock,
+            xz_filters,
+            reader,
+        })
     }
 
     /// What the image says about itself.
     #[must_use]
     pub const fn superblock(&self) -> &Superblock {
         &self.superblock
+    }
+
+    /// Filters for machine code that its blocks may be packed with, as xz's options in a squashfs number them.
+    #[must_use]
+    pub const fn xz_filters(&self) -> u32 {
+        self.xz_filters
     }
 
     /// Where `path` leads when all symbolic links are followed; `None` if it leads nowhere.
@@ -320,6 +347,30 @@ impl Tree {
         let found = nodes.binary_search_by(|node| node.fullpath.as_path().cmp(path));
         found.ok().map(|i| &nodes[i])
     }
+}
+
+/// What the library found, in words: its own are empty unless it may also write to the log what it does.
+fn damaged(error: BackhandError) -> BadImage {
+    BadImage::Tables(match error {
+        BackhandError::StdIo(error) => format!("reading a table: {error}"),
+        BackhandError::Deku(_) => {
+            "an entry is cut off, or has a value that it cannot have".to_owned()
+        }
+        BackhandError::UnexpectedInode => {
+            "an entry is of another kind than its folder says".to_owned()
+        }
+        BackhandError::InvalidIdTable => {
+            "an entry has an owner that is not in the list of owners".to_owned()
+        }
+        BackhandError::InvalidFilePath | BackhandError::UndefineFileName => {
+            "an entry has no name that a file can have".to_owned()
+        }
+        BackhandError::CorruptedOrInvalidSquashfs => "its parts contradict each other".to_owned(),
+        BackhandError::InvalidCompressionOption | BackhandError::UnsupportedCompression(_) => {
+            "it is packed with options that cannot be read".to_owned()
+        }
+        _ => "an entry cannot be read".to_owned(),
+    })
 }
 
 /// Whether both readers give the same `size` bytes.
