@@ -166,6 +166,9 @@ pub struct PublishArgs {
     /// The /lib/modules/VERSION folder that belongs to --kernel.
     #[arg(long, value_name = "DIR")]
     pub modules: Option<PathBuf>,
+    /// The version of the kernel to use, if the image has several: 6.1.0-56-rt-amd64. Without it: the newest one.
+    #[arg(long, value_name = "VERSION", conflicts_with = "kernel")]
+    pub kernel_version: Option<String>,
     /// A line to remember this publication by.
     #[arg(
         long,

@@ -10,6 +10,7 @@
 
 mod boot;
 pub mod carry;
+pub mod choose;
 mod examine;
 pub mod gate;
 mod ingest;

@@ -316,6 +316,91 @@ fn refused(script: &Path) -> Result<(), String> {
     }
 }
 
+/// Real images differ from Debian's in names; each of these boots, and the publish says what is to be known.
+#[test]
+fn kernels_go_by_what_they_say_and_the_rest_is_said() {
+    for (script, options, want) in [
+        (
+            "mv boot/vmlinuz-$V boot/vmlinuz-lts",
+            "",
+            "6.1.0-56-amd64, as /boot/vmlinuz-lts in the image says itself",
+        ),
+        (
+            "mv boot/vmlinuz-$V boot/bzImage",
+            "",
+            "6.1.0-56-amd64, as /boot/bzImage in the image says itself",
+        ),
+        (
+            "mv boot/vmlinuz-$V lib/modules/$V/vmlinuz; mv boot/config-$V lib/modules/$V/config",
+            "",
+            "6.1.0-56-amd64, as /lib/modules/6.1.0-56-amd64/vmlinuz in the image says itself",
+        ),
+        (
+            RT,
+            "",
+            "6.1.0-56-amd64 and 6.1.0-56-rt-amd64 are of one release, and neither /vmlinuz nor a package names one: 6.1.0-56-amd64 is taken; --kernel-version picks another",
+        ),
+        (
+            RT,
+            "--kernel-version 6.1.0-56-amd64",
+            "6.1.0-56-amd64, as /boot/vmlinuz-6.1.0-56-amd64 in the image says itself",
+        ),
+        (
+            "mkdir lib/modules/$V/weak-updates; ln -s /lib/modules/gone/x.ko lib/modules/$V/weak-updates; echo weak-updates/x.ko: >>lib/modules/$V/modules.dep",
+            "",
+            "modules.dep names weak-updates/x.ko, which is not there; a running worker may miss them: run depmod -b ROOT 6.1.0-56-amd64 before the image is made, or put them back",
+        ),
+        (
+            "head -c 31000000 /dev/urandom >boot/initrd.img-$V",
+            "",
+            "the image has /boot/initrd.img-6.1.0-56-amd64 (29 MiB): ramboot makes its own initramfs, and each worker would fetch these bytes and keep them in RAM for nothing; take them out, or let \"ramboot build --fix\" do it",
+        ),
+        (
+            // The kernel follows up to 4 095 bytes.
+            "ln -s \"$(printf '%04000d' 0)\" etc/long",
+            "",
+            "6.1.0-56-amd64, as /boot/vmlinuz-6.1.0-56-amd64 in the image says itself",
+        ),
+    ] {
+        let bench = Bench::new("debian");
+        bench.run(&format!("V={VERSION}\n{script}")).pack("");
+        let mut arguments = vec!["--dry-run", "--json"];
+        arguments.extend(options.split_ascii_whitespace());
+        let output = bench.publish(&arguments);
+        assert!(output.status.success(), "{script}: {output:?}");
+        let said = sentences(&json(&output), &["warning", "fine"]);
+        assert!(said.contains(&want.to_owned()), "{script}: {said:#?}");
+    }
+}
+
+/// A second kernel of the release, with modules.
+const RT: &str = "sed s/$V/6.1.0-56-rt-amd64/ boot/vmlinuz-$V >boot/vmlinuz-6.1.0-56-rt-amd64
+cp -a lib/modules/$V lib/modules/6.1.0-56-rt-amd64";
+
+#[test]
+fn a_worker_of_a_foreign_kernel_is_told_whether_it_has_modules() {
+    let bench = Bench::new("debian");
+    bench.run(&format!(
+        "cp boot/vmlinuz-{VERSION} ../kernel; cp -a lib/modules/{VERSION} ..; rm -r boot lib/modules"
+    ));
+    bench.pack("");
+    let beside = |name: &str| bench.folder.path().join(name).display().to_string();
+    let (kernel, modules) = (beside("kernel"), beside(VERSION));
+    let output = bench.publish(&[
+        "--dry-run",
+        "--json",
+        "--kernel",
+        &kernel,
+        "--modules",
+        &modules,
+    ]);
+    let said = sentences(&json(&output), &["warning"]);
+    let want = format!(
+        "the image has no /lib/modules/{VERSION}: the initramfs has the modules that a start needs"
+    );
+    assert!(said.iter().any(|said| said.starts_with(&want)), "{said:#?}");
+}
+
 #[test]
 fn each_broken_image_is_refused_by_its_sentence() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gate");

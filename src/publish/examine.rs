@@ -108,7 +108,7 @@ impl Kernel {
     ) -> anyhow::Result<Option<Parts<'a>>> {
         let source = match (&args.kernel, &args.modules) {
             (Some(kernel), Some(modules)) => Source::beside(tree, kernel, modules),
-            _ => Source::in_image(tree),
+            _ => Source::in_image(tree, args.kernel_version.as_deref()),
         };
         let Some(source) = self.or_fatal(Check::Kernel, source) else {
             return Ok(None);
@@ -122,6 +122,15 @@ impl Kernel {
         let told = gate::kernel::told(&source.kernel);
         self.findings
             .push(gate::kernel::check(&source.path, &source.version, &told));
+        self.findings.extend(gate::kernel::several(
+            &source.version,
+            source.instead_of.as_ref(),
+        ));
+        if let Some(folder) = source.folder() {
+            let there = source.modules_in_image();
+            let finding = gate::modules::of_a_worker(&source.version, folder, there.as_deref());
+            self.findings.push(finding);
+        }
         let Some(mut index) = self.or_fatal(Check::Modules, source.index()) else {
             return Ok(None);
         };
@@ -186,6 +195,8 @@ impl Kernel {
                 .extend(gate::config::check(version, config, self.script));
             reads = Reads::by_config(config);
         }
+        let filters = gate::compressor::filters(version, tree.xz_filters(), config);
+        self.findings.extend(filters);
         let reads = reads.or_else(|| {
             let path = index.path_of("squashfs")?;
             let packed = source.module(path).ok()??;

@@ -1,4 +1,4 @@
-//! Which kernel an image boots with, and for which machines it is. Pure: names and bytes in, a choice out.
+//! What a kernel's file is, which of two versions is newer, and why an image has no kernel. Pure.
 
 use std::cmp::Ordering;
 use std::io::Read;
@@ -8,21 +8,12 @@ use crate::inits::Arch;
 /// `ARM64_IMAGE_MAGIC`, little-endian.
 const ARM64: &[u8] = b"ARM\x64";
 
-/// A kernel in an image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
-    /// Where it is: `/boot/vmlinuz-6.1.0-56-amd64`.
-    pub path: String,
-    /// `6.1.0-56-amd64`
-    pub version: String,
-}
-
 /// Why an image has no kernel to boot with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoKernel {
     /// Nothing at all.
     #[error(
-        "no kernel in the image: /boot/vmlinuz-VERSION with /lib/modules/VERSION is wanted; or give --kernel and --modules"
+        "no kernel in the image: expected one in /boot, of any name, with its modules in /lib/modules/VERSION; or give --kernel and --modules"
     )]
     Missing,
     /// Kernels and modules of different versions.
@@ -45,66 +36,22 @@ pub enum NoKernel {
         /// The kernel's.
         version: String,
     },
+    /// That of `--kernel-version`.
+    #[error(
+        "no kernel {wanted} with modules in the image; it has {kernels}: give one of these as --kernel-version"
+    )]
+    NotThis {
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        kernels: String,
+    },
     /// Not a file that any loader starts on such a machine.
     #[error("{0} is no Linux kernel for x86_64 (bzImage) or aarch64 (Image, zboot)")]
     Unknown(String),
     /// Modules for another machine.
     #[error("the kernel {0} is for {1}, but its modules are for {2}")]
     Machines(String, Arch, Arch),
-}
-
-/// The newest kernel that has modules. `boot` are names in /boot; `modules` are versions in the folder `base`
-/// (/lib/modules), and whether the kernel stands there itself (Fedora, Arch); `unindexed` are those in `base` without
-/// modules.dep.
-///
-/// # Errors
-/// There is none.
-pub fn choose(
-    boot: &[String],
-    base: &str,
-    modules: &[(String, bool)],
-    unindexed: &[String],
-) -> Result<Choice, NoKernel> {
-    let kernels: Vec<&str> = boot
-        .iter()
-        .filter_map(|name| name.strip_prefix("vmlinuz-"))
-        .collect();
-    let newest = modules
-        .iter()
-        .filter(|(version, beside)| *beside || kernels.contains(&version.as_str()))
-        .max_by(|(a, _), (b, _)| compare(a, b));
-    if let Some((version, _)) = newest {
-        let path = if kernels.contains(&version.as_str()) {
-            format!("/boot/vmlinuz-{version}")
-        } else {
-            format!("{base}/{version}/vmlinuz")
-        };
-        let version = version.clone();
-        return Ok(Choice { path, version });
-    }
-    let unindexed = unindexed.iter().filter(|v| kernels.contains(&v.as_str()));
-    if let Some(version) = unindexed.max_by(|a, b| compare(a, b)) {
-        return Err(NoKernel::NoIndex {
-            base: base.to_owned(),
-            version: version.clone(),
-        });
-    }
-    if kernels.is_empty() && modules.is_empty() {
-        return Err(NoKernel::Missing);
-    }
-    let list = |names: Vec<&str>| match names.as_slice() {
-        [] => "none".to_owned(),
-        names => names.join(", "),
-    };
-    Err(NoKernel::Mismatch {
-        kernels: list(kernels),
-        modules: list(
-            modules
-                .iter()
-                .map(|(version, _)| version.as_str())
-                .collect(),
-        ),
-    })
 }
 
 /// Versions as people count them: 6.10 after 6.9, -56 after -9, 6.1 and 6.1-1 after 6.1-rc3, letters after digits.
@@ -243,12 +190,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const BASE: &str = "/lib/modules";
-
-    fn strings(names: &[&str]) -> Vec<String> {
-        names.iter().map(|&name| name.to_owned()).collect()
-    }
-
     #[test]
     fn newer_is_not_later_in_the_alphabet() {
         for (older, newer) in [
@@ -267,67 +208,6 @@ mod tests {
             assert_eq!(compare(newer, older), Ordering::Greater, "{newer} {older}");
         }
         assert_eq!(compare("6.1", "6.1"), Ordering::Equal);
-    }
-
-    #[test]
-    fn the_newest_kernel_with_modules_is_chosen() {
-        let boot = strings(&[
-            "config-6.9",
-            "vmlinuz-6.9",
-            "vmlinuz-6.10",
-            "vmlinuz-6.11",
-            "vmlinuz.old",
-        ]);
-        let modules = [
-            ("6.10".to_owned(), false),
-            ("6.9".to_owned(), false),
-            ("6.12".to_owned(), false),
-        ];
-        assert_eq!(
-            choose(&boot, BASE, &modules, &strings(&["6.11"]))
-                .expect("there")
-                .path,
-            "/boot/vmlinuz-6.10"
-        );
-        let beside = [("6.10".to_owned(), false), ("6.12".to_owned(), true)];
-        assert_eq!(
-            choose(&boot, BASE, &beside, &[]).expect("there").path,
-            "/lib/modules/6.12/vmlinuz"
-        );
-    }
-
-    #[test]
-    fn what_is_missing_is_said() {
-        let error = choose(&strings(&["grub"]), BASE, &[], &[])
-            .expect_err("none")
-            .to_string();
-        assert!(
-            error.starts_with("no kernel in the image: /boot/vmlinuz-VERSION"),
-            "{error}"
-        );
-        let error = choose(
-            &strings(&["vmlinuz-6.1", "vmlinuz-6.2"]),
-            BASE,
-            &[("6.3".to_owned(), false)],
-            &strings(&["6.4"]),
-        );
-        let error = error.expect_err("none").to_string();
-        assert!(
-            error.contains("there are 6.1, 6.2, but modules 6.3; install"),
-            "{error}"
-        );
-        let error = choose(&strings(&["vmlinuz-6.1"]), BASE, &[], &[])
-            .expect_err("none")
-            .to_string();
-        assert!(error.contains("there are 6.1, but modules none"), "{error}");
-        let bare = strings(&["6.9", "6.10"]);
-        let error = choose(&strings(&["vmlinuz-6.9", "vmlinuz-6.10"]), BASE, &[], &bare)
-            .expect_err("none")
-            .to_string();
-        assert!(
-            error.contains("/lib/modules/6.10 has no modules.dep; run depmod -b ROOT 6.10"),
-            "{error}"
-        );
     }
 
     #[test]

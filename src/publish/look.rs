@@ -111,6 +111,14 @@ pub(super) fn system(tree: &Tree) -> system::Facts {
         tmp: is_folder("/tmp"),
         fstab: text("/etc/fstab"),
         machine_id: text("/etc/machine-id"),
+        initramfs: tree
+            .list("/boot")
+            .iter()
+            .filter(|name| system::is_initramfs(name))
+            .map(|name| format!("/boot/{name}"))
+            .filter(|path| tree.link(path).is_none())
+            .filter_map(|path| Some((path.clone(), tree.size(&path)?)))
+            .collect(),
         host_keys: tree.list("/etc/ssh").into_iter().filter(is_key).collect(),
     }
 }

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 
+use super::choose::{self, Candidate, Choice, Facts, Why};
+use super::gate;
 use super::gate::config::MAX_CONFIG_BYTES;
-use super::kernel::{self, Choice, NoKernel};
+use super::kernel::{Form, NoKernel, kernel_arch, kernel_form};
 use crate::initrd::Files;
 use crate::kmod::index::{Index, MAX_INDEX_BYTES, Texts};
 use crate::squashfs::tree::Tree;
@@ -20,6 +22,19 @@ const MAX_KERNEL_BYTES: u64 = 256 * 1024 * 1024;
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// Where distributions keep modules. /lib is a link to usr/lib in most, and need not be there.
 const MODULE_FOLDERS: [&str; 2] = ["/lib/modules", "/usr/lib/modules"];
+/// Links to the kernel that is to be booted, as distributions keep them.
+const LINKS: [&str; 5] = [
+    "/vmlinuz",
+    "/boot/vmlinuz",
+    "/boot/Image",
+    "/boot/bzImage",
+    "/boot/kernel",
+];
+/// dpkg's list of what is installed; a large desktop has 5 MB.
+const PACKAGES: &str = "/var/lib/dpkg/status";
+const MAX_PACKAGES_BYTES: u64 = 32 * 1024 * 1024;
+/// A bzImage's version lies in its first 64 KiB and a half (Documentation/arch/x86/boot.rst, kernel_version).
+const KERNEL_HEAD_BYTES: u64 = 66 * 1024;
 const FIRMWARE_FOLDERS: [&str; 2] = ["/lib/firmware", "/usr/lib/firmware"];
 
 /// A kernel, and where its modules are.
@@ -31,6 +46,8 @@ pub(super) struct Source<'a> {
     modules: Modules,
     /// Where the kernel's .config may be: in the image, or on this machine.
     configs: Vec<PathBuf>,
+    /// Kernels of the same release that it was taken instead of.
+    pub(super) instead_of: Option<(Vec<String>, Why)>,
     tree: &'a Tree,
 }
 
@@ -40,39 +57,33 @@ enum Modules {
 }
 
 impl<'a> Source<'a> {
-    /// The newest kernel in the image.
-    pub(super) fn in_image(tree: &'a Tree) -> anyhow::Result<Self> {
-        let folder = MODULE_FOLDERS
-            .into_iter()
-            .find(|folder| !tree.list(folder).is_empty())
-            .unwrap_or(MODULE_FOLDERS[0]);
-        let (indexed, unindexed): (Vec<String>, Vec<String>) = tree
-            .list(folder)
-            .into_iter()
-            .partition(|v| tree.size(&format!("{folder}/{v}/modules.dep")).is_some());
-        let versions: Vec<(String, bool)> = indexed
-            .into_iter()
-            .map(|v| {
-                let beside = tree.size(&format!("{folder}/{v}/vmlinuz")).is_some();
-                (v, beside)
-            })
-            .collect();
-        // A link in /boot that leads nowhere is no kernel.
-        let boot: Vec<String> = tree
-            .list("/boot")
-            .into_iter()
-            .filter(|name| tree.size(&format!("/boot/{name}")).is_some())
-            .collect();
-        let Choice { path, version } = kernel::choose(&boot, folder, &versions, &unindexed)?;
+    /// The newest kernel in the image, or the one of this version.
+    pub(super) fn in_image(tree: &'a Tree, wanted: Option<&str>) -> anyhow::Result<Self> {
+        let facts = facts(tree, wanted);
+        let Choice {
+            path,
+            version,
+            instead_of,
+        } = choose::choose(&facts)?;
+        let folder = facts.base;
         let kernel = tree.read(&path, MAX_KERNEL_BYTES)?;
+        // Alpine's vmlinuz-lts has a config-lts.
+        let suffix = path
+            .rsplit('/')
+            .next()
+            .and_then(|name| name.split_once('-'));
+        let beside = suffix.map(|(_, suffix)| format!("/boot/config-{suffix}").into());
+        let mut configs = vec![
+            format!("/boot/config-{version}").into(),
+            format!("{folder}/{version}/config").into(),
+        ];
+        configs.extend(beside);
         Ok(Self {
             kernel: kernel.ok_or(NoKernel::Missing)?.into(),
             modules: Modules::Image(format!("{folder}/{version}")),
             path: format!("{path} in the image"),
-            configs: vec![
-                format!("/boot/config-{version}").into(),
-                format!("{folder}/{version}/config").into(),
-            ],
+            configs,
+            instead_of,
             version,
             tree,
         })
@@ -99,6 +110,7 @@ impl<'a> Source<'a> {
                 folder.join("config"),
             ],
             modules: Modules::Folder(folder),
+            instead_of: None,
             tree,
         })
     }
@@ -135,16 +147,30 @@ impl<'a> Source<'a> {
     pub(super) fn files(&self, index: &Index) -> BTreeSet<String> {
         let all = index.modules.keys();
         match &self.modules {
-            Modules::Image(folder) => {
-                let below = self.tree.below(folder);
-                all.filter(|path| below.contains(Path::new(path)))
-                    .cloned()
-                    .collect()
-            }
+            // A link that leads nowhere (weak-updates of a driver that was removed) is no module.
+            Modules::Image(folder) => all
+                .filter(|path| self.tree.size(&format!("{folder}/{path}")).is_some())
+                .cloned()
+                .collect(),
             Modules::Folder(folder) => all
                 .filter(|path| folder.join(path).is_file())
                 .cloned()
                 .collect(),
+        }
+    }
+
+    /// Where a running worker finds the modules of a kernel that is not the image's, if it does.
+    pub(super) fn modules_in_image(&self) -> Option<String> {
+        let folders = MODULE_FOLDERS.into_iter();
+        let mut folders = folders.map(|folder| format!("{folder}/{}", self.version));
+        folders.find(|folder| self.tree.size(&format!("{folder}/modules.dep")).is_some())
+    }
+
+    /// The modules are a folder of this machine.
+    pub(super) const fn folder(&self) -> Option<&PathBuf> {
+        match &self.modules {
+            Modules::Folder(folder) => Some(folder),
+            Modules::Image(_) => None,
         }
     }
 
@@ -154,6 +180,62 @@ impl<'a> Source<'a> {
             Modules::Folder(folder) => read_file(&folder.join(path), limit),
         }
     }
+}
+
+/// What is to be known of an image's kernels.
+fn facts(tree: &Tree, wanted: Option<&str>) -> Facts {
+    let base = MODULE_FOLDERS
+        .into_iter()
+        .find(|folder| !tree.list(folder).is_empty())
+        .unwrap_or(MODULE_FOLDERS[0]);
+    let (modules, unindexed): (Vec<String>, Vec<String>) = tree
+        .list(base)
+        .into_iter()
+        .partition(|v| tree.size(&format!("{base}/{v}/modules.dep")).is_some());
+    let versions = [modules.as_slice(), unindexed.as_slice()].concat();
+    let beside = versions.iter().map(|version| format!("{base}/{version}"));
+    let folders = std::iter::once("/boot".to_owned()).chain(beside);
+    let kernels = folders.flat_map(|folder| {
+        let names = tree.list(&folder);
+        names
+            .into_iter()
+            .map(move |name| format!("{folder}/{name}"))
+    });
+    let links = LINKS.into_iter().filter(|path| tree.link(path).is_some());
+    let linked = links.filter_map(|path| Some(tree.resolve(path)?.to_str()?.to_owned()));
+    let status = tree.read(PACKAGES, MAX_PACKAGES_BYTES).ok().flatten();
+    Facts {
+        kernels: kernels
+            .filter_map(|path| candidate(tree, path, &versions))
+            .collect(),
+        base: base.to_owned(),
+        modules,
+        unindexed,
+        linked: { linked }.next(),
+        packages: choose::packages(&String::from_utf8_lossy(&status.unwrap_or_default())),
+        wanted: wanted.map(str::to_owned),
+    }
+}
+
+/// The kernel at a path, if one is there.
+fn candidate(tree: &Tree, path: String, versions: &[String]) -> Option<Candidate> {
+    let head = tree.head(&path, KERNEL_HEAD_BYTES).ok()??;
+    let named = versions
+        .iter()
+        .any(|version| path.ends_with(&format!("-{version}")));
+    let says = match kernel_form(&head) {
+        Some(Form::BzImage) => gate::kernel::told(&head).version,
+        // What an arm64 kernel says lies anywhere in 30 MB, often packed.
+        Some(_) if !named => {
+            let kernel = tree.read(&path, MAX_KERNEL_BYTES).ok()??;
+            gate::kernel::told(&kernel).version
+        }
+        Some(_) => None,
+        // No kernel for any worker, and to be refused by its name.
+        None if named && kernel_arch(&head).is_none() && path.contains("/vmlinuz-") => None,
+        None => return None,
+    };
+    Some(Candidate { path, says })
 }
 
 impl Files for Source<'_> {

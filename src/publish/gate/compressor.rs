@@ -110,6 +110,54 @@ pub fn check(version: &str, image: Compressor, reads: Option<&Reads>) -> Finding
     error(Check::Compressor, &sentence)
 }
 
+/// Filters for machine code that an image packed with xz may use (mksquashfs -Xbcj), as its superblock numbers them, and the
+/// kernel's option for each (lib/xz/Kconfig): a kernel without it fails at the first block that uses it.
+const FILTERS: [(u32, &str, &str); 8] = [
+    (1, "x86", "XZ_DEC_X86"),
+    (2, "powerpc", "XZ_DEC_POWERPC"),
+    (4, "ia64", "XZ_DEC_IA64"),
+    (8, "arm", "XZ_DEC_ARM"),
+    (16, "armthumb", "XZ_DEC_ARMTHUMB"),
+    (32, "sparc", "XZ_DEC_SPARC"),
+    (64, "arm64", "XZ_DEC_ARM64"),
+    (128, "riscv", "XZ_DEC_RISCV"),
+];
+
+/// Whether the kernel undoes the filters that the image is packed with.
+#[must_use]
+pub fn filters(version: &str, filters: u32, config: Option<&Config>) -> Option<Finding> {
+    let used = FILTERS.iter().filter(|(bit, ..)| filters & bit != 0);
+    let lacking =
+        |(_, _, option): &&(u32, &str, &str)| !config.is_some_and(|config| config.has(option));
+    let lacking: Vec<_> = used.filter(lacking).collect();
+    let names: Vec<&str> = lacking.iter().map(|(_, name, _)| *name).collect();
+    let options: Vec<String> = lacking
+        .iter()
+        .map(|(.., option)| format!("CONFIG_{option}"))
+        .collect();
+    let (names, options) = (names.join(", "), options.join(" and "));
+    if names.is_empty() {
+        return None;
+    }
+    let remedy = format!("pack it without -Xbcj, or with zstd: {REMEDY}");
+    Some(match config {
+        Some(config) => error(
+            Check::Compressor,
+            &format!(
+                "the image is packed with xz and its filter {names}, and the kernel {version} is without {options} ({}): it would read no \
+                 program; {remedy}",
+                config.origin()
+            ),
+        ),
+        None => warning(
+            Check::Compressor,
+            &format!(
+                "the image is packed with xz and its filter {names}; whether the kernel {version} has {options} cannot be seen; {remedy}"
+            ),
+        ),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,5 +205,31 @@ mod tests {
             let found = check("6", image, reads.as_ref());
             assert_eq!(found.severity, want, "{found:?}");
         }
+    }
+
+    #[test]
+    fn filters_need_their_options() {
+        let config = Config::parse(
+            b"CONFIG_SQUASHFS_XZ=y\nCONFIG_XZ_DEC_X86=y\n",
+            "/boot/config-6",
+        );
+        let said =
+            |bits, config| filters("6", bits, config).map(|found| (found.severity, found.sentence));
+        assert_eq!(said(0, config.as_ref()), None);
+        assert_eq!(said(1, config.as_ref()), None);
+        let (severity, sentence) = said(1 | 8, config.as_ref()).expect("arm");
+        assert_eq!(severity, Severity::Error);
+        assert!(
+            sentence.contains(
+                "filter arm, and the kernel 6 is without CONFIG_XZ_DEC_ARM (/boot/config-6)"
+            ),
+            "{sentence}"
+        );
+        let (severity, sentence) = said(1 | 8, None).expect("unknown");
+        assert_eq!(severity, Severity::Warning);
+        assert!(
+            sentence.contains("CONFIG_XZ_DEC_X86 and CONFIG_XZ_DEC_ARM"),
+            "{sentence}"
+        );
     }
 }

@@ -6,7 +6,8 @@ use std::io::Read;
 
 use memchr::memmem;
 
-use super::{Check, Finding, error, fine};
+use super::{Check, Finding, error, fine, some_of, warning};
+use crate::publish::choose::Why;
 use crate::publish::kernel::{Form, kernel_form};
 
 /// An arm64 kernel with everything built in has 60 MB.
@@ -128,6 +129,34 @@ pub fn check(path: &str, version: &str, told: &Told) -> Finding {
             &format!("{version} by its name; {path} does not say it"),
         ),
     }
+}
+
+/// That a kernel was taken of several of one release, and why.
+#[must_use]
+pub fn several(version: &str, instead_of: Option<&(Vec<String>, Why)>) -> Option<Finding> {
+    let (others, why) = instead_of?;
+    let others = some_of(others);
+    let pick = "--kernel-version picks another";
+    Some(match why {
+        Why::Plainest => warning(
+            Check::Kernel,
+            &format!(
+                "{version} and {others} are of one release, and neither /vmlinuz nor a package names one: {version} is taken; {pick}"
+            ),
+        ),
+        Why::Wanted => return None,
+        Why::Linked | Why::Package => {
+            let by = if *why == Why::Linked {
+                "/vmlinuz leads to it"
+            } else {
+                "a package depends on it"
+            };
+            fine(
+                Check::Kernel,
+                &format!("{version} is taken instead of {others}, as {by}; {pick}"),
+            )
+        }
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Whether a kernel's modules are there, are its own, and are those that a worker's start needs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::{Check, Finding, error, fatal, fine, some_of, warning};
 use crate::kmod::Plan;
@@ -21,6 +22,25 @@ pub fn root_needs(version: &str, lacking: &[&str]) -> Option<Finding> {
         lacking.join(" and no ")
     );
     Some(fatal(Check::Modules, &sentence))
+}
+
+/// Whether a running worker finds the modules of a kernel that was given beside the image, from this folder.
+#[must_use]
+pub fn of_a_worker(version: &str, folder: &Path, there: Option<&str>) -> Finding {
+    match there {
+        Some(there) => fine(
+            Check::Modules,
+            &format!("a running worker finds the modules of {version} in {there} of the image"),
+        ),
+        None => warning(
+            Check::Modules,
+            &format!(
+                "the image has no /lib/modules/{version}: the initramfs has the modules that a start needs, and a running worker can load \
+                 no other (no firewall, no file system, no sound); put them into the image: cp -a {} ROOT/lib/modules/",
+                folder.display()
+            ),
+        ),
+    }
 }
 
 /// Why workers cannot start the image before all of it is there, if that is known.

@@ -29,6 +29,8 @@ pub struct Facts {
     pub machine_id: Option<String>,
     /// /etc/ssh/ssh_host_*_key
     pub host_keys: Vec<String>,
+    /// Paths and bytes of initramfs in /boot that a distribution made.
+    pub initramfs: Vec<(String, u64)>,
 }
 
 /// All that is wrong with it.
@@ -67,8 +69,35 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
         );
         findings.push(warning(Check::Identity, &sentence));
     }
+    findings.extend(initramfs(&facts.initramfs));
     findings
 }
+
+/// Names in /boot of what a distribution's tools make for booting from a disk (initramfs-tools, dracut, mkinitcpio).
+#[must_use]
+pub fn is_initramfs(name: &str) -> bool {
+    ["initrd.img", "initrd-", "initramfs"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
+
+/// Files that no worker ever reads, and each fetches and keeps in RAM.
+fn initramfs(found: &[(String, u64)]) -> Option<Finding> {
+    let bytes: u64 = found.iter().map(|(_, bytes)| bytes).sum();
+    let paths: Vec<String> = found.iter().map(|(path, _)| path.clone()).collect();
+    (bytes >= WORTH_SAYING).then(|| {
+        let sentence = format!(
+            "the image has {} ({} MiB): ramboot makes its own initramfs, and each worker would fetch these bytes and keep them in \
+             RAM for nothing; take them out, or let \"ramboot build --fix\" do it",
+            some_of(&paths),
+            bytes >> 20
+        );
+        warning(Check::Memory, &sentence)
+    })
+}
+
+/// Less costs less than reading about it.
+const WORTH_SAYING: u64 = 4 << 20;
 
 /// Lines that would have a worker wait for a disk it does not have, or mount over its root.
 fn fstab(text: &str) -> Option<Finding> {
@@ -123,6 +152,43 @@ mod tests {
             ..good()
         };
         assert_eq!(check(&facts), []);
+    }
+
+    #[test]
+    fn an_initramfs_for_disks_is_said() {
+        let initramfs = vec![
+            ("/boot/initrd.img-6.1".to_owned(), 31 << 20),
+            ("/boot/initramfs-6.2.img".to_owned(), 9 << 20),
+        ];
+        let found = check(&Facts {
+            initramfs,
+            ..good()
+        });
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].severity, Severity::Warning);
+        assert!(
+            found[0].sentence.starts_with(
+                "the image has /boot/initrd.img-6.1, /boot/initramfs-6.2.img (40 MiB): "
+            ),
+            "{found:?}"
+        );
+        let initramfs = vec![("/boot/initrd.img-6.1".to_owned(), 9)];
+        assert_eq!(
+            check(&Facts {
+                initramfs,
+                ..good()
+            }),
+            []
+        );
+        for (name, want) in [
+            ("initrd.img-6.1", true),
+            ("initramfs-linux.img", true),
+            ("initrd-6.4-default", true),
+            ("vmlinuz-6.1", false),
+            ("initrd", false),
+        ] {
+            assert_eq!(is_initramfs(name), want, "{name}");
+        }
     }
 
     #[test]
