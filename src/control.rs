@@ -91,10 +91,13 @@ pub struct About {
 pub struct Served {
     /// As `ip link` prints it.
     pub name: String,
-    /// The manager's own.
+    /// The manager's own; of an interface that is away, the one it had.
     pub address: Ipv4Addr,
     /// Of its network.
     pub prefix_len: u8,
+    /// Why machines on it are not answered, or not wholly; `None` if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// One packet that would be sent.

@@ -1,17 +1,20 @@
 //! `ramboot serve`: opens the sockets, starts DHCP, TFTP and HTTP, and stops them. The only place that spawns.
 //!
 //! Every socket is open before the first packet is answered, so a port that is taken is said at once and nothing
-//! half-runs. SIGTERM or Ctrl-C ends it within a second; workers that were fetching go on at the next start. SIGHUP reads
+//! half-runs. From then on the sockets follow the interfaces ([`links`], [`follow`], [`servers`]). SIGTERM or Ctrl-C ends it within a second; workers that were fetching go on at the next start. SIGHUP reads
 //! the config again.
 
 mod alive;
+mod alone;
 mod control;
+mod follow;
 mod greeting;
+mod links;
 mod reload;
+mod servers;
 mod sockets;
 
-use std::hash::{BuildHasher as _, RandomState};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +23,8 @@ use anyhow::Context;
 use bytes::Bytes;
 use ramboot_wire::paths::Resource;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use crate::boot::efi::Via;
@@ -32,6 +35,7 @@ use crate::boot::update::Updates;
 use crate::boot::{self, Desk};
 use crate::cli::{DhcpMode, ServeArgs};
 use crate::config::Config;
+use crate::control::Served;
 use crate::fleet::watch::Watch;
 use crate::http::answer::Content;
 use crate::http::serve::Site;
@@ -40,10 +44,11 @@ use crate::metrics::Metrics;
 use crate::roms::Roms;
 use crate::store::{Generation, Name, Store, marks};
 use crate::views::Viewer;
-use crate::{dhcp, fleet, http, roms, tftp};
-use alive::{Keeper, Pulses};
+use crate::{dhcp, http, roms, tftp};
+use alive::Keeper;
 use control::Door;
 use reload::Running;
+use servers::{Common, Servers};
 use sockets::Sockets;
 
 /// Runs until a signal ends it.
@@ -94,12 +99,14 @@ async fn serve(
     let mut signals = Signals::listen()?;
     // One that comes while it starts is acted on after that.
     let mut reload = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
+    // Before the sockets: what changes while they are opened is seen, too.
+    let changes = links::Changes::open();
     let sockets = Sockets::open(&config, interfaces)?;
     let folder = args.ipxe_dir.as_deref();
     let roms = Roms::read(folder.unwrap_or_else(|| Path::new(roms::FOLDER)));
     if config.dhcp.mode == DhcpMode::Full {
         tokio::select! {
-            result = alone(interfaces, args.force) => result?,
+            result = alone::alone(interfaces, args.force) => result?,
             () = signals.told_to_stop() => return Ok(()),
         }
     }
@@ -107,7 +114,7 @@ async fn serve(
     let fleet = Arc::new(Watch::new(Metrics::new().context("making the counters")?));
     let counters = Arc::new(Counters::new(&fleet));
     let (stop, stopped) = watch::channel(false);
-    let about = control::about(args, &config, interfaces);
+    let about = control::about(args, &config);
     let live = Arc::new(Live::new(Desk {
         store: Arc::new(store),
         config: Arc::new(config),
@@ -116,88 +123,59 @@ async fn serve(
         fleet: Arc::clone(&fleet),
     }));
     let store = Arc::clone(&live.now().store);
+    let served = watch::Sender::default();
     let viewer = Arc::new(Viewer::new(
         Arc::clone(&live),
         Arc::clone(&counters.http),
         Arc::clone(&counters.tftp),
+        served.subscribe(),
     ));
-    let site = Arc::new(site(&live, &counters, &viewer));
     let updates = Updates::new(&args.state, Arc::clone(&counters.dhcp.boards));
-    let files = Arc::new(Shelf::new(Arc::clone(&live), updates));
-    let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
-    let mut pulses = Pulses::new();
-    for listener in sockets.http {
-        let listener = tokio::net::TcpListener::from_std(listener)
-            .context("making the HTTP socket asynchronous")?;
-        let (site, stopped) = (Arc::clone(&site), stopped.clone());
-        tasks.spawn(pulses.with_pulse("HTTP".to_owned(), async move {
-            http::serve::run(listener, site, stopped).await;
-            Ok(())
-        }));
-    }
-    for socket in sockets.heartbeats {
-        let task = fleet::listen::run(socket, Arc::clone(&fleet));
-        tasks.spawn(pulses.with_pulse("heartbeats".to_owned(), task));
-    }
-    for socket in sockets.tftp {
-        let (files, counters) = (Arc::clone(&files), Arc::clone(&counters.tftp));
-        let task = tftp::run(socket, files, counters);
-        tasks.spawn(pulses.with_pulse("TFTP".to_owned(), task));
-    }
-    let mut policies = Vec::new();
-    for (sockets, policy) in sockets.dhcp {
-        let name = format!("DHCP on {}", policy.interface);
-        let (policy, newest) = watch::channel(policy);
-        policies.push(policy);
-        let (counters, mut stopped) = (Arc::clone(&counters), stopped.clone());
-        tasks.spawn(pulses.with_pulse(name, async move {
-            let stop = async { drop(stopped.wait_for(|stop| *stop).await) };
-            dhcp::serve::run(sockets, newest, &counters.dhcp, stop).await;
-            Ok(())
-        }));
-    }
+    let common = Common {
+        live: Arc::clone(&live),
+        site: Arc::new(site(&live, &counters, &viewer)),
+        files: Arc::new(Shelf::new(Arc::clone(&live), updates)),
+        fleet: Arc::clone(&fleet),
+        counters: Arc::clone(&counters),
+        stopped,
+    };
+    let mut servers = Servers::new(common, interfaces, !args.interface.is_empty(), served);
+    servers.begin(sockets)?;
     let place = control::open(args.run_dir.as_deref()).map(|(listener, place)| {
         let door = Door {
             about,
-            policies: policies.iter().map(watch::Sender::subscribe).collect(),
+            served: servers.served(),
+            policies: servers.policies(),
             counters: Arc::clone(&counters),
         };
-        tasks.spawn(async move {
+        servers.spawn(async move {
             listener.run(door).await;
             Ok(())
         });
         place
     });
-    let mut seconds = tokio::time::interval(Duration::from_secs(1));
-    tasks.spawn(async move {
-        loop {
-            seconds.tick().await;
-            viewer.tick();
-        }
+    spawn_clocks(&mut servers, viewer, Arc::clone(&store));
+    let (to, mut interfaces) = mpsc::channel(1);
+    servers.spawn_with_pulse("the watch of interfaces".to_owned(), async move {
+        links::run(changes, to).await;
+        Ok(())
     });
-    let mut marks = tokio::time::interval(marks::TICK);
-    let marked = Arc::clone(&store);
-    tasks.spawn(pulses.with_pulse("the store".to_owned(), async move {
-        loop {
-            marked.tick(marks.tick().await.into_std());
-        }
-    }));
-    let running = Running {
-        live,
-        policies,
-        interfaces: interfaces.to_vec(),
-    };
-    let mut keeper = Keeper::new(pulses, sd_notify::watchdog_enabled());
+    let running = Running { live };
+    let mut keeper = Keeper::new(sd_notify::watchdog_enabled());
+    let mut again = tokio::time::interval(AGAIN);
+    again.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Fails where systemd did not start us: then there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let result = loop {
         tokio::select! {
             () = signals.told_to_stop() => break Ok(()),
-            Some(()) = reload.recv() => running.reload(args),
-            Some(ended) = tasks.join_next() => break ended.context("a server task panicked").and_then(|result| result),
+            Some(()) = reload.recv() => running.reload(args, &mut servers).await,
+            Some(found) = interfaces.recv() => servers.follow(&found).await,
+            ended = servers.ended() => break ended,
+            _ = again.tick(), if servers.has_failed() => servers.arrange().await,
             () = keeper.tick() => {
-                keeper.look();
-                say_status(interfaces, &store, &fleet);
+                keeper.look(&servers.pulses);
+                say_status(&servers.served().borrow(), &store, &fleet);
             }
         }
     };
@@ -208,39 +186,21 @@ async fn serve(
     result
 }
 
-/// No other DHCP server gives addresses where we are going to.
-async fn alone(interfaces: &[Interface], force: bool) -> anyhow::Result<()> {
-    let ours: Arc<[Ipv4Addr]> = interfaces.iter().map(|one| one.address).collect();
-    let mut asked = JoinSet::new();
-    // What is no Ethernet has no DHCP as it is known here.
-    for interface in interfaces.iter().filter(|one| one.mac.is_some()).cloned() {
-        let (ours, xid) = (Arc::clone(&ours), chance());
-        asked.spawn_blocking(move || {
-            let found = dhcp::ask::for_rival(&interface, &ours, xid);
-            (interface.name, found)
-        });
-    }
-    while let Some(done) = asked.join_next().await {
-        match done.context("looking for another DHCP server")? {
-            (_, Ok(None)) => {}
-            (name, Ok(Some(rival))) if force => warn!(
-                "another DHCP server answers on {name}: {rival}; starting because of --force: let the two pools not overlap"
-            ),
-            (name, Ok(Some(rival))) => anyhow::bail!(
-                "another DHCP server answers on {name}: {rival}, and two may give one address to two machines: say --dhcp proxy to serve beside it, or stop it, or say --force"
-            ),
-            (name, Err(error)) => warn!(
-                "whether another DHCP server is on {name} cannot be found out: opening a packet socket: {error}; start as root or from the systemd unit (CAP_NET_RAW)"
-            ),
+/// What is to be done now and then.
+fn spawn_clocks(servers: &mut Servers, viewer: Arc<Viewer>, store: Arc<Store>) {
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    servers.spawn(async move {
+        loop {
+            seconds.tick().await;
+            viewer.tick();
         }
-    }
-    Ok(())
-}
-
-/// Different each time, for a transaction id.
-fn chance() -> u32 {
-    let [a, b, c, d, ..] = RandomState::new().hash_one(()).to_be_bytes();
-    u32::from_be_bytes([a, b, c, d])
+    });
+    let mut marks = tokio::time::interval(marks::TICK);
+    servers.spawn_with_pulse("the store".to_owned(), async move {
+        loop {
+            store.tick(marks.tick().await.into_std());
+        }
+    });
 }
 
 /// What ends the manager well; from when it is made on, a signal is not lost and does not kill.
@@ -366,10 +326,10 @@ fn say_ready(config: &Config, interfaces: &[Interface], store: &Store, args: &Se
 }
 
 /// One sentence for `systemctl status`.
-fn say_status(interfaces: &[Interface], store: &Store, fleet: &Watch) {
+fn say_status(served: &[Served], store: &Store, fleet: &Watch) {
     let images = store.names().map_or(0, |names| names.len());
     let workers = fleet.lock().len();
-    let status = greeting::status(interfaces.len(), images, workers);
+    let status = greeting::status(served, images, workers);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&status)]);
 }
 
@@ -382,6 +342,9 @@ fn published(store: &Store) -> anyhow::Result<Vec<(Name, Generation)>> {
     }
     Ok(published)
 }
+
+/// Until what could not be opened is tried again: whoever has the port may leave it.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Two descriptors a worker's stream; the usual soft limit of 1 024 is for programs that use select(2).
 fn raise_descriptor_limit() {

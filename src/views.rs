@@ -9,8 +9,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use crate::boot::live::Live;
+use crate::control::Served;
 use crate::fleet::rows::Catalogue;
 use crate::fleet::snapshot::{self, ImageRow, Manager, Snapshot, WorkerRow};
 use crate::http::answer::Content;
@@ -25,6 +27,7 @@ pub struct Viewer {
     live: Arc<Live>,
     http: Arc<http::serve::Counters>,
     tftp: Arc<tftp::Counters>,
+    served: watch::Receiver<Vec<Served>>,
     traffic: Mutex<Traffic>,
     kept: Mutex<Option<(Instant, Arc<Snapshot>)>>,
     page: Mutex<Option<(Arc<Snapshot>, Bytes)>>,
@@ -45,11 +48,13 @@ impl Viewer {
         live: Arc<Live>,
         http: Arc<http::serve::Counters>,
         tftp: Arc<tftp::Counters>,
+        served: watch::Receiver<Vec<Served>>,
     ) -> Self {
         Self {
             live,
             http,
             tftp,
+            served,
             traffic: Mutex::new(Traffic {
                 at: Instant::now(),
                 bytes: 0,
@@ -94,6 +99,7 @@ impl Viewer {
             View::Metrics => (metrics::MEDIA_TYPE, self.metrics()?.into()),
             View::Health => {
                 self.catalogue().context("reading the store")?;
+                self.all_served()?;
                 ("text/plain; charset=utf-8", Bytes::from_static(b"ok\n"))
             }
             // Its body has no end; the server has it.
@@ -105,6 +111,15 @@ impl Viewer {
             media_type,
             mapping: None,
         })
+    }
+
+    /// Machines are answered on all interfaces that are served.
+    fn all_served(&self) -> anyhow::Result<()> {
+        let served = self.served.borrow();
+        let troubles = served.iter().filter_map(|one| one.trouble.as_deref());
+        let troubles = troubles.collect::<Vec<_>>().join("\n");
+        anyhow::ensure!(troubles.is_empty(), troubles);
+        Ok(())
     }
 
     /// All that is known, at most a second old.
@@ -154,6 +169,7 @@ impl Viewer {
                 bytes_per_s: traffic.per_s,
                 bytes: self.sent(),
                 refused: self.live.now().fleet.lock().refused(),
+                interfaces: self.served.borrow().clone(),
             },
             images,
             workers,

@@ -15,6 +15,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
@@ -120,7 +121,7 @@ pub async fn run(
             () = tokio::time::sleep_until(wake.unwrap_or(shared.start).into()), if wake.is_some() => Ok(()),
         };
         if let Err(error) = received {
-            warn!("receiving on {}: {error}", desk.policy.interface);
+            desk.failed("receiving", &error);
             tokio::time::sleep(RECEIVE_PAUSE).await;
         }
         desk.act_on_due();
@@ -234,8 +235,11 @@ impl Desk<'_> {
                 }
                 // What was not sent was not promised: no lease.
                 Err(error) => {
-                    let (mac, interface) = (request.mac, &self.policy.interface);
-                    return warn!("sending to {mac} ({}) on {interface}: {error:#}", reply.to);
+                    let what = format!("sending to {} ({})", request.mac, reply.to);
+                    return match error.downcast::<io::Error>() {
+                        Ok(error) => self.failed(&what, &error),
+                        Err(error) => warn!("{what} on {}: {error:#}", self.policy.interface),
+                    };
                 }
             },
             Answer::Ignore(why) => {
@@ -306,10 +310,7 @@ impl Desk<'_> {
         }
         while let Some(packet) = self.delayed.pop(now) {
             if let Err(error) = self.send(&packet) {
-                warn!(
-                    "sending to {} on {}: {error}",
-                    packet.to, self.policy.interface
-                );
+                self.failed(&format!("sending to {}", packet.to), &error);
             }
         }
     }
@@ -319,7 +320,21 @@ impl Desk<'_> {
             return;
         };
         if let Err(error) = arp.send(&arp::probe(arp.mac(), address)) {
-            warn!("asking for {address} on {}: {error}", self.policy.interface);
+            self.failed(&format!("asking for {address}"), &error);
+        }
+    }
+
+    /// That the interface itself is gone is said once, by whoever watches interfaces.
+    fn failed(&self, what: &str, error: &io::Error) {
+        let interface = &self.policy.interface;
+        let gone = [Errno::NETDOWN, Errno::NETUNREACH, Errno::NODEV, Errno::NXIO];
+        if gone
+            .map(|errno| Some(errno.raw_os_error()))
+            .contains(&error.raw_os_error())
+        {
+            debug!("{what} on {interface}: {error}");
+        } else {
+            warn!("{what} on {interface}: {error}");
         }
     }
 

@@ -9,6 +9,8 @@ use ramboot_wire::stage::Bar;
 use ramboot_wire::{Arch, ImageId, Mac};
 use serde::{Deserialize, Serialize};
 
+use crate::control::Served;
+
 /// The form of the JSON.
 pub const VERSION: u32 = 1;
 
@@ -38,6 +40,9 @@ pub struct Manager {
     pub bytes: u64,
     /// Reports and heartbeats it did not believe.
     pub refused: u64,
+    /// The interfaces it serves; a manager of before this field says none.
+    #[serde(default)]
+    pub interfaces: Vec<Served>,
 }
 
 /// One published name.

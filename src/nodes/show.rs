@@ -223,6 +223,7 @@ mod tests {
                 bytes_per_s: 112_000_000,
                 bytes: 0,
                 refused: 0,
+                interfaces: Vec::new(),
             },
             images: Vec::new(),
             workers,

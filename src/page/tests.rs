@@ -19,6 +19,7 @@ fn snapshot(images: Vec<ImageRow>, workers: Vec<WorkerRow>) -> Snapshot {
             bytes_per_s: 368_000_000,
             bytes: 12_400_000_000,
             refused: 0,
+            interfaces: Vec::new(),
         },
         images,
         workers,

@@ -6,8 +6,8 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tracing::error;
@@ -16,10 +16,10 @@ use tracing::error;
 const BEAT: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_secs(15);
 
-/// All loops that are to turn.
+/// All loops that are to turn. One that was ended, with the interface it was for, say, is not waited for.
 pub(super) struct Pulses {
     epoch: Instant,
-    loops: Vec<(String, Arc<AtomicU64>)>,
+    loops: Vec<(String, Weak<AtomicU64>)>,
 }
 
 impl Pulses {
@@ -36,8 +36,10 @@ impl Pulses {
         name: String,
         task: F,
     ) -> impl Future<Output = F::Output> + use<F> {
-        let (epoch, at) = (self.epoch, Arc::new(AtomicU64::new(0)));
-        self.loops.push((name, Arc::clone(&at)));
+        let epoch = self.epoch;
+        let at = Arc::new(AtomicU64::new(millis(epoch.elapsed())));
+        self.loops.retain(|(_, at)| at.strong_count() > 0);
+        self.loops.push((name, Arc::downgrade(&at)));
         async move {
             let mut task = pin!(task);
             let mut clock = tokio::time::interval(BEAT);
@@ -52,16 +54,20 @@ impl Pulses {
 
     /// The first loop that did not turn for so long.
     fn stuck(&self, now: Duration, patience: Duration) -> Option<(&str, Duration)> {
-        let age =
-            |at: &AtomicU64| now.saturating_sub(Duration::from_millis(at.load(Ordering::Relaxed)));
-        let mut ages = self.loops.iter().map(|(name, at)| (name.as_str(), age(at)));
+        let age = |at: &Weak<AtomicU64>| {
+            let at = Duration::from_millis(at.upgrade()?.load(Ordering::Relaxed));
+            Some(now.saturating_sub(at))
+        };
+        let mut ages = self
+            .loops
+            .iter()
+            .filter_map(|(name, at)| Some((name.as_str(), age(at)?)));
         ages.find(|(_, age)| *age > patience)
     }
 }
 
 /// Feeds the watchdog; it lives in the main task, which is thereby watched, too.
 pub(super) struct Keeper {
-    pulses: Pulses,
     clock: tokio::time::Interval,
     /// How old a pulse may be.
     patience: Duration,
@@ -70,10 +76,9 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// With the interval in which systemd wants to hear of us, if it does.
-    pub(super) fn new(pulses: Pulses, watchdog: Option<Duration>) -> Self {
+    pub(super) fn new(watchdog: Option<Duration>) -> Self {
         let half = watchdog.map_or(LOOK, |interval| interval / 2);
         Self {
-            pulses,
             clock: tokio::time::interval(half.max(Duration::from_millis(1))),
             patience: half.max(2 * BEAT),
             watched: watchdog.is_some(),
@@ -86,9 +91,9 @@ impl Keeper {
     }
 
     /// Looks, and says so to systemd if all is well.
-    pub(super) fn look(&self) {
-        let now = self.pulses.epoch.elapsed();
-        match self.pulses.stuck(now, self.patience) {
+    pub(super) fn look(&self, pulses: &Pulses) {
+        let now = pulses.epoch.elapsed();
+        match pulses.stuck(now, self.patience) {
             Some((name, age)) => error!(
                 "{name} has not taken its turn for {} s{}",
                 age.as_secs(),
@@ -132,10 +137,19 @@ mod tests {
         let now = pulses.epoch.elapsed();
         let (name, _) = pulses.stuck(now, patience).expect("one is stuck");
         assert_eq!(name, "bad");
+        // One that has ended needs no pulse, however it ended.
         drop(let_go);
         bad.await.expect("ends");
-        pulses.loops.pop();
         assert_eq!(pulses.stuck(pulses.epoch.elapsed(), patience), None);
         good.abort();
+        assert!(good.await.expect_err("aborted").is_cancelled());
+        let much_later = pulses.epoch.elapsed() + 100 * patience;
+        assert_eq!(pulses.stuck(much_later, patience), None);
+        // Its first pulse is its beginning, however long the manager runs by then.
+        let late = pulses.with_pulse("late".to_owned(), std::future::pending::<()>());
+        let now = pulses.epoch.elapsed();
+        assert_eq!(pulses.stuck(now, Duration::from_secs(1)), None);
+        assert_eq!(pulses.loops.len(), 1);
+        drop(late);
     }
 }

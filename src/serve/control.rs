@@ -22,7 +22,6 @@ use crate::control::{self, About, Answer, FOLDER, Packet, Question, Reply, SOCKE
 use crate::dhcp::policy::Policy;
 use crate::dhcp::request::{Arrival, Port};
 use crate::dhcp::verdict;
-use crate::interface::Interface;
 use crate::roms;
 
 /// Connections at a time; others wait in the backlog.
@@ -34,9 +33,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// What is answered from.
 pub(super) struct Door {
+    /// But for the interfaces.
     pub(super) about: About,
+    pub(super) served: watch::Receiver<Vec<Served>>,
     /// By interface; none if DHCP is off.
-    pub(super) policies: Vec<watch::Receiver<Policy>>,
+    pub(super) policies: watch::Receiver<Vec<Policy>>,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -118,20 +119,15 @@ pub(super) fn open(folder: Option<&Path>) -> Option<(Listener, Place)> {
     }
 }
 
-/// What the manager says of itself.
-pub(super) fn about(args: &ServeArgs, config: &Config, interfaces: &[Interface]) -> About {
+/// What the manager says of itself, which interfaces it serves excepted.
+pub(super) fn about(args: &ServeArgs, config: &Config) -> About {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let served = |one: &Interface| Served {
-        name: one.name.clone(),
-        address: one.address,
-        prefix_len: one.prefix_len,
-    };
     let roms = args.ipxe_dir.as_deref();
     About {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         dhcp: config.dhcp.mode.word().to_owned(),
-        interfaces: interfaces.iter().map(served).collect(),
+        interfaces: Vec::new(),
         http_port: config.http_port,
         state: absolute(&args.state),
         config: args.config.as_deref().map(absolute),
@@ -165,17 +161,19 @@ async fn talk(mut stream: UnixStream, door: &Door) -> anyhow::Result<()> {
 impl Door {
     fn answer(&self, line: &[u8]) -> Answer {
         match serde_json::from_slice(line) {
-            Ok(Question::About) => Answer::About(Box::new(self.about.clone())),
+            Ok(Question::About) => Answer::About(Box::new(About {
+                interfaces: self.served.borrow().clone(),
+                ..self.about.clone()
+            })),
             Ok(Question::Ask(packet)) => self.ask(&packet).unwrap_or_else(Answer::Error),
             Err(error) => Answer::Error(format!("not a question: {error}")),
         }
     }
 
     fn ask(&self, packet: &Packet) -> Result<Answer, String> {
-        let policies = &self.policies;
-        let policy = policies.iter().map(watch::Receiver::borrow);
-        let policy = policy
-            .into_iter()
+        let policies = self.policies.borrow();
+        let policy = policies
+            .iter()
             .find(|policy| policy.interface == packet.interface)
             .ok_or_else(|| format!("DHCP is not answered on {}", packet.interface))?;
         let port = match packet.port {
@@ -189,7 +187,7 @@ impl Door {
             port,
             source: packet.source,
         };
-        match self.counters.dhcp.rehearse(&bytes, arrival, &policy) {
+        match self.counters.dhcp.rehearse(&bytes, arrival, policy) {
             verdict::Answer::Ignore(why) => Ok(Answer::Ignored(why.to_string())),
             verdict::Answer::Reply(reply) => {
                 let bytes = reply.encode().map_err(|error| error.to_string())?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::cli::{DEFAULT_STATE, DhcpMode};
 use crate::config::Config;
-use crate::control::FOLDER;
+use crate::control::{FOLDER, Served};
 use crate::interface::Interface;
 use crate::store::{Generation, Name};
 
@@ -78,7 +78,7 @@ pub(super) fn images(
 }
 
 /// For `systemctl status`.
-pub(super) fn status(interfaces: usize, images: usize, workers: usize) -> String {
+pub(super) fn status(served: &[Served], images: usize, workers: usize) -> String {
     let of = |count: usize, what: &str| {
         let s = if count == 1 { "" } else { "s" };
         format!("{count} {what}{s}")
@@ -88,7 +88,12 @@ pub(super) fn status(interfaces: usize, images: usize, workers: usize) -> String
         count => of(count, "image"),
     };
     let seen = format!("{} seen", of(workers, "worker"));
-    [of(interfaces, "interface"), images, seen].join(", ")
+    let mut status = [of(served.len(), "interface"), images, seen].join(", ");
+    for trouble in served.iter().filter_map(|one| one.trouble.as_deref()) {
+        status += "; ";
+        status += trouble;
+    }
+    status
 }
 
 #[cfg(test)]
@@ -102,6 +107,15 @@ mod tests {
             address: [10, 9, 8, 1].into(),
             prefix_len: 24,
             mac: None,
+        }
+    }
+
+    fn served(trouble: Option<&str>) -> Served {
+        Served {
+            name: "lan0".to_owned(),
+            address: [10, 9, 8, 1].into(),
+            prefix_len: 24,
+            trouble: trouble.map(str::to_owned),
         }
     }
 
@@ -136,7 +150,13 @@ mod tests {
             ),
         ] {
             let (interfaces, images, workers) = counts;
-            assert_eq!(status(interfaces, images, workers), want);
+            let served = vec![served(None); interfaces];
+            assert_eq!(status(&served, images, workers), want);
         }
+        let away = "interface lan0 is away (it is down)";
+        assert_eq!(
+            status(&[served(Some(away))], 1, 0),
+            format!("1 interface, 1 image, 0 workers seen; {away}")
+        );
     }
 }

@@ -6,34 +6,33 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use sd_notify::NotifyState;
-use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::boot::live::Live;
 use crate::cli::ServeArgs;
 use crate::config::change::Change;
-use crate::dhcp::policy::Policy;
-use crate::interface::Interface;
+
+use super::servers::Servers;
 
 /// What a new config goes to.
 pub(super) struct Running {
     pub(super) live: Arc<Live>,
-    /// One an interface; none if DHCP is off.
-    pub(super) policies: Vec<watch::Sender<Policy>>,
-    pub(super) interfaces: Vec<Interface>,
 }
 
 impl Running {
     /// Reads the file again and tells systemd when that is done, well or not.
-    pub(super) fn reload(&self, args: &ServeArgs) {
+    pub(super) async fn reload(&self, args: &ServeArgs, servers: &mut Servers) {
         let mut begin = vec![NotifyState::Reloading];
         // systemd(1), sd_notify(3): Type=notify-reload tells a reload of before its signal by this.
         begin.extend(NotifyState::monotonic_usec_now().ok());
         let _ = sd_notify::notify(&begin);
         match &args.config {
             None => info!("SIGHUP: nothing to reload, this was started without --config"),
-            Some(path) => match self.change(args) {
-                Ok(change) => said(path, &change),
+            Some(path) => match self.change(args, servers) {
+                Ok(change) => {
+                    servers.arrange().await;
+                    said(path, &change);
+                }
                 Err(error) => {
                     error!("not reloaded, the config of before stays in force: {error:#}")
                 }
@@ -42,7 +41,7 @@ impl Running {
         let _ = sd_notify::notify(&[NotifyState::Ready]);
     }
 
-    fn change(&self, args: &ServeArgs) -> anyhow::Result<Change> {
+    fn change(&self, args: &ServeArgs, servers: &Servers) -> anyhow::Result<Change> {
         let desk = self.live.now();
         let change = Change::new(&desk.config, super::configured(args)?);
         let path = || {
@@ -51,11 +50,7 @@ impl Running {
                 .map_or_else(String::new, |p| p.display().to_string())
         };
         desk.belongings.check(&change.config).with_context(path)?;
-        let policies = Policy::all(&change.config, &self.interfaces, change.config.http_port)
-            .with_context(path)?;
-        for (sender, policy) in self.policies.iter().zip(policies) {
-            sender.send_replace(policy);
-        }
+        servers.fitting(&change.config).with_context(path)?;
         self.live.replace(change.config.clone());
         Ok(change)
     }

@@ -9,6 +9,8 @@ use crate::dhcp::policy::{Mode, Policy};
 use crate::interface::Interface;
 use crate::port::{self, Proto};
 
+use super::follow::{self, Place};
+
 /// RFC 1350.
 pub(super) const TFTP_PORT: u16 = 69;
 const TFTP_TAKEN: &str = "stop that TFTP server, BIOS machines ask this port only";
@@ -16,41 +18,62 @@ const HTTP_TAKEN: &str = "give another one with --http-port";
 /// Connections that wait to be accepted: a rack that is switched on at once.
 const BACKLOG: i32 = 4096;
 
-/// All that `serve` listens on.
+/// All that `serve` listens on when it starts.
 pub(super) struct Sockets {
-    pub(super) http: Vec<TcpListener>,
+    pub(super) dhcp: Vec<(Interface, dhcp::socket::Sockets, Policy)>,
+    pub(super) addresses: Vec<(Ipv4Addr, AddressSockets)>,
+}
+
+/// Those on the interface's own address: an answer must come from where it was asked for.
+pub(super) struct AddressSockets {
+    pub(super) http: TcpListener,
     /// Heartbeats come to the port number that HTTP has.
-    pub(super) heartbeats: Vec<UdpSocket>,
-    pub(super) tftp: Vec<UdpSocket>,
-    pub(super) dhcp: Vec<(dhcp::socket::Sockets, Policy)>,
+    pub(super) heartbeats: UdpSocket,
+    pub(super) tftp: UdpSocket,
 }
 
 impl Sockets {
     pub(super) fn open(config: &Config, interfaces: &[Interface]) -> anyhow::Result<Self> {
-        let mut all = Self {
-            http: Vec::new(),
-            heartbeats: Vec::new(),
-            tftp: Vec::new(),
-            dhcp: Vec::new(),
-        };
         let policies = Policy::all(config, interfaces, config.http_port)?;
-        for (interface, policy) in interfaces.iter().zip(policies) {
-            let mut sockets = dhcp::socket::Sockets::bind(interface)?;
-            if matches!(policy.mode, Mode::Full(_)) && interface.mac.is_some() {
-                sockets = sockets.with_arp(interface);
-            }
-            all.dhcp.push((sockets, policy));
-        }
-        for interface in interfaces {
-            // On the interface's own address: an answer must come from where it was asked for.
-            all.tftp
-                .push(udp(interface.address, TFTP_PORT, TFTP_TAKEN)?);
-            all.heartbeats
-                .push(udp(interface.address, config.http_port, HTTP_TAKEN)?);
-            all.http.push(tcp(interface.address, config.http_port)?);
-        }
-        Ok(all)
+        let dhcp = interfaces.iter().zip(policies).map(|(interface, policy)| {
+            let sockets = dhcp(interface, &policy)?;
+            Ok((interface.clone(), sockets, policy))
+        });
+        let dhcp = dhcp.collect::<anyhow::Result<_>>()?;
+        let places: Vec<_> = interfaces.iter().cloned().map(Place::new).collect();
+        let addresses = follow::addresses(&places).into_iter().map(|address| {
+            let sockets = AddressSockets::open(address, config.http_port)?;
+            Ok((address, sockets))
+        });
+        Ok(Self {
+            dhcp,
+            addresses: addresses.collect::<anyhow::Result<_>>()?,
+        })
     }
+}
+
+impl AddressSockets {
+    pub(super) fn open(address: Ipv4Addr, http_port: u16) -> anyhow::Result<Self> {
+        Ok(Self {
+            tftp: udp(address, TFTP_PORT, TFTP_TAKEN)?,
+            heartbeats: udp(address, http_port, HTTP_TAKEN)?,
+            http: tcp(address, http_port)?,
+        })
+    }
+}
+
+/// DHCP's sockets on one interface; in full mode ARP, too.
+pub(super) fn dhcp(
+    interface: &Interface,
+    policy: &Policy,
+) -> anyhow::Result<dhcp::socket::Sockets> {
+    let sockets = dhcp::socket::Sockets::bind(interface)?;
+    let full = matches!(policy.mode, Mode::Full(_)) && interface.mac.is_some();
+    Ok(if full {
+        sockets.with_arp(interface)
+    } else {
+        sockets
+    })
 }
 
 fn tcp(address: Ipv4Addr, port: u16) -> anyhow::Result<TcpListener> {

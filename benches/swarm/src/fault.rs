@@ -36,6 +36,8 @@ pub(crate) enum Fault {
     BootFile(&'static str),
     #[error("a profile of {0} bytes is not of this image: one byte a chunk")]
     Profile(usize),
+    #[error("not booted within {0:?}, switched off and on")]
+    TooLong(Duration),
     #[error("{0}")]
     Io(#[from] io::Error),
 }

@@ -52,7 +52,7 @@ impl Machine {
         sleep(after).await;
         self.log.borrow_mut().on = self.world.now();
         let deadline = self.world.plan.deadline;
-        let failed = match timeout(deadline, self.boot()).await {
+        let failed = match timeout(deadline, self.boots()).await {
             Ok(Ok(())) => None,
             Ok(Err(fault)) => Some(fault.to_string()),
             Err(_) => Some(format!("not booted within {deadline:?}")),
@@ -65,6 +65,21 @@ impl Machine {
         log.off = now;
         log.failed = failed;
         log
+    }
+
+    /// Boots; as often as it takes, if somebody is there who switches it off and on.
+    async fn boots(&self) -> Result<(), Fault> {
+        let Some(patience) = self.world.plan.again else {
+            return self.boot().await;
+        };
+        loop {
+            let booted = timeout(patience, self.boot()).await;
+            match booted.unwrap_or(Err(Fault::TooLong(patience))) {
+                Ok(()) => return Ok(()),
+                Err(fault) => self.note(&fault),
+            }
+            self.log.borrow_mut().leave(self.world.now());
+        }
     }
 
     async fn boot(&self) -> Result<(), Fault> {

@@ -30,6 +30,8 @@ pub struct Plan {
     /// SO_RCVBUF of connections for boot files and image; `None` leaves it to the kernel. All machines share one kernel's TCP
     /// memory (`net.ipv4.tcp_mem`, a tenth of RAM) with the manager here: past it nothing moves, and it is nobody's fault.
     pub receive_buffer: Option<u32>,
+    /// A machine whose boot fails, or takes longer than this, is switched off and on; `None` leaves it as it is.
+    pub again: Option<Duration>,
     /// A machine that has not booted after this time has failed.
     pub deadline: Duration,
 }
@@ -58,6 +60,7 @@ impl Default for Plan {
             demands: 4,
             demand_each: Duration::from_secs(5),
             receive_buffer: Some(256 << 10),
+            again: None,
             deadline: Duration::from_secs(600),
         }
     }

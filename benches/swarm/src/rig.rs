@@ -7,7 +7,7 @@ mod store;
 mod watch;
 mod wire;
 
-pub use lan::{Lan, MANAGER};
+pub use lan::{Lan, MANAGER, bridge};
 pub use manager::Manager;
 pub use store::{Sizes, Stored, fill};
 pub use watch::{Peaks, Sample};

@@ -148,6 +148,7 @@ fn a_manager_runs_or_is_started_by_a_command() {
             name: "lan0".to_owned(),
             address: [10, 9, 8, 1].into(),
             prefix_len: 24,
+            trouble: None,
         }],
         http_port: 80,
         state: PathBuf::from("/s"),

@@ -118,6 +118,7 @@ proptest! {
                     bytes_per_s: ms,
                     bytes: ms,
                     refused: fleet.refused(),
+                    interfaces: Vec::new(),
                 },
                 images: Vec::new(),
                 workers,

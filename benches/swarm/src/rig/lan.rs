@@ -1,11 +1,12 @@
 //! Two network namespaces joined by a cable (veth): the manager's, with an address, and the machines', with a route.
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::net::Ipv4Addr;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use nix::sched::{CloneFlags, setns};
 
 use super::process::{Process, run, tied, wait_for};
@@ -17,6 +18,8 @@ pub const MANAGER: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 1);
 pub(super) const SERVER_END: &str = "s0";
 /// The machines' end.
 const CLIENT_END: &str = "c0";
+/// Of a LAN with bridges: the cable between them.
+const CABLE: &str = "link add v0 master s0 up type veth peer name p0 netns";
 /// An address for clients that ask no DHCP.
 const STRANGERS: &str = "10.98.0.2/16";
 
@@ -57,6 +60,63 @@ impl Lan {
             run(enter(&lan.client, "ip").args(args.split(' ')))?;
         }
         Ok(lan)
+    }
+
+    /// The same with a bridge on either side and the cable between these, so that the manager's interface and the cable can go
+    /// while the machines' interface stays. Hardware addresses are fixed.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn bridged() -> anyhow::Result<Self> {
+        let lan = Self {
+            server: namespace()?,
+            client: namespace()?,
+        };
+        for (side, batch) in [
+            (
+                &lan.client,
+                format!(
+                    "link set lo up\nlink add {CLIENT_END} address 02:98:00:00:00:02 type bridge\n\
+                     address add {STRANGERS} dev {CLIENT_END}\nlink set {CLIENT_END} up\n"
+                ),
+            ),
+            (&lan.server, format!("link set lo up\n{}", bridge(MANAGER))),
+        ] {
+            change(side, &batch)?;
+        }
+        // An address that is beside the first takes its place when that goes, and does not go with it.
+        let promote = "echo 1 >/proc/sys/net/ipv4/conf/all/promote_secondaries";
+        run(enter(&lan.server, "sh").args(["-c", promote]))?;
+        lan.plug()?;
+        Ok(lan)
+    }
+
+    /// Makes the cable of [`Self::bridged`], which went with [`Self::unplug`].
+    ///
+    /// # Errors
+    /// It is there.
+    pub fn plug(&self) -> anyhow::Result<()> {
+        change(&self.server, &format!("{CABLE} {}\n", self.client.id()))?;
+        change(
+            &self.client,
+            &format!("link set p0 master {CLIENT_END} up\n"),
+        )
+    }
+
+    /// Takes it away.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn unplug(&self) -> anyhow::Result<()> {
+        self.change("link del v0\n")
+    }
+
+    /// Lines for `ip -batch`, on the manager's side.
+    ///
+    /// # Errors
+    /// One of them fails.
+    pub fn change(&self, batch: &str) -> anyhow::Result<()> {
+        change(&self.server, batch)
     }
 
     /// The interface that machines are on.
@@ -106,6 +166,27 @@ impl Lan {
     pub(super) fn server_command(&self, program: &str) -> Command {
         enter(&self.server, program)
     }
+}
+
+/// For `ip -batch`: the manager's interface of [`Lan::bridged`], with this address.
+#[must_use]
+pub fn bridge(address: Ipv4Addr) -> String {
+    format!(
+        "link add {SERVER_END} address 02:98:00:00:00:01 type bridge\n\
+         address add {address}/16 dev {SERVER_END}\nlink set {SERVER_END} up\n"
+    )
+}
+
+fn change(side: &Process, batch: &str) -> anyhow::Result<()> {
+    let mut ip = enter(side, "ip");
+    ip.args(["-batch", "-"]).stdin(Stdio::piped());
+    let mut ip = Process::spawn(&mut ip)?;
+    let mut stdin = ip.0.stdin.take().context("a pipe")?;
+    stdin.write_all(batch.as_bytes())?;
+    drop(stdin);
+    let status = ip.0.wait()?;
+    ensure!(status.success(), "ip: {status} at {batch}");
+    Ok(())
 }
 
 fn namespace() -> anyhow::Result<Process> {

@@ -107,6 +107,22 @@ impl Manager {
         drop(self.process);
     }
 
+    /// The process's number.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// All lines of its log so far that have `text` in them.
+    #[must_use]
+    pub fn lines(&self, text: &str) -> Vec<String> {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.iter()
+            .filter(|line| line.contains(text))
+            .cloned()
+            .collect()
+    }
+
     /// Warnings, errors and panics so far.
     #[must_use]
     pub fn said(&self) -> Vec<String> {

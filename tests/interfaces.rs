@@ -1,0 +1,307 @@
+//! Interfaces that go and come again, or change their address, while machines boot from them.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests wait for facts with deadlines"
+)]
+
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use ramboot::control::{Answer, Question, Served, ask};
+use ramboot::dhcp::ask::for_rival;
+use ramboot::interface;
+use ramboot_swarm::rig::{Lan, MANAGER, Manager, Sizes, bridge, fill};
+use ramboot_swarm::{Plan, run};
+
+const OTHER: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 3);
+const HTTP: u16 = 8067;
+const CHANGES: usize = 50;
+const MIB: usize = 1 << 20;
+const MACHINES: usize = 40;
+/// Bytes that machines get between two changes: what a third of one needs.
+const EACH: u64 = 1 << 20;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What happens to the manager's interface.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    /// It goes, and is made anew with the other address.
+    GoneAndBack,
+    /// It is deleted and made in one breath.
+    Anew,
+    /// It goes down and up.
+    DownAndUp,
+    /// It gets the other address, then loses the one it had.
+    Moved,
+    /// The other address goes to it beside its own, and is taken away again; and the cable is made anew. It stays what it is.
+    Beside,
+}
+
+/// The network, its manager, and which address that has.
+struct Scene {
+    lan: Lan,
+    manager: Manager,
+    run_dir: std::path::PathBuf,
+    address: Ipv4Addr,
+    /// Lines about the interface that were read.
+    read: usize,
+}
+
+impl Scene {
+    const fn other(&self) -> Ipv4Addr {
+        if self.address.to_bits() == MANAGER.to_bits() {
+            OTHER
+        } else {
+            MANAGER
+        }
+    }
+
+    fn ip(&self, batch: &str) {
+        self.lan.change(batch).expect("ip");
+    }
+
+    /// The next line about the interface.
+    fn news(&mut self) -> String {
+        let begin = Instant::now();
+        loop {
+            let lines = self.manager.lines(" interface s0 ");
+            if let Some(line) = lines.get(self.read) {
+                self.read += 1;
+                return line.clone();
+            }
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "nothing is said after {lines:#?}\n{:#?}",
+                self.manager.said()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn expect(&mut self, what: &str) {
+        let line = self.news();
+        assert!(line.contains(what), "{what:?} is not in {line}");
+    }
+
+    /// What the manager says of it to programs of its machine.
+    fn served(&self) -> Served {
+        match ask(&self.run_dir, &Question::About).expect("answered") {
+            Answer::About(about) => about.interfaces[0].clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn happen(&mut self, change: Change) {
+        let (old, new) = (self.address, self.other());
+        match change {
+            Change::GoneAndBack => {
+                self.ip("link del s0\n");
+                self.expect("is away (there is no such interface)");
+                let trouble = self.served().trouble.expect("it is away");
+                assert!(trouble.contains("interface s0 is away"), "{trouble}");
+                self.ip(&format!("{}link set v0 master s0\n", bridge(new)));
+                self.expect(&format!("is back with another address, {new} (was {old})"));
+                self.address = new;
+            }
+            Change::Anew => {
+                self.ip(&format!(
+                    "link del s0\n{}link set v0 master s0\n",
+                    bridge(old)
+                ));
+                // On a busy machine its absence may be seen.
+                let line = self.news();
+                if line.contains("is away") {
+                    self.expect(&format!("is back, {old}"));
+                } else {
+                    assert!(line.contains(&format!("was made anew, {old}")), "{line}");
+                }
+            }
+            Change::DownAndUp => {
+                self.ip("link set s0 down\n");
+                self.expect("is away (it is down)");
+                self.ip("link set s0 up\n");
+                self.expect(&format!("is back, {old}"));
+            }
+            Change::Moved => {
+                self.ip(&format!(
+                    "address add {new}/16 dev s0\naddress del {old}/16 dev s0\n"
+                ));
+                self.expect(&format!("has another address, {new} (was {old})"));
+                self.address = new;
+            }
+            Change::Beside => {
+                self.ip(&format!("address add {new}/16 dev s0\n"));
+                self.lan.unplug().expect("unplugged");
+                self.lan.plug().expect("plugged");
+                self.ip(&format!("address del {new}/16 dev s0\n"));
+            }
+        }
+        assert_eq!(self.served().trouble, None);
+    }
+
+    /// A machine on the network finds all servers at the address, and nobody listens anywhere else.
+    fn check(&self) {
+        let address = self.address;
+        let asks = self.lan.client(move || {
+            let all = interface::all()?;
+            let client = interface::choose(&all, &["c0".to_owned()])?;
+            let server = for_rival(&client[0], &[], 77)?.map(|offer| offer.server);
+            assert_eq!(server, Some(address), "who offers an address");
+            let http = SocketAddrV4::new(address, HTTP);
+            let mut stream = TcpStream::connect_timeout(&http.into(), PATIENCE)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text)?;
+            assert!(
+                text.starts_with("HTTP/1.1 200 ") && text.ends_with("ok\n"),
+                "{text}"
+            );
+            let tftp = UdpSocket::bind("10.98.0.2:0")?;
+            tftp.set_read_timeout(Some(PATIENCE))?;
+            tftp.send_to(b"\0\x01absent\0octet\0", (address, 69))?;
+            let mut answer = [0; 512];
+            let (_, from) = tftp.recv_from(&mut answer)?;
+            assert_eq!(
+                (from.ip(), &answer[..4]),
+                (address.into(), &[0, 5, 0, 1][..])
+            );
+            Ok(())
+        });
+        asks.join().expect("no panic").expect("asks");
+        assert_eq!(
+            listened(self.manager.id()),
+            [(69, address), (HTTP, address)].into(),
+            "ports and addresses"
+        );
+    }
+}
+
+/// Bytes that the machines' side has received.
+fn received(lan: &Lan) -> u64 {
+    let look = lan.client(|| {
+        let text = std::fs::read_to_string("/proc/thread-self/net/dev")?;
+        let mut lines = text.lines();
+        let line = lines.find_map(|line| line.trim_start().strip_prefix("c0:"));
+        let first = line.and_then(|line| line.split_whitespace().next());
+        Ok(first.expect("c0").parse()?)
+    });
+    look.join().expect("no panic").expect("counts")
+}
+
+/// TFTP's and HTTP's ports (TCP, and UDP for heartbeats), and the addresses they are open on: proc_net_tcp of Linux's documentation.
+fn listened(pid: u32) -> BTreeSet<(u16, Ipv4Addr)> {
+    let read = |file| {
+        let path = format!("/proc/{pid}/net/{file}");
+        std::fs::read_to_string(path).expect("there")
+    };
+    let tcp = read("tcp");
+    // A listener's state is 0A.
+    let tcp = tcp
+        .lines()
+        .filter(|line| line.contains(" 00000000:0000 0A "));
+    let udp = read("udp");
+    let lines = tcp.chain(udp.lines());
+    let sockets = lines.filter_map(|line| {
+        let (address, port) = line.split_whitespace().nth(1)?.split_once(':')?;
+        let address = u32::from_str_radix(address, 16).ok()?;
+        let port = u16::from_str_radix(port, 16).ok()?;
+        Some((port, Ipv4Addr::from(address.to_ne_bytes())))
+    });
+    sockets
+        .filter(|(port, _)| [69, HTTP].contains(port))
+        .collect()
+}
+
+/// Whole machines boot one after the other all the time, each chunk verified. Whoever does not get on is switched off and on, as
+/// a person or its firmware's own list of devices does; in the end all have booted.
+#[test]
+fn an_interface_goes_and_comes_fifty_times_and_no_machine_is_lost() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: network namespaces for another thread need root");
+        return;
+    }
+    let state = tempfile::tempdir().expect("folder");
+    let sizes = Sizes {
+        image: 2 * MIB,
+        kernel: MIB / 2,
+        initrd: MIB / 2,
+    };
+    fill(state.path(), sizes).expect("store");
+    let lan = Lan::bridged().expect("a network");
+    let program = Path::new(env!("CARGO_BIN_EXE_ramboot"));
+    let manager = Manager::start(&lan, program, state.path(), &[]).expect("a manager");
+    let done = Arc::new(AtomicBool::new(false));
+    let (interface, ended) = (lan.interface(), Arc::clone(&done));
+    let storm = lan.client(move || {
+        let mut summaries = Vec::new();
+        while !ended.load(Ordering::SeqCst) {
+            let plan = Plan {
+                machines: u32::try_from(MACHINES)?,
+                interface: interface.clone(),
+                seed: summaries.len() as u64,
+                sample: 1,
+                within: Duration::from_secs(3),
+                think: Duration::from_millis(400),
+                again: Some(Duration::from_secs(15)),
+                deadline: Duration::from_secs(240),
+                ..Plan::default()
+            };
+            summaries.push(run(plan)?.summary());
+        }
+        Ok(summaries)
+    });
+    let mut scene = Scene {
+        lan,
+        manager,
+        run_dir: state.path().join("run"),
+        address: MANAGER,
+        read: 0,
+    };
+    scene.check();
+    let kinds = [
+        Change::GoneAndBack,
+        Change::Moved,
+        Change::Anew,
+        Change::Beside,
+        Change::DownAndUp,
+    ];
+    for change in kinds.into_iter().cycle().take(CHANGES) {
+        // In the midst: machines have got on since the last time.
+        let (before, begin) = (received(&scene.lan), Instant::now());
+        while received(&scene.lan) < before + EACH {
+            assert!(begin.elapsed() < 2 * PATIENCE, "nothing comes any more");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        println!("{change:?} at {}", scene.address);
+        scene.happen(change);
+        scene.check();
+    }
+    done.store(true, Ordering::SeqCst);
+    let summaries = storm.join().expect("no panic").expect("a swarm");
+    let mut hit = 0;
+    for summary in &summaries {
+        println!("{summary}");
+        assert_eq!(
+            (summary.booted, &summary.failed),
+            (MACHINES, &[].into()),
+            "{summary}"
+        );
+        hit += summary.faults.values().sum::<u64>() + summary.again;
+    }
+    assert!(hit > 0, "no machine noticed anything");
+    // One line a change, and nothing else was worth one: what is away is a warning.
+    let lines = scene.manager.lines(" interface s0 ");
+    assert_eq!(lines.len(), scene.read, "{lines:#?}");
+    let said = scene.manager.said();
+    assert!(
+        said.iter()
+            .all(|line| line.contains("interface s0 is away")),
+        "{said:#?}"
+    );
+}
