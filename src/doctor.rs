@@ -10,6 +10,7 @@ mod fetch;
 mod finding;
 mod firewall;
 mod lan;
+mod ports;
 mod report;
 mod simulate;
 
@@ -154,7 +155,7 @@ impl Case<'_> {
     /// Ports, other servers, rules; gives the other server.
     fn network(&self, interface: &Interface, found: &mut Vec<Finding>) -> Option<Rival> {
         let (mode, http_port) = (self.mode, self.http_port);
-        let ports = facts::ports(interface, mode, http_port, self.about);
+        let ports = self::ports::ports(interface, mode, http_port, self.about);
         found.extend(checks::ports(&ports, http_port));
         let rules: Ruled = facts::rules();
         found.extend(checks::firewall(

@@ -8,9 +8,10 @@ use std::path::Path;
 
 pub(super) use self::dhcp::rivals;
 pub(super) use self::store::{images, ipxe};
-use super::facts::{LinkFacts, PortFact, PortState, Ruled};
+use super::facts::{LinkFacts, Ruled};
 use super::finding::{Finding, Topic};
 use super::firewall;
+use super::ports::{PortFact, PortState};
 use crate::control::{About, FOLDER, SOCKET};
 use crate::interface::{ChooseError, Interface};
 
