@@ -24,13 +24,13 @@ use ramboot_wire::Arch;
 
 use self::boots::Stock;
 use self::facts::{Published, Ruled};
-use self::finding::{Finding, Topic};
+use self::finding::{Finding, Topic, Verdict};
 use self::firewall::Probe;
 use self::lan::Place;
 use self::report::Report;
 use crate::cli::{DEFAULT_STATE, DhcpMode, DoctorArgs};
 use crate::config::Config;
-use crate::control::{self, About, Answer, FOLDER, Question};
+use crate::control::{self, About, Answer, FOLDER, Question, Served};
 use crate::dhcp;
 use crate::dhcp::rival::Rival;
 use crate::interface::{self, ChooseError, Interface};
@@ -99,7 +99,24 @@ fn look(args: &DoctorArgs) -> Vec<Finding> {
         |_| facts::LinkFacts::default(),
         |one| facts::link(&one.name),
     );
-    found.extend(checks::interface(&chosen, &link));
+    let served = manager.map_or(&[][..], |about| &about.interfaces);
+    let is_chosen = |one: &&Served| chosen.as_ref().is_ok_and(|own| own.name == one.name);
+    found.extend(match (&chosen, served.first()) {
+        // One sentence is enough.
+        (Err(_), Some(_)) if args.interface.is_none() => Vec::new(),
+        _ => checks::interface(&chosen, &link),
+    });
+    for one in served {
+        let there = interface_of(one);
+        found.extend(checks::served(one, &there));
+        if let Ok(there) = there
+            && !is_chosen(&one)
+        {
+            let ports = ports::ports(&there, case.mode, case.http_port, case.about);
+            let ports = checks::ports(&ports, case.http_port, &one.name);
+            found.extend(ports.into_iter().filter(|one| one.verdict > Verdict::Good));
+        }
+    }
     let published = facts::published(&case.state, args.deep);
     let wanted = boots::wanted(&case.config);
     found.extend(checks::images(&published, &case.state, &wanted));
@@ -136,15 +153,27 @@ fn about(run_dir: &Path) -> Result<About, io::ErrorKind> {
     }
 }
 
+/// As it is now.
+fn interface_of(served: &Served) -> Result<Interface, ChooseError> {
+    one_of(std::slice::from_ref(&served.name))
+}
+
+/// The named one; of those that the manager serves, the first that is there.
 fn choose(args: &DoctorArgs, about: Option<&About>) -> Result<Interface, ChooseError> {
-    let all = interface::all().unwrap_or_default();
-    let served = about.and_then(|about| about.interfaces.first());
+    let served = about.map_or(&[][..], |about| &about.interfaces);
+    let there = served.iter().find(|one| interface_of(one).is_ok());
+    let served = there.or_else(|| served.first());
     let named: Vec<String> = match (&args.interface, served) {
         (Some(name), _) => vec![name.clone()],
         (None, Some(served)) => vec![served.name.clone()],
         (None, None) => Vec::new(),
     };
-    let chosen = interface::choose(&all, &named)?;
+    one_of(&named)
+}
+
+fn one_of(named: &[String]) -> Result<Interface, ChooseError> {
+    let all = interface::all().unwrap_or_default();
+    let chosen = interface::choose(&all, named)?;
     let none = || ChooseError::None {
         there: "none".to_owned(),
     };
@@ -155,8 +184,8 @@ impl Case<'_> {
     /// Ports, other servers, rules; gives the other server.
     fn network(&self, interface: &Interface, found: &mut Vec<Finding>) -> Option<Rival> {
         let (mode, http_port) = (self.mode, self.http_port);
-        let ports = self::ports::ports(interface, mode, http_port, self.about);
-        found.extend(checks::ports(&ports, http_port));
+        let ports = ports::ports(interface, mode, http_port, self.about);
+        found.extend(checks::ports(&ports, http_port, &interface.name));
         let rules: Ruled = facts::rules();
         found.extend(checks::firewall(
             &rules,

@@ -61,8 +61,8 @@ fn say(text: &str) -> anyhow::Result<()> {
 }
 
 fn look(args: &NodesArgs) -> anyhow::Result<Snapshot> {
-    let places = match args.manager {
-        Some(manager) => vec![manager.0],
+    let (places, troubles) = match args.manager {
+        Some(manager) => (vec![manager.0], Vec::new()),
         None => here()?,
     };
     let mut refusals = Vec::new();
@@ -71,6 +71,12 @@ fn look(args: &NodesArgs) -> anyhow::Result<Snapshot> {
             Ok(snapshot) => return Ok(snapshot),
             Err(error) => refusals.push(format!("{place}: {error:#}")),
         }
+    }
+    if !troubles.is_empty() {
+        bail!(
+            "the manager that runs here cannot be asked: {}",
+            troubles.join("; ")
+        );
     }
     if refusals.is_empty() {
         bail!(
@@ -83,12 +89,17 @@ fn look(args: &NodesArgs) -> anyhow::Result<Snapshot> {
     )
 }
 
-/// Where a manager of this machine may be: where it says so itself, to those it tells; then wherever one is by default.
-fn here() -> anyhow::Result<Vec<SocketAddrV4>> {
-    let mut places = Vec::new();
+/// Where a manager of this machine may be: where it says so itself, to those it tells, with what it says is wrong there; then
+/// wherever one is by default.
+fn here() -> anyhow::Result<(Vec<SocketAddrV4>, Vec<String>)> {
+    let (mut places, mut troubles) = (Vec::new(), Vec::new());
     if let Ok(Answer::About(about)) = control::ask(Path::new(FOLDER), &Question::About) {
-        let served = about.interfaces.iter();
-        places.extend(served.map(|one| SocketAddrV4::new(one.address, about.http_port)));
+        for one in about.interfaces {
+            match one.trouble {
+                None => places.push(SocketAddrV4::new(one.address, about.http_port)),
+                Some(trouble) => troubles.push(trouble),
+            }
+        }
     }
     let all = interface::all().context("listing network interfaces")?;
     let up = all.iter().filter(|found| found.up && !found.loopback);
@@ -98,7 +109,7 @@ fn here() -> anyhow::Result<Vec<SocketAddrV4>> {
             places.push(place);
         }
     }
-    Ok(places)
+    Ok((places, troubles))
 }
 
 const EVERY: Duration = Duration::from_secs(2);

@@ -306,6 +306,65 @@ fn without_a_manager_it_says_how_to_start_one_and_who_is_in_its_place() {
     );
 }
 
+/// It says that it serves lan0 and lan7, and has no socket there: as one whose interfaces were made anew and that did not notice.
+fn a_manager_is_not_believed_that_it_listens() {
+    use ramboot::control::{About, Answer, SOCKET, Served};
+    let state = filled();
+    let run = state.path().join("run");
+    fs::create_dir(&run).expect("folder");
+    let served = |name: &str, third| Served {
+        name: name.to_owned(),
+        address: [10, 9, third, 1].into(),
+        prefix_len: 24,
+        trouble: None,
+    };
+    let about = Answer::About(Box::new(About {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: 1,
+        dhcp: "full".to_owned(),
+        interfaces: vec![served("lan0", 8), served("lan7", 7)],
+        http_port: 8067,
+        state: state.path().to_owned(),
+        config: None,
+        ipxe_dir: state.path().join("ipxe"),
+    }));
+    let about = serde_json::to_vec(&about).expect("JSON");
+    let socket = std::os::unix::net::UnixListener::bind(run.join(SOCKET)).expect("bind");
+    // It ends with the program.
+    std::thread::spawn(move || {
+        for stream in socket.incoming() {
+            let mut stream = stream.expect("a connection");
+            // Whoever hangs up before has its answer.
+            let _ = std::io::BufRead::read_line(
+                &mut std::io::BufReader::new(&stream),
+                &mut String::new(),
+            );
+            let _ = stream.write_all(&about);
+        }
+    });
+    let said = Said::of(state.path(), "doctor");
+    assert_eq!(said.code, "exit 1");
+    let wrong = said.wrong();
+    for want in [
+        "network served bad",
+        "ports udp-67 bad",
+        "ports udp-4011 bad",
+        "ports udp-69 bad",
+        "ports http bad",
+    ] {
+        assert!(wrong.iter().any(|one| one == want), "{want}: {wrong:#?}");
+    }
+    assert_eq!(
+        said.text("network", "served"),
+        "the manager serves lan7, which is away: there is no interface lan7; there are lo 127.0.0.1/8, lan0 10.9.8.1/24 \
+         > bring it back, with an IPv4 address: the manager answers on it again by itself"
+    );
+    assert!(
+        said.text("ports", "udp-67")
+            .starts_with("nobody listens on UDP 67 (DHCP) of lan0, though the manager that runs says that it serves there"),
+    );
+}
+
 fn a_rule_that_drops_is_named() {
     let state = filled();
     let rule = "nft -f - <<END\ntable inet gate { chain in { type filter hook input priority 0; policy accept; \
@@ -427,6 +486,10 @@ fn each_case() {
         (
             "without_a_manager_it_says_how_to_start_one_and_who_is_in_its_place",
             without_a_manager_it_says_how_to_start_one_and_who_is_in_its_place,
+        ),
+        (
+            "a_manager_is_not_believed_that_it_listens",
+            a_manager_is_not_believed_that_it_listens,
         ),
         ("a_rule_that_drops_is_named", a_rule_that_drops_is_named),
         (

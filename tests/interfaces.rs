@@ -4,7 +4,7 @@
     reason = "tests wait for facts with deadlines"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
 use std::path::Path;
@@ -303,5 +303,137 @@ fn an_interface_goes_and_comes_fifty_times_and_no_machine_is_lost() {
         said.iter()
             .all(|line| line.contains("interface s0 is away")),
         "{said:#?}"
+    );
+}
+
+/// A manager on lan0, which stays, and lan1; each look is printed under its name. The script is process 1 of a namespace, so all
+/// that it started ends with it.
+const TWO: &str = r#"
+program=$1 state=$2 url=http://10.9.8.1:8067
+ip link set lo up
+lan() { ip link add $1 type bridge; ip address add $2/24 dev $1; ip link set $1 up; }
+lan lan0 10.9.8.1; lan lan1 10.9.9.1
+serve() {
+    "$program" serve --state "$state" --run-dir "$state/run" --interface lan0 --interface lan1 "$@" 2>"$state/log" &
+}
+# health CODE: once the manager says so, what it says, with nodes and doctor.
+health() {
+    tries=0
+    until [ "$(curl -s -o /dev/null -w '%{http_code}' $url/healthz)" = "$1" ]; do
+        tries=$((tries + 1)); [ $tries -lt 600 ]; sleep 0.05
+    done
+}
+look() {
+    echo "= $1"
+    curl -s $url/healthz
+    "$program" nodes --manager 10.9.8.1 | head -n 1
+    "$program" doctor --state "$state" --run-dir "$state/run" --ipxe-dir "$state" --json |
+        grep -E '"sentence".*(lan1|UDP 67)' || :
+}
+"#;
+
+/// What was printed under each name.
+fn looks(config: &str, script: &str) -> BTreeMap<String, String> {
+    let state = tempfile::tempdir().expect("folder");
+    std::fs::write(state.path().join("ramboot.toml"), config).expect("written");
+    let output = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "--net"])
+        .args(["--pid", "--fork", "--kill-child", "--mount-proc"])
+        .args(["sh", "-euc"])
+        .arg(format!("{TWO}{script}"))
+        .args(["sh", env!("CARGO_BIN_EXE_ramboot")])
+        .arg(state.path())
+        .env_remove("RAMBOOT_LOG")
+        .env_remove("RAMBOOT_STATE")
+        .output()
+        .expect("unshare");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let log = std::fs::read_to_string(state.path().join("log")).unwrap_or_default();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    println!("{text}\n{errors}\n{log}");
+    assert!(output.status.success(), "{}", output.status);
+    let look = |part: &str| {
+        let (name, rest) = part.split_once('\n').expect("a name");
+        (name.to_owned(), rest.to_owned())
+    };
+    let mut looks: BTreeMap<_, _> = text.split("= ").skip(1).map(look).collect();
+    looks.insert("log".to_owned(), log);
+    looks
+}
+
+#[test]
+fn one_of_two_interfaces_goes_and_it_is_said_wherever_somebody_looks() {
+    let config = "[[network]]\naddress = \"10.9.8.0/24\"\npool = \"10.9.8.100-10.9.8.199\"\n";
+    let looks = looks(
+        config,
+        r#"
+serve --dhcp full --pool 10.9.9.100-10.9.9.199 --config "$state/ramboot.toml"
+health 200; look both
+ip link del lan1
+health 503; look one
+lan lan1 10.9.9.1
+health 200; look again
+# Its pool is of another network then.
+ip address add 10.9.7.1/24 dev lan1; ip address del 10.9.9.1/24 dev lan1
+health 503; look unfit
+ip address add 10.9.9.1/24 dev lan1; ip address del 10.9.7.1/24 dev lan1
+health 200; look fits
+"#,
+    );
+    let none = "no machine was seen yet, and no image is published: ramboot publish IMAGE";
+    for name in ["both", "again", "fits"] {
+        let look = &looks[name];
+        assert!(look.starts_with(&format!("ok\n{none}\n")), "{name}: {look}");
+        assert!(look.contains("the manager has UDP 67, "), "{name}: {look}");
+        assert!(!look.contains("away"), "{name}: {look}");
+    }
+    let away = "interface lan1 is away (there is no such interface): machines on it are not answered until it is back";
+    let look = &looks["one"];
+    assert!(look.starts_with(&format!("{away}\n{away}\n")), "{look}");
+    assert!(
+        look.contains("the manager serves lan1, which is away: "),
+        "{look}"
+    );
+    assert!(
+        look.contains("the manager has UDP 67, "),
+        "lan0 is served: {look}"
+    );
+    let look = &looks["unfit"];
+    let unfit = "interface lan1 is not wholly served: DHCP is not answered: the pool's first address 10.9.9.100 is not in ";
+    assert!(look.starts_with(unfit), "{look}");
+    assert!(
+        look.contains("the manager has UDP 67, "),
+        "lan0 is served: {look}"
+    );
+    assert!(
+        look.contains("nobody listens on UDP 67 (DHCP) of lan1"),
+        "{look}"
+    );
+}
+
+#[test]
+fn what_another_program_has_is_said_and_taken_when_it_leaves() {
+    let looks = looks(
+        "",
+        r#"
+serve --dhcp proxy
+health 200
+ip address add 10.9.6.1/32 dev lo
+busybox httpd -f -p 10.9.6.1:8067 & other=$!
+until grep -q '0106090A:1F83 00000000:0000 0A' /proc/net/tcp; do kill -0 $other; done
+ip address add 10.9.6.1/24 dev lan1; ip address del 10.9.9.1/24 dev lan1
+health 503; look taken
+kill $other
+health 200; look left
+"#,
+    );
+    let taken = "interface lan1 is not wholly served: TCP port 8067 is taken by ";
+    assert!(looks["taken"].starts_with(taken), "{}", looks["taken"]);
+    assert!(looks["left"].starts_with("ok\n"), "{}", looks["left"]);
+    let log = &looks["log"];
+    assert_eq!(log.matches(taken).count(), 1, "said once: {log}");
+    assert!(
+        log.contains("interface lan1 is wholly served again"),
+        "{log}"
     );
 }

@@ -15,8 +15,10 @@ use tracing::warn;
 use crate::interface::Interface;
 use crate::link::{Frames, Link};
 
-const DHCP_PORT: u16 = 67;
-const BOOT_SERVER_PORT: u16 = 4011;
+/// Of a DHCP server.
+pub const DHCP_PORT: u16 = 67;
+/// PXE's boot server.
+pub const BOOT_SERVER_PORT: u16 = 4011;
 
 /// A thousand requests wait while one burst is answered; the system gives less if `net.core.rmem_max` is less.
 const RECEIVE_BUFFER_BYTES: usize = 2 * 1024 * 1024;
@@ -86,6 +88,21 @@ pub struct Counts {
     pub malformed: u64,
 }
 
+impl BindError {
+    fn of(port: u16, interface: &Interface, source: io::Error) -> Self {
+        let interface = interface.name.clone();
+        match source.kind() {
+            io::ErrorKind::AddrInUse => Self::Taken { port, interface },
+            io::ErrorKind::PermissionDenied => Self::NotAllowed { port, interface },
+            _ => Self::Other {
+                port,
+                interface,
+                source,
+            },
+        }
+    }
+}
+
 impl Counters {
     /// Reads them.
     #[must_use]
@@ -111,24 +128,26 @@ impl Sockets {
     /// A port is taken or not allowed; the text says which and what to do.
     pub fn bind(interface: &Interface) -> Result<Self, BindError> {
         let bind = |port| {
-            bind(&interface.name, port).map_err(|source| {
-                let interface = interface.name.clone();
-                match source.kind() {
-                    io::ErrorKind::AddrInUse => BindError::Taken { port, interface },
-                    io::ErrorKind::PermissionDenied => BindError::NotAllowed { port, interface },
-                    _ => BindError::Other {
-                        port,
-                        interface,
-                        source,
-                    },
-                }
-            })
+            open(&interface.name, port)
+                .and_then(UdpSocket::from_std)
+                .map_err(|source| BindError::of(port, interface, source))
         };
         Ok(Self {
             dhcp: bind(DHCP_PORT)?,
             boot_server: bind(BOOT_SERVER_PORT)?,
             arp: None,
         })
+    }
+
+    /// Nobody has this port on the interface as it is now, whatever number the kernel knew it by before; found by having it for
+    /// a moment.
+    ///
+    /// # Errors
+    /// It is taken or not allowed.
+    pub fn is_free(interface: &Interface, port: u16) -> Result<(), BindError> {
+        open(&interface.name, port)
+            .map(drop)
+            .map_err(|source| BindError::of(port, interface, source))
     }
 
     /// Listens for ARP, too. Where that cannot be had, says so, and addresses are offered without being looked for.
@@ -156,12 +175,12 @@ impl Sockets {
 
 /// 0.0.0.0 and not the interface's address, as clients without one broadcast; the device keeps other networks out.
 /// SO_REUSEADDR stays off: two servers on one port would each get some of the requests.
-fn bind(interface: &str, port: u16) -> io::Result<UdpSocket> {
+fn open(interface: &str, port: u16) -> io::Result<std::net::UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     socket.bind_device(Some(interface.as_bytes()))?;
     socket.set_broadcast(true)?;
     socket.set_nonblocking(true)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
     socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
-    UdpSocket::from_std(socket.into())
+    Ok(socket.into())
 }

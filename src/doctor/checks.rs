@@ -12,7 +12,7 @@ use super::facts::{LinkFacts, Ruled};
 use super::finding::{Finding, Topic};
 use super::firewall;
 use super::ports::{PortFact, PortState};
-use crate::control::{About, FOLDER, SOCKET};
+use crate::control::{About, FOLDER, SOCKET, Served};
 use crate::interface::{ChooseError, Interface};
 
 /// Whether a manager runs, and which.
@@ -89,6 +89,34 @@ pub(super) fn manager(
     }
 }
 
+/// Interfaces that the manager serves, beside the one that all else is looked at on: whether they are there.
+#[must_use]
+pub(super) fn served(one: &Served, there: &Result<Interface, ChooseError>) -> Vec<Finding> {
+    let Served { name, address, .. } = one;
+    match there {
+        Ok(there) if there.address == *address => Vec::new(),
+        Ok(there) => vec![Finding::bad(
+            Topic::Network,
+            "served",
+            format!(
+                "{name} has {}, and the manager tells machines to come to {address}",
+                there.address
+            ),
+            "sudo systemctl restart ramboot",
+        )],
+        Err(error) => {
+            let text = error.to_string();
+            let why = text.rsplit_once(": ").map_or(text.as_str(), |(why, _)| why);
+            vec![Finding::bad(
+                Topic::Network,
+                "served",
+                format!("the manager serves {name}, which is away: {why}"),
+                "bring it back, with an IPv4 address: the manager answers on it again by itself",
+            )]
+        }
+    }
+}
+
 /// Whether there is an interface to serve on.
 #[must_use]
 pub(super) fn interface(chosen: &Result<Interface, ChooseError>, link: &LinkFacts) -> Vec<Finding> {
@@ -144,7 +172,7 @@ pub(super) fn interface(chosen: &Result<Interface, ChooseError>, link: &LinkFact
 
 /// Who has the ports.
 #[must_use]
-pub(super) fn ports(facts: &[PortFact], http_port: u16) -> Vec<Finding> {
+pub(super) fn ports(facts: &[PortFact], http_port: u16, interface: &str) -> Vec<Finding> {
     let topic = Topic::Ports;
     let mut found = Vec::new();
     let named = |wanted: fn(&PortState) -> bool| {
@@ -165,9 +193,20 @@ pub(super) fn ports(facts: &[PortFact], http_port: u16) -> Vec<Finding> {
     if let Some(names) = named(|state| *state == PortState::Free) {
         found.push(Finding::good(topic, "ports", format!("{names}: free")));
     }
+    for fact in facts.iter().filter(|fact| fact.state == PortState::Missing) {
+        found.push(Finding::bad(
+            topic,
+            fact.check,
+            format!(
+                "nobody listens on {} ({}) of {interface}, though the manager that runs says that it serves there",
+                fact.name, fact.what
+            ),
+            "sudo systemctl restart ramboot, and please report this",
+        ));
+    }
     for fact in facts {
         match &fact.state {
-            PortState::Free | PortState::Manager => {}
+            PortState::Free | PortState::Manager | PortState::Missing => {}
             PortState::Taken(by) => {
                 let by = by
                     .as_deref()

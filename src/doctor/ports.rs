@@ -1,11 +1,14 @@
 //! Who has the ports that the manager needs. A shell; what it means is said in `checks`.
+//!
+//! A manager that runs is not believed that it listens: each port is tried on the interface and the address there are now, and what
+//! is taken is looked for among the manager's own sockets.
 
 use std::io;
-use std::net::{TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 
 use crate::cli::DhcpMode;
 use crate::control::About;
-use crate::dhcp::socket::{BindError, Sockets};
+use crate::dhcp::socket::{BOOT_SERVER_PORT, BindError, DHCP_PORT, Sockets};
 use crate::interface::Interface;
 use crate::port::{self, Proto};
 
@@ -27,6 +30,8 @@ pub(super) struct PortFact {
 pub(super) enum PortState {
     /// Nobody.
     Free,
+    /// Nobody, and the manager that runs says that it serves there.
+    Missing,
     /// Who should.
     Manager,
     /// Somebody else, if it can be seen who.
@@ -35,8 +40,8 @@ pub(super) enum PortState {
     Unknown(String),
 }
 
-/// Who has the ports that serving on `interface` needs. Each is opened for a moment, if no manager has them; what is taken
-/// while a manager runs that may not be asked is likely its own.
+/// Who has the ports that serving on `interface` needs. Each is opened for a moment; what is taken while a manager runs that may not
+/// be asked, or whose sockets this user may not see, is likely its own.
 #[must_use]
 pub(super) fn ports(
     interface: &Interface,
@@ -44,94 +49,91 @@ pub(super) fn ports(
     http_port: u16,
     about: &Result<About, io::ErrorKind>,
 ) -> Vec<PortFact> {
-    let serves = about.as_ref().is_ok_and(|about| {
+    let likely = matches!(about, Err(io::ErrorKind::PermissionDenied));
+    let serves = |about: &&About| {
         let mut served = about.interfaces.iter();
-        served.any(|one| one.name == interface.name && one.address == interface.address)
-    });
-    let fact = |check, name: &str, what, state| PortFact {
-        check,
-        name: name.to_owned(),
-        what,
-        state,
+        served.any(|one| one.name == interface.name)
     };
-    let address = interface.address;
+    let manager = about.as_ref().ok().filter(serves).map(|about| about.pid);
+    let fact = |check, proto, (address, port), what, tried: Result<(), Refusal>| PortFact {
+        check,
+        name: match proto {
+            Proto::Tcp => format!("TCP {port}"),
+            Proto::Udp => format!("UDP {port}"),
+        },
+        what,
+        state: match (tried, manager) {
+            (Ok(()), None) => PortState::Free,
+            (Ok(()), Some(_)) => PortState::Missing,
+            (Err(Refusal::Taken), manager) => {
+                let local = SocketAddrV4::new(address, port);
+                let owner = port::owner(proto, port);
+                // In a container the manager has another number than here.
+                let own = |pid| {
+                    port::is_held_by(pid, proto, local)
+                        || owner.as_ref().is_some_and(|by| by.starts_with("ramboot "))
+                };
+                match (manager, &owner) {
+                    (Some(pid), _) if own(pid) => PortState::Manager,
+                    (None, None) if !likely => PortState::Taken(None),
+                    (_, None) => PortState::Unknown("taken, by the manager most likely".to_owned()),
+                    (_, Some(_)) => PortState::Taken(owner),
+                }
+            }
+            (Err(Refusal::NotAllowed), _) => PortState::Unknown("only root may try".to_owned()),
+            (Err(Refusal::Other(why)), _) => PortState::Unknown(why),
+        },
+    };
     let mut facts = Vec::new();
     if mode != DhcpMode::Off {
-        let (dhcp, boot_server) = if serves {
-            (PortState::Manager, PortState::Manager)
-        } else {
-            dhcp_ports(interface)
-        };
-        facts.push(fact("udp-67", "UDP 67", "DHCP", dhcp));
-        facts.push(fact(
-            "udp-4011",
-            "UDP 4011",
-            "UEFI's boot server",
-            boot_server,
-        ));
-    }
-    let tftp = || state(UdpSocket::bind((address, 69)).map(drop), Proto::Udp, 69);
-    let http = || {
-        state(
-            TcpListener::bind((address, http_port)).map(drop),
-            Proto::Tcp,
-            http_port,
-        )
-    };
-    let or_manager =
-        |state: &dyn Fn() -> PortState| if serves { PortState::Manager } else { state() };
-    facts.push(fact("udp-69", "UDP 69", "TFTP", or_manager(&tftp)));
-    let name = format!("TCP {http_port}");
-    facts.push(fact("http", &name, "HTTP", or_manager(&http)));
-    if matches!(about, Err(io::ErrorKind::PermissionDenied)) {
-        for fact in &mut facts {
-            if fact.state == PortState::Taken(None) {
-                fact.state = PortState::Unknown("taken, by the manager most likely".to_owned());
-            }
+        for (check, port, what) in [
+            ("udp-67", DHCP_PORT, "DHCP"),
+            ("udp-4011", BOOT_SERVER_PORT, "UEFI's boot server"),
+        ] {
+            let tried = Sockets::is_free(interface, port).map_err(Refusal::from);
+            let local = (Ipv4Addr::UNSPECIFIED, port);
+            facts.push(fact(check, Proto::Udp, local, what, tried));
         }
     }
+    let (tftp, http) = (
+        (interface.address, TFTP_PORT),
+        (interface.address, http_port),
+    );
+    let tried = UdpSocket::bind(tftp).map(drop).map_err(Refusal::from);
+    facts.push(fact("udp-69", Proto::Udp, tftp, "TFTP", tried));
+    let tried = TcpListener::bind(http).map(drop).map_err(Refusal::from);
+    facts.push(fact("http", Proto::Tcp, http, "HTTP", tried));
     facts
 }
 
-fn dhcp_ports(interface: &Interface) -> (PortState, PortState) {
-    // The sockets are tokio's, and want a runtime around them.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let Ok(runtime) = runtime else {
-        let why = || PortState::Unknown("no runtime".to_owned());
-        return (why(), why());
-    };
-    let _guard = runtime.enter();
-    match Sockets::bind(interface) {
-        Ok(_) => (PortState::Free, PortState::Free),
-        Err(BindError::Taken { port: 67, .. }) => (
-            PortState::Taken(port::owner(Proto::Udp, 67)),
-            PortState::Unknown("not tried".to_owned()),
-        ),
-        Err(BindError::Taken { port, .. }) => (
-            PortState::Free,
-            PortState::Taken(port::owner(Proto::Udp, port)),
-        ),
-        Err(error) => {
-            let why = match error {
-                BindError::NotAllowed { .. } => "only root may try".to_owned(),
-                error => format!("{:#}", anyhow::Error::new(error)),
-            };
-            (PortState::Unknown(why.clone()), PortState::Unknown(why))
+/// Why a port could not be had for a moment.
+enum Refusal {
+    Taken,
+    NotAllowed,
+    Other(String),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Self::Taken,
+            io::ErrorKind::PermissionDenied => Self::NotAllowed,
+            _ => Self::Other(error.to_string()),
         }
     }
 }
 
-fn state(tried: io::Result<()>, proto: Proto, port: u16) -> PortState {
-    match tried {
-        Ok(()) => PortState::Free,
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            PortState::Taken(port::owner(proto, port))
+impl From<BindError> for Refusal {
+    fn from(error: BindError) -> Self {
+        match error {
+            BindError::Taken { .. } => Self::Taken,
+            BindError::NotAllowed { .. } => Self::NotAllowed,
+            error @ BindError::Other { .. } => {
+                Self::Other(format!("{:#}", anyhow::Error::new(error)))
+            }
         }
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            PortState::Unknown("only root may try".to_owned())
-        }
-        Err(error) => PortState::Unknown(error.to_string()),
     }
 }
+
+/// RFC 1350.
+const TFTP_PORT: u16 = 69;

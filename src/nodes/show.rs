@@ -4,9 +4,20 @@ use crate::fleet::snapshot::{Snapshot, Standing, WorkerRow};
 use crate::images::table::{Column, Row, render};
 use crate::images::when;
 
-/// All machines, those in trouble with what helps, and a line that sums up.
+/// What the manager cannot answer on; all machines, those in trouble with what helps, and a line that sums up.
 #[must_use]
 pub fn table(snapshot: &Snapshot) -> String {
+    let interfaces = snapshot.manager.interfaces.iter();
+    let troubles = interfaces.filter_map(|one| one.trouble.as_deref());
+    let troubles: String = troubles.map(|text| safe(text) + "\n").collect();
+    if troubles.is_empty() {
+        machines(snapshot)
+    } else {
+        format!("{troubles}\n{}", machines(snapshot))
+    }
+}
+
+fn machines(snapshot: &Snapshot) -> String {
     if snapshot.workers.is_empty() {
         return nobody(snapshot);
     }
@@ -168,6 +179,7 @@ mod tests {
     use ramboot_wire::{ImageId, Mac};
 
     use super::*;
+    use crate::control::Served;
     use crate::fleet::snapshot::{Filling, ImageUse, Manager, Trouble};
 
     fn filling() -> Filling {
@@ -301,6 +313,22 @@ gpu-3: was up with 37 % of its image, and has sent no heartbeat for 61 s
             table(&snapshot(Vec::new())),
             "no machine was seen yet, and no image is published: ramboot publish IMAGE\n"
         );
+    }
+
+    #[test]
+    fn an_interface_that_is_away_is_said_first() {
+        let served = |trouble: Option<&str>| Served {
+            name: "lan0".to_owned(),
+            address: [10, 0, 0, 1].into(),
+            prefix_len: 24,
+            trouble: trouble.map(str::to_owned),
+        };
+        let mut snapshot = snapshot(Vec::new());
+        let nobody = table(&snapshot);
+        snapshot.manager.interfaces = vec![served(None)];
+        assert_eq!(table(&snapshot), nobody);
+        snapshot.manager.interfaces = vec![served(None), served(Some("lan1 is away\u{1b}[2J"))];
+        assert_eq!(table(&snapshot), format!("lan1 is away?[2J\n\n{nobody}"));
     }
 
     #[test]

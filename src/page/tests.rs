@@ -3,6 +3,7 @@ use ramboot_wire::stage::Bar;
 use ramboot_wire::{Arch, ImageId, Mac};
 
 use super::*;
+use crate::control::Served;
 use crate::fleet::snapshot::{
     Fetch, Filling, ImageRow, ImageUse, Manager, Snapshot, Standing, Trouble, WorkerRow,
 };
@@ -121,6 +122,22 @@ fn failed(last: u8, sentence: &str) -> WorkerRow {
 
 fn page(images: Vec<ImageRow>, workers: Vec<WorkerRow>) -> String {
     html(&snapshot(images, workers), NOW).expect("a page")
+}
+
+#[test]
+fn an_interface_that_is_away_stands_on_it() {
+    let mut snapshot = snapshot(vec![image()], vec![worker(1)]);
+    let page = |snapshot: &Snapshot| html(snapshot, NOW).expect("a page");
+    assert!(!page(&snapshot).contains("The manager itself"));
+    snapshot.manager.interfaces = vec![Served {
+        name: "lan1".to_owned(),
+        address: [10, 0, 1, 1].into(),
+        prefix_len: 24,
+        trouble: Some("interface lan1 is away (it is down): <b>".to_owned()),
+    }];
+    let page = page(&snapshot);
+    assert!(page.contains("The manager itself"), "{page}");
+    assert!(page.contains("<li><bdi>interface lan1 is away (it is down): &lt;b&gt;</bdi></li>"));
 }
 
 #[test]

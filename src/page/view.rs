@@ -24,6 +24,8 @@ pub(super) struct Page {
     trouble_count: String,
     /// Somebody is.
     trouble: bool,
+    /// Interfaces that machines are not answered on.
+    away: Vec<String>,
     rate: String,
     sent: String,
     known: String,
@@ -141,6 +143,11 @@ impl Page {
             booting_count: count(booting as u64),
             trouble_count: count(trouble as u64),
             trouble: trouble > 0,
+            away: manager
+                .interfaces
+                .iter()
+                .filter_map(|one| Some(shown(one.trouble.as_ref()?, MAX_SENTENCE)))
+                .collect(),
             rate: rate(manager.bytes_per_s),
             sent: size(manager.bytes),
             known: machines(rows.len()),

@@ -92,7 +92,7 @@ fn a_port_is_taken_by_somebody_with_a_name() {
         fact("other", PortState::Unknown("only root may try".to_owned())),
         fact("last", PortState::Unknown("only root may try".to_owned())),
     ];
-    let found = ports(&facts, 8067);
+    let found = ports(&facts, 8067, "lan0");
     assert_eq!(
         verdicts(&found),
         [
@@ -111,6 +111,63 @@ fn a_port_is_taken_by_somebody_with_a_name() {
         remedy.starts_with("take enable-tftp out of dnsmasq's config"),
         "{remedy}"
     );
+}
+
+#[test]
+fn a_manager_that_does_not_listen_is_not_believed() {
+    let fact = PortFact {
+        check: "udp-67",
+        name: "UDP 67".to_owned(),
+        what: "DHCP",
+        state: PortState::Missing,
+    };
+    let found = ports(&[fact], 8067, "lan0");
+    assert_eq!(verdicts(&found), [("udp-67", Verdict::Bad)]);
+    remedies(&found);
+    assert_eq!(
+        found[0].sentence,
+        "nobody listens on UDP 67 (DHCP) of lan0, though the manager that runs says that it serves there"
+    );
+}
+
+#[test]
+fn an_interface_that_the_manager_serves_may_be_away_or_have_another_address() {
+    let one = |last| Served {
+        name: "lan0".to_owned(),
+        address: [10, 9, 8, last].into(),
+        prefix_len: 24,
+        trouble: None,
+    };
+    assert_eq!(served(&one(1), &Ok(lan0(24))), []);
+    for (found, want) in [
+        (
+            served(&one(7), &Ok(lan0(24))),
+            "lan0 has 10.9.8.1, and the manager tells machines to come to 10.9.8.7",
+        ),
+        (
+            served(
+                &one(1),
+                &Err(ChooseError::NoSuch {
+                    name: "lan0".to_owned(),
+                    there: "lo 127.0.0.1/8".to_owned(),
+                }),
+            ),
+            "the manager serves lan0, which is away: there is no interface lan0; there are lo 127.0.0.1/8",
+        ),
+        (
+            served(
+                &one(1),
+                &Err(ChooseError::Down {
+                    name: "lan0".to_owned(),
+                }),
+            ),
+            "the manager serves lan0, which is away: interface lan0 is down",
+        ),
+    ] {
+        assert_eq!(verdicts(&found), [("served", Verdict::Bad)]);
+        assert_eq!(found[0].sentence, want);
+        remedies(&found);
+    }
 }
 
 #[test]
