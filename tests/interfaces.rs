@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -343,6 +344,73 @@ fn an_interface_goes_and_comes_fifty_times_and_no_machine_is_lost() {
     let said = scene.manager.said();
     let other: Vec<&String> = said.iter().filter(|line| !well(line)).collect();
     assert_eq!(other, [""; 0]);
+}
+
+/// A file by TFTP and one by HTTP, both begun before the interface went, and ended after it was made anew.
+#[test]
+fn what_was_under_way_goes_on_when_the_address_is_back() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: network namespaces for another thread need root");
+        return;
+    }
+    let state = tempfile::tempdir().expect("folder");
+    let sizes = Sizes {
+        image: 2 * MIB,
+        kernel: 1000,
+        initrd: 1000,
+    };
+    let stored = fill(state.path(), sizes).expect("store");
+    let lan = Lan::bridged().expect("a network");
+    let program = Path::new(env!("CARGO_BIN_EXE_ramboot"));
+    let manager = Manager::start(&lan, program, state.path(), &[]).expect("a manager");
+    let ((begun, has_begun), (back, is_back)) = (channel(), channel());
+    let client = lan.client(move || {
+        let tftp = UdpSocket::bind("10.98.0.2:0")?;
+        tftp.set_read_timeout(Some(PATIENCE))?;
+        tftp.send_to(b"\0\x01undionly.kpxe\0octet\0", (MANAGER, 69))?;
+        let mut packet = [0; 600];
+        let (_, transfer) = tftp.recv_from(&mut packet)?;
+        assert_eq!(packet[..4], [0, 3, 0, 1], "DATA 1");
+        let http = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+        // Most of the file waits at the other side.
+        http.set_recv_buffer_size(64 << 10)?;
+        http.connect(&SocketAddrV4::new(MANAGER, HTTP).into())?;
+        let mut http = TcpStream::from(http);
+        http.set_read_timeout(Some(PATIENCE))?;
+        let request = format!(
+            "GET {} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            stored.image
+        );
+        http.write_all(request.as_bytes())?;
+        let mut bytes = vec![0; 1000];
+        http.read_exact(&mut bytes)?;
+        begun.send(())?;
+        is_back.recv()?;
+        tftp.send_to(&[0, 4, 0, 1], transfer)?;
+        while packet[..4] != [0, 3, 0, 2] {
+            let (_, from) = tftp.recv_from(&mut packet)?;
+            assert_eq!(from, transfer, "{:?}", &packet[..4]);
+        }
+        http.read_to_end(&mut bytes)?;
+        let head = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+        let head = head.expect("a head") + 4;
+        assert_eq!(bytes.len(), head + sizes.image);
+        Ok(())
+    });
+    has_begun.recv().expect("begun");
+    let mut scene = Scene {
+        lan,
+        manager,
+        run_dir: state.path().join("run"),
+        address: MANAGER,
+        read: 0,
+    };
+    scene.ip("link del s0\n");
+    scene.expect("is away");
+    scene.ip(&format!("{}link set v0 master s0\n", bridge(MANAGER)));
+    scene.expect("is back");
+    back.send(()).expect("waits");
+    client.join().expect("no panic").expect("both files");
 }
 
 /// A manager on lan0, which stays, and lan1; each look is printed under its name. The script is process 1 of a namespace, so all

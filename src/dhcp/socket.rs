@@ -139,12 +139,12 @@ impl Sockets {
         })
     }
 
-    /// Nobody has this port on the interface as it is now, whatever number the kernel knew it by before; found by having it for
-    /// a moment.
+    /// Has a port for a moment, on the interface as it is now, whatever number the kernel knew it by before: then nobody else
+    /// has it there.
     ///
     /// # Errors
     /// It is taken or not allowed.
-    pub fn is_free(interface: &Interface, port: u16) -> Result<(), BindError> {
+    pub fn try_port(interface: &Interface, port: u16) -> Result<(), BindError> {
         open(&interface.name, port)
             .map(drop)
             .map_err(|source| BindError::of(port, interface, source))

@@ -90,7 +90,7 @@ pub(super) fn ports(
             ("udp-67", DHCP_PORT, "DHCP"),
             ("udp-4011", BOOT_SERVER_PORT, "UEFI's boot server"),
         ] {
-            let tried = Sockets::is_free(interface, port).map_err(Refusal::from);
+            let tried = Sockets::try_port(interface, port).map_err(Refusal::from);
             let local = (Ipv4Addr::UNSPECIFIED, port);
             facts.push(fact(check, Proto::Udp, local, what, tried));
         }

@@ -129,6 +129,9 @@ impl Place {
                 "is in the network {address}/{} now (was /{})",
                 is.prefix_len, was.prefix_len
             ),
+            (None, None) if was.index == is.index => {
+                "has another hardware address: DHCP is bound to it again".to_owned()
+            }
             (None, None) => format!("was made anew, {address}: DHCP is bound to the new one"),
         };
         Some(News::Good(format!("interface {name} {words}")))

@@ -47,7 +47,7 @@ fn one_line_a_change() {
         ),
         (
             with(&|one| one.mac = None),
-            good("was made anew, 10.0.0.1: DHCP is bound to the new one"),
+            good("has another hardware address: DHCP is bound to it again"),
         ),
         (
             with(&|one| one.address = Some(([10, 0, 0, 2].into(), 24))),
