@@ -140,6 +140,13 @@ impl Fleet {
         self.by_address.get(&address).copied()
     }
 
+    /// Whether a machine has this address that asked DHCP, or loaded something, as far as is known.
+    #[must_use]
+    pub fn knows(&self, address: Ipv4Addr) -> bool {
+        let worker = self.at(address).and_then(|mac| self.workers.get(&mac));
+        worker.is_some_and(|worker| worker.proven)
+    }
+
     /// Whether the machine at this address boots or runs this image, as far as is known.
     #[must_use]
     pub fn was_given(&self, address: Ipv4Addr, image: ImageId) -> bool {

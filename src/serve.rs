@@ -14,7 +14,7 @@ mod reload;
 mod servers;
 mod sockets;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -231,6 +231,7 @@ impl Signals {
 fn site(live: &Arc<Live>, counters: &Counters, viewer: &Arc<Viewer>) -> Site {
     let (live, viewer) = (Arc::clone(live), Arc::clone(viewer));
     let fleet = Arc::clone(&live.now().fleet);
+    let (dhcp, known) = (live.now().config.dhcp.mode, Arc::clone(&fleet));
     Site {
         store: Arc::clone(&live.now().store),
         made: Box::new(move |resource, local| {
@@ -275,6 +276,15 @@ fn site(live: &Arc<Live>, counters: &Counters, viewer: &Arc<Viewer>) -> Site {
         fleet,
         counters: Arc::clone(&counters.http),
         connections: http::serve::MAX_CONNECTIONS,
+        // Without DHCP nobody is known by it.
+        reserve: match dhcp {
+            DhcpMode::Off => 0,
+            DhcpMode::Proxy | DhcpMode::Full => http::serve::RESERVED_CONNECTIONS,
+        },
+        known: Box::new(move |address| match address {
+            IpAddr::V4(address) => known.lock().knows(address),
+            IpAddr::V6(_) => false,
+        }),
     }
 }
 

@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests wait with deadlines")]
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use ramboot::fleet::event::Event;
 use ramboot::fleet::watch::Watch;
 use ramboot::http::answer::Content;
-use ramboot::http::serve::{Counters, MAX_CONNECTIONS, Site, run};
+use ramboot::http::serve::{Counters, MAX_CONNECTIONS, Made, Site, run};
 use ramboot::metrics::Metrics;
 use ramboot::store::{BootFile, Store};
 use ramboot_wire::image::{CHUNK_BYTES, CHUNK_LEN, chaining_value};
@@ -36,6 +36,19 @@ impl Manager {
     }
 
     fn start_with(connections: usize) -> Self {
+        Self::start_reserving(connections, 0)
+    }
+
+    /// Machines at 127.0.2.x are those that DHCP knows.
+    fn start_reserving(connections: usize, reserve: usize) -> Self {
+        let made: Box<Made> = Box::new(|resource, local| {
+            let text = format!("#!ipxe\n# {} by {local}\n", resource.path());
+            Ok(Some(content(text)))
+        });
+        Self::start_making(connections, reserve, made)
+    }
+
+    fn start_making(connections: usize, reserve: usize, made: Box<Made>) -> Self {
         let state = tempfile::tempdir().expect("temporary folder");
         let image: Vec<u8> = (0..3 * CHUNK_BYTES + 1234)
             .map(|i| (i * i).to_le_bytes()[1])
@@ -46,14 +59,16 @@ impl Manager {
         let fleet = Arc::new(Watch::new(Metrics::new().expect("metrics")));
         let site = Arc::new(Site {
             store: Arc::new(Store::open(state.path()).expect("store")),
-            made: Box::new(|resource, local| {
-                let text = format!("#!ipxe\n# {} by {local}\n", resource.path());
-                Ok(Some(made(text)))
-            }),
-            views: Box::new(|view, _| Ok(made(format!("{view:?}\n")))),
+            made,
+            views: Box::new(|view, _| Ok(content(format!("{view:?}\n")))),
             fleet: Arc::clone(&fleet),
             counters: Arc::clone(&counters),
             connections,
+            reserve,
+            known: Box::new(|address| match address {
+                IpAddr::V4(address) => address.octets().starts_with(&[127, 0, 2]),
+                IpAddr::V6(_) => false,
+            }),
         });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
         listener.set_nonblocking(true).expect("non-blocking");
@@ -135,7 +150,7 @@ impl Drop for Manager {
     }
 }
 
-fn made(text: String) -> Content {
+fn content(text: String) -> Content {
     Content {
         bytes: Bytes::from(text).into(),
         etag: None,
@@ -563,9 +578,13 @@ fn stopping_does_not_wait_for_a_slow_client() {
 
 /// One of several workers: each has an address of its own.
 fn worker(manager: &Manager, number: u8) -> TcpStream {
+    from(manager, [127, 0, 1, number])
+}
+
+fn from(manager: &Manager, address: [u8; 4]) -> TcpStream {
     use socket2::{Domain, Socket, Type};
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("socket");
-    let own = SocketAddr::from(([127, 0, 1, number], 0));
+    let own = SocketAddr::from((address, 0));
     socket.bind(&own.into()).expect("bind");
     socket.connect(&manager.address.into()).expect("connect");
     let stream: TcpStream = socket.into();
@@ -714,5 +733,80 @@ fn one_connection_too_many_is_told_to_come_back() {
         assert!(begin.elapsed() < Duration::from_secs(10), "{answer}");
         let mut stream = worker(&manager, 9);
         answer = ten_bytes(&manager, &mut stream, "");
+    }
+}
+
+/// The status of what comes, or nothing if that is the end of the connection.
+fn answer(stream: &mut TcpStream) -> Option<String> {
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let head = String::from_utf8_lossy(&answer).into_owned();
+    (!head.is_empty()).then(|| status(&head).to_owned())
+}
+
+/// Asks and has the connection closed.
+fn asked(stream: &mut TcpStream, path: &str) -> Option<String> {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    // One that is turned away may be closed by now.
+    let _ = stream.write_all(request.as_bytes());
+    answer(stream)
+}
+
+#[test]
+fn an_address_has_its_share_and_others_are_served() {
+    let manager = Manager::start_reserving(100, 50);
+    // Half a head each; then one whole request, which is answered after the others were counted.
+    let mut greedy: Vec<TcpStream> = (0..60).map(|_| from(&manager, [127, 0, 3, 1])).collect();
+    for stream in &mut greedy {
+        let _ = stream.write_all(b"GET / HTTP/1.1\r\nHo");
+    }
+    let ask = |address| asked(&mut from(&manager, address), "/healthz");
+    assert_eq!(ask([127, 0, 3, 2]).as_deref(), Some("200"));
+    // Of the 50 places for strangers one address gets 9.
+    for mut stream in greedy.split_off(9) {
+        assert!(matches!(answer(&mut stream).as_deref(), Some("503") | None));
+    }
+    assert_ne!(
+        ask([127, 0, 3, 1]).as_deref(),
+        Some("200"),
+        "it has its share"
+    );
+
+    // Strangers take all they can get: a machine that DHCP knows is served.
+    let mut crowd = Vec::new();
+    for number in 2..=100 {
+        crowd.push(from(&manager, [127, 0, 3, number]));
+        crowd.push(from(&manager, [127, 0, 3, number]));
+    }
+    assert_ne!(ask([127, 0, 3, 200]).as_deref(), Some("200"));
+    assert_eq!(ask([127, 0, 2, 1]).as_deref(), Some("200"));
+}
+
+#[test]
+fn pages_of_one_address_leave_room_for_others() {
+    let manager = Manager::start();
+    let look = |address| {
+        let mut stream = from(&manager, address);
+        write!(stream, "GET /events HTTP/1.1\r\nhost: x\r\n\r\n").expect("sent");
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).expect("an answer");
+        (String::from_utf8_lossy(&head[9..]).into_owned(), stream)
+    };
+    let mut open: Vec<_> = (0..11).map(|_| look([127, 0, 3, 1])).collect();
+    assert!(open.iter().all(|(status, _)| status == "200"));
+    assert_eq!(look([127, 0, 3, 1]).0, "503");
+    for number in 2..=20 {
+        open.push(look([127, 0, 3, number]));
+        assert_eq!(open.last().expect("there").0, "200", "{number}");
+    }
+}
+
+#[test]
+fn a_head_of_more_than_8_kib_is_refused() {
+    let manager = Manager::start();
+    for (length, want) in [(7 * 1024, "200"), (9 * 1024, "431"), (200 * 1024, "431")] {
+        let field = "a".repeat(length);
+        let (head, _) = manager.ask("GET", "/healthz", &format!("x: {field}\r\n"));
+        assert_eq!(status(&head), want, "{length}");
     }
 }

@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Frame;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
+
+use super::hall::Seat;
 
 /// The body of one who looks.
 pub struct Events {
     next: Next,
     /// One of those who may look at a time.
-    _seat: OwnedSemaphorePermit,
+    _seat: Seat,
 }
 
 type Changes = watch::Receiver<u64>;
@@ -23,7 +25,7 @@ type Next = Pin<Box<dyn Future<Output = Option<(Changes, Bytes)>> + Send>>;
 
 impl Events {
     /// Begins with what is so now.
-    pub(super) fn new(mut changes: Changes, seat: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(mut changes: Changes, seat: Seat) -> Self {
         changes.mark_changed();
         Self {
             next: Box::pin(next(changes, Duration::ZERO)),

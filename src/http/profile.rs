@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tracing::{debug, info, warn};
 
 use super::answer::{self, Answer, Content};
-use super::serve::Site;
+use super::serve::{Guest, Site};
 use crate::profile::Refused;
 use crate::store::Store;
 
@@ -54,7 +54,8 @@ fn without_body_of(head: &Parts, answer: Answer) -> Answer {
 }
 
 /// Takes a recording.
-pub(super) async fn post(body: Incoming, image: ImageId, peer: SocketAddr, site: &Site) -> Answer {
+pub(super) async fn post(body: Incoming, image: ImageId, guest: &Guest, site: &Site) -> Answer {
+    let peer = guest.peer;
     // Of strangers, nothing is read at all.
     if !was_given(site, peer, image) {
         debug!(%peer, image = image.short(), "HTTP: a recording of a machine that was not given the image");
@@ -62,6 +63,10 @@ pub(super) async fn post(body: Incoming, image: ImageId, peer: SocketAddr, site:
             "no machine of this address was given this image, as far as this manager knows\n";
         return Answer::text(StatusCode::FORBIDDEN, text);
     }
+    let Some(_place) = guest.hall.recordings.enter(guest.source(), true) else {
+        let text = "this address sends a recording already, or too many others do\n";
+        return Answer::text(StatusCode::SERVICE_UNAVAILABLE, text);
+    };
     let Ok(Ok(_seat)) = tokio::time::timeout(PATIENCE, SEATS.acquire()).await else {
         let text = "others send what they recorded: this manager has had no room for more\n";
         return Answer::text(StatusCode::SERVICE_UNAVAILABLE, text);

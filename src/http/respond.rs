@@ -24,7 +24,7 @@ use super::body::{self, Slices, Told};
 use super::events::Events;
 use super::gate::Urgency;
 use super::profile;
-use super::serve::{Guest, MAX_WATCHERS, Site};
+use super::serve::{Guest, Site};
 use super::view::View;
 use super::wish::Wish;
 use crate::fleet::event::{Event, Part, Who};
@@ -40,11 +40,10 @@ pub(super) async fn respond(
     let (head, body) = request.into_parts();
     let (answer, told) = match View::parse(head.uri.path()) {
         Some(View::Events) if head.method == Method::GET => {
-            if let Ok(seat) = Arc::clone(&guest.seats).try_acquire_owned() {
+            if let Some(seat) = guest.hall.watchers.enter(guest.source(), false) {
                 return Ok(events(Events::new(site.fleet.changes(), seat)));
             }
-            let text =
-                format!("{MAX_WATCHERS} look already: close a page, or reload now and then\n");
+            let text = "too many pages are open, of this address or of all: close one, or reload now and then\n";
             (Answer::text(StatusCode::SERVICE_UNAVAILABLE, text), None)
         }
         Some(view) => (show(view, &head, guest.local, &site), None),
@@ -100,9 +99,7 @@ async fn route(head: &Parts, body: Incoming, guest: &Guest, site: &Site) -> (Ans
         (&Method::GET | &Method::HEAD, Resource::Profile(image)) => {
             profile::get(head, *image, site).await
         }
-        (&Method::POST, Resource::Profile(image)) => {
-            profile::post(body, *image, guest.peer, site).await
-        }
+        (&Method::POST, Resource::Profile(image)) => profile::post(body, *image, guest, site).await,
         (_, Resource::Profile(_)) => Answer::method_not_allowed("GET, HEAD, POST"),
         (&Method::GET | &Method::HEAD, _) => match turn(head, &resource, guest) {
             Some(turn) => match turn.await {

@@ -14,14 +14,16 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use ramboot_wire::paths::Resource;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, warn};
 
 use super::answer::Content;
 use super::gate::{self, Gate, Pass, Urgency};
+use super::hall::{Hall, Seat};
 use super::meter::Metered;
+use super::places::{self, Source};
 use super::respond::respond;
 use super::view::Views;
 use crate::fleet::event::Event;
@@ -61,6 +63,9 @@ impl fmt::Display for Counters {
 /// Makes what is written anew for each machine, for one that reached us at this address of ours.
 pub type Made = dyn Fn(&Resource, SocketAddr) -> anyhow::Result<Option<Content>> + Send + Sync;
 
+/// Whether DHCP gave this address to a machine, as far as is known.
+pub type Known = dyn Fn(IpAddr) -> bool + Send + Sync;
+
 /// What the server answers from.
 pub struct Site {
     /// Images and their boot files.
@@ -75,6 +80,10 @@ pub struct Site {
     pub counters: Arc<Counters>,
     /// Connections of one listener; more are told to come back.
     pub connections: usize,
+    /// Of these, those that only machines get that DHCP knows.
+    pub reserve: usize,
+    /// Which these are.
+    pub known: Box<Known>,
 }
 
 impl fmt::Debug for Site {
@@ -91,13 +100,11 @@ pub async fn run(listener: TcpListener, site: Arc<Site>, mut stop: watch::Receiv
     let mut clock = tokio::time::interval(gate::TICK);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut connections = JoinSet::new();
-    let seats = Arc::new(Semaphore::new(MAX_WATCHERS));
+    let hall = Arc::new(Hall::new(site.connections, site.reserve));
     let mut ticks = 0_u64;
     loop {
-        // Those who are told to come back are few at a time: the others wait for that in the backlog.
-        let room = connections.len() < site.connections + BEYOND;
         let accepted = tokio::select! {
-            accepted = listener.accept(), if room => accepted,
+            accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => return,
             Some(_) = connections.join_next() => continue,
             _ = clock.tick() => {
@@ -111,17 +118,34 @@ pub async fn run(listener: TcpListener, site: Arc<Site>, mut stop: watch::Receiv
         };
         match accepted {
             Ok((stream, peer)) => {
-                let full = connections.len() >= site.connections;
-                let (site, pass) = (Arc::clone(&site), gate.enter(peer.ip()));
-                let seats = Arc::clone(&seats);
-                connections.spawn(async move {
-                    let _open = Open::new(&site.counters);
-                    if full {
+                let (site, source) = (Arc::clone(&site), Source::of(peer.ip()));
+                let is_known = (site.known)(peer.ip());
+                if let Some(seat) = hall.connections.enter(source, is_known) {
+                    let free = seat.free;
+                    let entry = Entry {
+                        pass: Some(gate.enter(peer.ip())),
+                        hall: Arc::clone(&hall),
+                        patience: places::patience(
+                            HEADER_TIMEOUT,
+                            free,
+                            site.connections,
+                            is_known,
+                        ),
+                        urgent: Arc::default(),
+                    };
+                    connections.spawn(async move {
+                        let _open = Open::new(&site.counters, seat);
+                        connection(stream, peer, Arc::clone(&site), entry).await;
+                    });
+                } else if let Some(seat) = hall.turned_away.enter(source, false) {
+                    connections.spawn(async move {
+                        let _open = Open::new(&site.counters, seat);
                         turn_away(stream, peer, &site).await;
-                    } else {
-                        connection(stream, peer, Arc::clone(&site), (pass, seats)).await;
-                    }
-                });
+                    });
+                } else {
+                    // To keep it waiting would keep those waiting who came after it.
+                    site.counters.refused.fetch_add(1, Ordering::Relaxed);
+                }
             }
             Err(error) => {
                 // EMFILE and the like: the backlog holds the others until a connection ends.
@@ -143,13 +167,16 @@ fn tell(gate: &Gate, site: &Site) {
     }
 }
 
-/// Counts one connection for as long as it is there.
-struct Open<'a>(&'a Counters);
+/// Counts one connection for as long as it is there, and keeps its place.
+struct Open<'a>(
+    &'a Counters,
+    #[expect(dead_code, reason = "its end counts")] Seat,
+);
 
 impl<'a> Open<'a> {
-    fn new(counters: &'a Counters) -> Self {
+    fn new(counters: &'a Counters, seat: Seat) -> Self {
         counters.connections.fetch_add(1, Ordering::Relaxed);
-        Self(counters)
+        Self(counters, seat)
     }
 }
 
@@ -159,42 +186,39 @@ impl Drop for Open<'_> {
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    site: Arc<Site>,
-    (pass, seats): (Pass, Arc<Semaphore>),
-) {
+/// What a connection was given when it came in.
+struct Entry {
+    pass: Option<Pass>,
+    hall: Arc<Hall>,
+    patience: Duration,
+    urgent: Arc<AtomicBool>,
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, site: Arc<Site>, entry: Entry) {
     let local = match prepare(&stream) {
         Ok(local) => local,
         Err(error) => return debug!(%peer, %error, "HTTP: connection was gone before it began"),
     };
-    let urgent = Arc::new(AtomicBool::new(false));
-    let stream = Metered::new(stream, Arc::clone(&pass.meter), Arc::clone(&urgent));
-    let guest = Guest {
-        peer,
-        local,
-        pass: Some(pass),
-        seats,
-        urgent,
-    };
-    talk(stream, guest, site).await;
+    match entry.pass.as_ref().map(|pass| Arc::clone(&pass.meter)) {
+        Some(meter) => {
+            let stream = Metered::new(stream, meter, Arc::clone(&entry.urgent));
+            talk(stream, (peer, local), site, entry).await;
+        }
+        None => talk(stream, (peer, local), site, entry).await,
+    }
 }
 
 /// One connection too many: it is answered before it has asked, and closed.
 async fn turn_away(mut stream: TcpStream, peer: SocketAddr, site: &Site) {
     site.counters.refused.fetch_add(1, Ordering::Relaxed);
-    debug!(%peer, "HTTP: turned away, {} connections are open", site.connections);
+    debug!(%peer, "HTTP: turned away, {} connections are open, or this address has its share of them", site.connections);
     let talk = async {
         stream.write_all(TURNED_AWAY).await?;
-        stream.shutdown().await?;
-        // Closing with something unread would reset the connection, and the answer be lost (RFC 9112 §9.6).
-        let mut unread = [0; 1024];
-        while stream.read(&mut unread).await? > 0 {}
-        Ok::<(), std::io::Error>(())
+        stream.shutdown().await
     };
-    // Whoever does not close by then, or has closed already, has lost nothing.
-    let _ = tokio::time::timeout(TURN_AWAY_TIMEOUT, talk).await;
+    if let Ok(Ok(())) = tokio::time::timeout(LINGER, talk).await {
+        linger(&mut stream).await;
+    }
 }
 
 /// Who is at the other side.
@@ -204,10 +228,10 @@ pub(super) struct Guest {
     pub(super) local: SocketAddr,
     /// `None`: nobody is waited for.
     pub(super) pass: Option<Pass>,
-    /// For those who look at events.
-    pub(super) seats: Arc<Semaphore>,
+    /// What it shares with others.
+    pub(super) hall: Arc<Hall>,
     /// Whether what is sent next is urgent.
-    pub(super) urgent: Arc<AtomicBool>,
+    urgent: Arc<AtomicBool>,
 }
 
 impl Guest {
@@ -216,6 +240,11 @@ impl Guest {
         self.urgent
             .store(urgency == Urgency::Blocked, Ordering::Relaxed);
     }
+
+    /// Whose share its places count to.
+    pub(super) fn source(&self) -> Source {
+        Source::of(self.peer.ip())
+    }
 }
 
 /// Answers one connection's requests, until its other side or a fault ends it.
@@ -223,34 +252,65 @@ pub async fn converse<S>(stream: S, peer: SocketAddr, local: SocketAddr, site: A
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let guest = Guest {
-        peer,
-        local,
+    let entry = Entry {
         pass: None,
-        seats: Arc::new(Semaphore::new(MAX_WATCHERS)),
+        hall: Arc::new(Hall::new(1, 0)),
+        patience: HEADER_TIMEOUT,
         urgent: Arc::default(),
     };
-    talk(stream, guest, site).await;
+    talk(stream, (peer, local), site, entry).await;
 }
 
-async fn talk<S>(stream: S, guest: Guest, site: Arc<Site>)
-where
+async fn talk<S>(
+    mut stream: S,
+    (peer, local): (SocketAddr, SocketAddr),
+    site: Arc<Site>,
+    Entry {
+        pass,
+        hall,
+        patience,
+        urgent,
+    }: Entry,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (peer, guest) = (guest.peer, Arc::new(guest));
+    let guest = Arc::new(Guest {
+        peer,
+        local,
+        pass,
+        hall,
+        urgent,
+    });
     let service =
         service_fn(move |request| respond(request, Arc::clone(&guest), Arc::clone(&site)));
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(patience)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_BUFFER_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(&mut stream), service)
         .await;
-    if let Err(error) = served {
+    match served {
+        Ok(()) => {}
+        Err(error) if error.is_timeout() => {
+            return debug!(%peer, "HTTP: no request came within {patience:?}");
+        }
         // Not a fault of ours: a worker that was switched off, a client that speaks no HTTP.
-        debug!(%peer, error = %format_args!("{error:#}"), "HTTP: connection ended");
+        Err(error) => {
+            debug!(%peer, error = %format_args!("{error:#}"), "HTTP: connection ended");
+        }
     }
+    // In a box: most connections never come here with something unread.
+    Box::pin(linger(&mut stream)).await;
+}
+
+/// Waits for the other side to close: closing with something unread would reset the connection, and the last answer be
+/// lost (RFC 9112 §9.6).
+async fn linger<S: AsyncRead + Unpin>(stream: &mut S) {
+    let mut unread = [0; 1024];
+    let read = async { while stream.read(&mut unread).await.is_ok_and(|read| read > 0) {} };
+    // Whoever does not close by then, or has closed already, has lost nothing.
+    let _ = tokio::time::timeout(LINGER, read).await;
 }
 
 fn prepare(stream: &TcpStream) -> std::io::Result<SocketAddr> {
@@ -262,24 +322,24 @@ fn prepare(stream: &TcpStream) -> std::io::Result<SocketAddr> {
     stream.local_addr()
 }
 
-/// Pages that are open, of one listener.
-pub(super) const MAX_WATCHERS: usize = 64;
 /// Ticks of the gate.
 const TOLD_EVERY: u64 = 5;
 /// A thousand workers with four streams each, and as many strangers.
 pub const MAX_CONNECTIONS: usize = 8192;
-/// Connections that are told to come back, at a time.
-const BEYOND: usize = 64;
-/// An answer, read by the other side and closed.
-const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(2);
+/// The half that strangers do not get.
+pub const RESERVED_CONNECTIONS: usize = 4096;
+/// For the other side to read the last answer and close.
+const LINGER: Duration = Duration::from_secs(2);
 /// A worker's fetch takes seconds; then there is room.
 const TURNED_AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n\
     Content-Type: text/plain; charset=utf-8\r\nContent-Length: 39\r\n\r\ntoo many connections, come back in 5 s\n";
-/// From accepting, or the end of the last answer, to the whole request head. /init keeps connections for less.
+/// From accepting, or the end of the last answer, to the whole request head. /init keeps connections for less. When places
+/// run out strangers have less.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_HEADERS: usize = 64;
-/// For a request's head, and for answers that wait to be sent.
-const MAX_BUFFER_BYTES: usize = 64 * 1024;
+/// For a request's head (more is answered by 431, RFC 6585 §5), and for small answers that wait to be sent. The least that
+/// hyper takes; a head of /init has 300 bytes, one of a browser 2 KiB.
+const MAX_BUFFER_BYTES: usize = 8 * 1024;
 /// TCP_USER_TIMEOUT: unacknowledged for this long, or a window that stayed shut, is a worker without power.
 const DEAD_PEER_TIMEOUT: Duration = Duration::from_secs(30);
 /// SO_SNDBUF, of which Linux makes the double. Linux's own choice grows to 4 MiB a connection, and what waits there has

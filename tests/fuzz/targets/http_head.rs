@@ -36,6 +36,8 @@ static SITE: LazyLock<Arc<Site>> = LazyLock::new(|| {
         fleet: Arc::new(Watch::new(Metrics::new().expect("metrics"))),
         counters: Arc::default(),
         connections: 1,
+        reserve: 0,
+        known: Box::new(|_| false),
     })
 });
 
