@@ -810,3 +810,168 @@ fn a_head_of_more_than_8_kib_is_refused() {
         assert_eq!(status(&head), want, "{length}");
     }
 }
+
+#[test]
+fn a_request_says_one_host() {
+    let manager = Manager::start();
+    let one = "connection: close\r\nhost: x\r\n";
+    for (version, fields, want) in [
+        ("1.1", "connection: close\r\n", "400"),
+        ("1.0", "", "200"),
+        ("1.1", one, "200"),
+        ("1.1", "connection: close\r\nhost:\r\n", "200"),
+        ("1.1", "host: x\r\nhost: x\r\n", "400"),
+        ("1.1", "host: x\r\nHOST: y\r\n", "400"),
+        ("1.0", "host: x\r\nhost: x\r\n", "400"),
+        ("1.1", "host: a b\r\n", "400"),
+    ] {
+        for path in [
+            "/healthz",
+            "/ipxe/52-54-00-00-00-01",
+            "/events",
+            &manager.image_path(),
+        ] {
+            if (path, want) == ("/events", "200") {
+                continue;
+            }
+            let request = format!("GET {path} HTTP/{version}\r\n{fields}\r\n");
+            let (head, _) = manager.raw(request.as_bytes());
+            assert_eq!(status(&head), want, "{path} {version} {fields}");
+        }
+    }
+    // RFC 9112 §3.2.2: a target with a host of its own is understood, and Host is still wanted.
+    let (head, _) = manager.raw(format!("GET http://y/healthz HTTP/1.1\r\n{one}\r\n").as_bytes());
+    assert_eq!(status(&head), "200");
+    let (head, _) = manager.raw(b"GET http://y/healthz HTTP/1.1\r\nconnection: close\r\n\r\n");
+    assert_eq!(status(&head), "400");
+}
+
+#[test]
+fn a_condition_that_does_not_hold_is_412() {
+    let manager = Manager::start();
+    let tag = format!("if-match: \"{}\"\r\n", manager.id);
+    let (image, script) = (manager.image_path(), "/ipxe/52-54-00-00-00-01");
+    for (path, fields, want) in [
+        (image.as_str(), tag.as_str(), "200"),
+        (&image, "if-match: *\r\n", "200"),
+        (&image, "if-match: \"x\"\r\n", "412"),
+        (&image, "if-match: \"x\"\r\nrange: bytes=0-9\r\n", "412"),
+        (script, "if-match: \"x\"\r\n", "412"),
+        (script, "if-match: *\r\n", "200"),
+        ("/healthz", "if-match: \"x\"\r\n", "412"),
+        // RFC 9110 §13.2.1: what is not there is not there.
+        ("/nothing", "if-match: \"x\"\r\n", "404"),
+    ] {
+        for method in ["GET", "HEAD"] {
+            let (head, body) = manager.ask(method, path, fields);
+            assert_eq!(status(&head), want, "{method} {path} {fields}");
+            assert!(method == "GET" || body.is_empty(), "{path}");
+        }
+    }
+}
+
+/// RFC 9112 §7.1. Whatever the body is, there is an answer, and after one that cannot be framed the connection ends.
+#[test]
+fn a_body_that_is_framed_wrongly_is_400() {
+    let manager = Manager::start();
+    runs(&manager);
+    let profile = format!("/images/{}/profile", manager.id);
+    let chunked = "transfer-encoding: chunked\r\n";
+    for body in [
+        "x\r\n",
+        "\r\n",
+        "-1\r\nabc\r\n0\r\n\r\n",
+        "3 3\r\nabc\r\n0\r\n\r\n",
+        "3\r\nabcd\r\n0\r\n\r\n",
+        "3\nabc\n0\n\n",
+        "3;a\rb\r\nabc\r\n0\r\n\r\n",
+        "3\r\nabc\r\n0\r\nnot a field\r\n\r\n",
+        "fffffffffffffffff\r\nabc",
+        "ffffffffffffffff1\r\n",
+    ] {
+        for path in ["/report", &profile] {
+            let request = format!("POST {path} HTTP/1.1\r\nhost: x\r\n{chunked}\r\n{body}");
+            let (head, text) = manager.raw(request.as_bytes());
+            let text = String::from_utf8_lossy(&text);
+            assert_eq!(status(&head), "400", "{path} {body:?}: {text}");
+            assert!(head.contains("connection: close\r\n"), "{head}");
+            assert!(
+                text.starts_with("the body of this request cannot be read: "),
+                "{text}"
+            );
+        }
+    }
+    for fields in [
+        "transfer-encoding: gzip\r\n",
+        "content-length: 1\r\ncontent-length: 2\r\n",
+    ] {
+        let request = format!("POST /report HTTP/1.1\r\nhost: x\r\n{fields}\r\n");
+        assert_eq!(
+            status(&manager.raw(request.as_bytes()).0),
+            "400",
+            "{fields}"
+        );
+    }
+}
+
+/// However it is framed, what is too long is refused, and the refusal arrives while the client still sends.
+#[test]
+fn a_body_that_is_too_long_is_413() {
+    let manager = Manager::start();
+    runs(&manager);
+    let profile = format!("/images/{}/profile", manager.id);
+    let chunk = format!("10000\r\n{}\r\n", "a".repeat(0x10000));
+    for (path, chunks) in [
+        ("/report", 1),
+        ("/report", 40),
+        (profile.as_str(), 9),
+        (&profile, 80),
+    ] {
+        for end in ["0\r\n\r\n", ""] {
+            let mut stream = manager.connect();
+            let head =
+                format!("POST {path} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
+            let mut sender = stream.try_clone().expect("a second handle");
+            let body = format!("{}{end}", chunk.repeat(chunks));
+            // A client that listens only when all is sent would wait for the server's buffers.
+            let sends = std::thread::spawn(move || {
+                let _ = sender.write_all(head.as_bytes());
+                let _ = sender.write_all(body.as_bytes());
+            });
+            let mut head = [0; 12];
+            stream.read_exact(&mut head).expect("an answer");
+            assert_eq!(&head, b"HTTP/1.1 413", "{path} {chunks} {end:?}");
+            let _ = stream.read_to_end(&mut Vec::new());
+            sends.join().expect("no panic");
+        }
+    }
+}
+
+/// A body that does not end is answered well before the time is over that a long one may take.
+#[test]
+fn a_body_that_pauses_is_408() {
+    let manager = Manager::start();
+    runs(&manager);
+    let profile = format!("/images/{}/profile", manager.id);
+    let mut waiting = Vec::new();
+    for (path, fields, body) in [
+        ("/report", "content-length: 100", "abc"),
+        ("/report", "transfer-encoding: chunked", "3\r\nabc\r\n"),
+        (
+            profile.as_str(),
+            "transfer-encoding: chunked",
+            "3\r\nabc\r\n",
+        ),
+    ] {
+        let mut stream = manager.connect();
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nhost: x\r\n{fields}\r\n\r\n{body}"
+        )
+        .expect("sent");
+        waiting.push(stream);
+    }
+    for stream in &mut waiting {
+        assert_eq!(answer(stream).as_deref(), Some("408"));
+    }
+}

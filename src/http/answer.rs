@@ -66,7 +66,13 @@ pub fn content(method: &Method, request: &HeaderMap, content: &Content) -> Answe
         body: VecDeque::new(),
         mapping: content.mapping.clone(),
     };
-    if matches_any(request.get(header::IF_NONE_MATCH), content) {
+    // In the order of RFC 9110 §13.2.2. Nothing here has a modification date, so conditions by date are not looked at
+    // (§13.1.3, §13.1.4).
+    if !may_go_on(request, content) {
+        let text = "the content is another one than If-Match names\n";
+        return Answer::text(StatusCode::PRECONDITION_FAILED, text);
+    }
+    if is_known(request, content) {
         answer.status = StatusCode::NOT_MODIFIED;
         return answer;
     }
@@ -187,6 +193,12 @@ impl Answer {
         self.with(header::CACHE_CONTROL, NO_CACHE)
     }
 
+    /// The same, after which the connection ends.
+    #[must_use]
+    pub fn last(self) -> Self {
+        self.with(header::CONNECTION, HeaderValue::from_static("close"))
+    }
+
     /// The same without its body, as HEAD wants it.
     #[must_use]
     pub fn without_body(mut self) -> Self {
@@ -260,25 +272,38 @@ fn validators(content: &Content) -> Vec<(HeaderName, HeaderValue)> {
     }
 }
 
-/// RFC 9110 §13.1.2: weak comparison, a list, or `*`.
-fn matches_any(field: Option<&HeaderValue>, content: &Content) -> bool {
-    let (Some(field), Some(etag)) = (field.and_then(|field| field.to_str().ok()), &content.etag)
-    else {
-        return false;
-    };
-    field.split(',').map(str::trim).any(|tag| {
-        tag == "*" || unquoted(tag.strip_prefix("W/").unwrap_or(tag)) == Some(etag.as_str())
+/// RFC 9110 §13.1.1: strong comparison; `*` is any content there is.
+fn may_go_on(request: &HeaderMap, content: &Content) -> bool {
+    let has_field = request.contains_key(header::IF_MATCH);
+    !has_field
+        || tags(request, header::IF_MATCH)
+            .any(|tag| tag == "*" || is_strong_match(unquoted(tag), content))
+}
+
+/// RFC 9110 §13.1.2: weak comparison; `*` is any content there is.
+fn is_known(request: &HeaderMap, content: &Content) -> bool {
+    tags(request, header::IF_NONE_MATCH).any(|tag| {
+        let opaque = unquoted(tag.strip_prefix("W/").unwrap_or(tag));
+        tag == "*" || is_strong_match(opaque, content)
     })
+}
+
+/// The members of a list, on one line or several.
+fn tags(request: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let lines = request.get_all(name).into_iter();
+    let texts = lines.filter_map(|line| line.to_str().ok());
+    texts.flat_map(|text| text.split(',').map(str::trim))
+}
+
+fn is_strong_match(tag: Option<&str>, content: &Content) -> bool {
+    tag.is_some() && tag == content.etag.as_deref()
 }
 
 /// RFC 9110 §13.1.5: `If-Range` holds only by strong comparison; a date never does, there is no Last-Modified.
 fn may_range(request: &HeaderMap, content: &Content) -> bool {
     match request.get(header::IF_RANGE) {
         None => true,
-        Some(field) => {
-            field.to_str().ok().and_then(unquoted) == content.etag.as_deref()
-                && content.etag.is_some()
-        }
+        Some(field) => is_strong_match(field.to_str().ok().and_then(unquoted), content),
     }
 }
 
@@ -327,7 +352,11 @@ mod tests {
 
     #[test]
     fn one_row_per_rule() {
-        use header::{IF_NONE_MATCH, IF_RANGE, RANGE};
+        use header::{
+            IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
+        };
+        let other = "the content is another one than If-Match names\n";
+        let past = "Tue, 15 Nov 1994 12:45:26 GMT";
         let get = Method::GET;
         for (headers, status, want, range) in [
             (vec![], 200, "0123456789", None),
@@ -371,6 +400,48 @@ mod tests {
             (vec![(IF_NONE_MATCH, "\"x\", W/\"e\"")], 304, "", None),
             (vec![(IF_NONE_MATCH, "*")], 304, "", None),
             (vec![(IF_NONE_MATCH, "\"x\"")], 200, "0123456789", None),
+            (
+                vec![(IF_NONE_MATCH, "\"x\""), (IF_NONE_MATCH, "\"e\"")],
+                304,
+                "",
+                None,
+            ),
+            (vec![(IF_MATCH, "\"e\"")], 200, "0123456789", None),
+            (vec![(IF_MATCH, "*")], 200, "0123456789", None),
+            (vec![(IF_MATCH, "\"x\", \"e\"")], 200, "0123456789", None),
+            (vec![(IF_MATCH, "\"x\"")], 412, other, None),
+            (vec![(IF_MATCH, "")], 412, other, None),
+            (vec![(IF_MATCH, "e")], 412, other, None),
+            // §13.1.1: a weak tag never matches.
+            (vec![(IF_MATCH, "W/\"e\"")], 412, other, None),
+            // §13.2.2: first If-Match, then If-None-Match, then Range.
+            (
+                vec![(IF_MATCH, "\"x\""), (IF_NONE_MATCH, "\"e\"")],
+                412,
+                other,
+                None,
+            ),
+            (
+                vec![(IF_MATCH, "\"e\""), (IF_NONE_MATCH, "\"e\"")],
+                304,
+                "",
+                None,
+            ),
+            (
+                vec![(IF_MATCH, "\"e\""), (RANGE, "bytes=2-4")],
+                206,
+                "234",
+                Some("bytes 2-4/10"),
+            ),
+            (
+                vec![(IF_MATCH, "\"x\""), (RANGE, "bytes=2-4")],
+                412,
+                other,
+                None,
+            ),
+            // §13.1.3 and §13.1.4: ignored where there is no modification date.
+            (vec![(IF_UNMODIFIED_SINCE, past)], 200, "0123456789", None),
+            (vec![(IF_MODIFIED_SINCE, past)], 200, "0123456789", None),
         ] {
             let answer = ask(&get, &headers);
             assert_eq!(answer.status.as_u16(), status, "{headers:?}");
@@ -387,6 +458,25 @@ mod tests {
                     "{headers:?}"
                 );
             }
+        }
+    }
+
+    /// What is made anew for each request is some content, and no tag names it.
+    #[test]
+    fn what_has_no_tag_matches_an_asterisk() {
+        let untagged = Content {
+            etag: None,
+            ..ten()
+        };
+        for (name, value, want) in [
+            (header::IF_MATCH, "*", 200),
+            (header::IF_MATCH, "\"e\"", 412),
+            (header::IF_NONE_MATCH, "*", 304),
+            (header::IF_NONE_MATCH, "\"e\"", 200),
+        ] {
+            let map = HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
+            let answer = content(&Method::GET, &map, &untagged);
+            assert_eq!(answer.status.as_u16(), want, "{map:?}");
         }
     }
 

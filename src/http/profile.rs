@@ -8,8 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use ramboot_wire::ImageId;
@@ -18,6 +17,7 @@ use tokio::sync::Semaphore;
 use tracing::{debug, info, warn};
 
 use super::answer::{self, Answer, Content};
+use super::receive::receive;
 use super::serve::{Guest, Site};
 use crate::profile::Refused;
 use crate::store::Store;
@@ -104,22 +104,7 @@ fn was_given(site: &Site, peer: SocketAddr, image: ImageId) -> bool {
 }
 
 async fn received(body: Incoming) -> Result<Recording, Answer> {
-    let too_large = || {
-        let text = format!("a recording has at most {MAX_RECORDING_BYTES} bytes\n");
-        Answer::text(StatusCode::PAYLOAD_TOO_LARGE, text)
-    };
-    if body.size_hint().lower() > MAX_RECORDING_BYTES as u64 {
-        return Err(too_large());
-    }
-    let body = Limited::new(body, MAX_RECORDING_BYTES).collect();
-    let bytes = match tokio::time::timeout(PATIENCE, body).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(_)) => return Err(too_large()),
-        Err(_) => {
-            let text = format!("no recording came within {PATIENCE:?}\n");
-            return Err(Answer::text(StatusCode::REQUEST_TIMEOUT, text));
-        }
-    };
+    let bytes = receive(body, "a recording", MAX_RECORDING_BYTES, PATIENCE).await?;
     serde_json::from_slice(&bytes).map_err(|error| {
         debug!(%error, "HTTP: malformed recording");
         Answer::text(

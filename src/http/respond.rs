@@ -8,8 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
@@ -23,7 +22,9 @@ use super::answer::{self, Answer, Content};
 use super::body::{self, Slices, Told};
 use super::events::Events;
 use super::gate::Urgency;
+use super::host;
 use super::profile;
+use super::receive::receive;
 use super::serve::{Guest, Site};
 use super::view::View;
 use super::wish::Wish;
@@ -38,16 +39,22 @@ pub(super) async fn respond(
     site: Arc<Site>,
 ) -> Result<Response<body::Content>, Infallible> {
     let (head, body) = request.into_parts();
-    let (answer, told) = match View::parse(head.uri.path()) {
-        Some(View::Events) if head.method == Method::GET => {
+    let is_right = host::check(head.version, &head.headers);
+    let view = is_right.map(|()| View::parse(head.uri.path()));
+    let (answer, told) = match view {
+        Err(why) => {
+            let answer = Answer::text(StatusCode::BAD_REQUEST, format!("{why}\n"));
+            (answer.last(), None)
+        }
+        Ok(Some(View::Events)) if head.method == Method::GET => {
             if let Some(seat) = guest.hall.watchers.enter(guest.source(), false) {
                 return Ok(events(Events::new(site.fleet.changes(), seat)));
             }
             let text = "too many pages are open, of this address or of all: close one, or reload now and then\n";
             (Answer::text(StatusCode::SERVICE_UNAVAILABLE, text), None)
         }
-        Some(view) => (show(view, &head, guest.local, &site), None),
-        None => Box::pin(route(&head, body, &guest, &site)).await,
+        Ok(Some(view)) => (show(view, &head, guest.local, &site), None),
+        Ok(None) => Box::pin(route(&head, body, &guest, &site)).await,
     };
     let counter = if answer.status.as_u16() < 400 {
         &site.counters.answered
@@ -219,23 +226,9 @@ fn look_up(resource: &Resource, local: SocketAddr, site: &Site) -> anyhow::Resul
 
 /// Logs what a worker says of itself. Nothing is decided by it: anybody on the LAN can send one.
 async fn report(body: Incoming, peer: SocketAddr, fleet: &Watch) -> Answer {
-    let too_large = || {
-        let text = format!("a report has at most {MAX_REPORT_BYTES} bytes\n");
-        Answer::text(StatusCode::PAYLOAD_TOO_LARGE, text)
-    };
-    if body.size_hint().lower() > MAX_REPORT_BYTES as u64 {
-        return too_large();
-    }
-    let body = Limited::new(body, MAX_REPORT_BYTES).collect();
-    let bytes = match tokio::time::timeout(REPORT_TIMEOUT, body).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(_)) => return too_large(),
-        Err(_) => {
-            return Answer::text(
-                StatusCode::REQUEST_TIMEOUT,
-                format!("no report came within {REPORT_TIMEOUT:?}\n"),
-            );
-        }
+    let bytes = match receive(body, "a report", MAX_REPORT_BYTES, REPORT_TIMEOUT).await {
+        Ok(bytes) => bytes,
+        Err(refusal) => return refusal,
     };
     match serde_json::from_slice::<Report>(&bytes) {
         Ok(report) => {
