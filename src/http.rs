@@ -9,6 +9,7 @@ pub mod events;
 mod gate;
 mod hall;
 mod host;
+mod lookup;
 mod meter;
 mod places;
 mod profile;

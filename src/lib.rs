@@ -10,12 +10,13 @@
 //! 2  dhcp::{request,firmware,decide,…}  tftp::{packet,transfer,sessions}  http::{answer,range}
 //!    ipxe  pxelinux  uki  pi  initrd  kmod  squashfs  identity  overlays    deciders: values in, values out
 //!    eeprom::{image,conf,order,sig,steps}  fleet (but for its shells)  metrics  page
-//! 1  config  control  machine  store  interface  link  neighbour  parts  roms  port  inits  template  profile
+//! 1  aside  config  control  machine  store  interface  link  neighbour  parts  roms  port  inits  template  profile
 //! 0  ramboot-wire                    what a worker must agree on
 //! ```
 //!
 //! `cli` also holds the types of single words ([`cli::Pool`], [`cli::DhcpMode`]) that the config file shares.
 
+pub mod aside;
 pub mod boot;
 pub mod build;
 pub mod cli;

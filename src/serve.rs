@@ -44,7 +44,7 @@ use crate::metrics::Metrics;
 use crate::roms::Roms;
 use crate::store::{Generation, Name, Store, marks};
 use crate::views::Viewer;
-use crate::{dhcp, http, roms, tftp};
+use crate::{aside, dhcp, http, roms, tftp};
 use alive::Keeper;
 use control::Door;
 use reload::Running;
@@ -198,7 +198,8 @@ fn spawn_clocks(servers: &mut Servers, viewer: Arc<Viewer>, store: Arc<Store>) {
     let mut marks = tokio::time::interval(marks::TICK);
     servers.spawn_with_pulse("the store".to_owned(), async move {
         loop {
-            store.tick(marks.tick().await.into_std());
+            let (now, marked) = (marks.tick().await.into_std(), Arc::clone(&store));
+            aside::read(move || marked.tick(now)).await?;
         }
     });
 }

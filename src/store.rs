@@ -29,7 +29,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use ramboot_wire::ImageId;
@@ -236,6 +236,8 @@ struct Opened {
     identity: files::Identity,
     image: Arc<Image>,
     mark: Mark,
+    /// When its folder was last looked at.
+    looked: Instant,
 }
 
 impl Store {
@@ -332,6 +334,7 @@ impl Store {
             && known.identity == there
         {
             self.mark(&mut known.mark, &folder);
+            known.looked = now();
             return Ok(Some(Arc::clone(&known.image)));
         }
         // The mark comes first: what is marked stays while it is opened.
@@ -345,9 +348,25 @@ impl Store {
             identity: there,
             image: Arc::clone(&image),
             mark,
+            looked: now(),
         };
         opened.insert(id, known);
         Ok(Some(image))
+    }
+
+    /// An image whose folder was there a moment ago, without a look at the disk: for threads that may not wait for one. `None`
+    /// says nothing; [`Store::image`] does.
+    pub fn at_hand(&self, id: ImageId) -> Option<Arc<Image>> {
+        self.fresh(id, now())
+    }
+
+    fn fresh(&self, id: ImageId, now: Instant) -> Option<Arc<Image>> {
+        // Whoever has it locked may be waiting for the disk.
+        let mut opened = self.opened.try_lock().ok()?;
+        let known = opened.get_mut(&id)?;
+        let is_fresh = now.saturating_duration_since(known.looked) < FRESH;
+        let is_marked = !self.serving || known.mark.is_on();
+        (is_fresh && is_marked).then(|| Arc::clone(&known.image))
     }
 
     /// From now on images that are asked for are marked as being served: see [`marks`].
@@ -383,6 +402,14 @@ impl Store {
     fn folder_of_image(&self, id: ImageId) -> PathBuf {
         self.root.join("images").join(id.to_string())
     }
+}
+
+/// What is marked as being served is not removed (`marks`), and what was mapped stays whole.
+const FRESH: Duration = Duration::from_secs(1);
+
+#[expect(clippy::disallowed_methods, reason = "shell: remembers when it looked")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// The greatest generation in the folder of a name.

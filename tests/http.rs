@@ -947,6 +947,44 @@ fn a_body_that_is_too_long_is_413() {
     }
 }
 
+/// What is made for one machine may take long, and there is one thread that serves: the others are answered meanwhile. An
+/// address has one thing made at a time.
+#[test]
+fn who_waits_for_a_disk_keeps_nobody_waiting() {
+    use std::sync::Mutex;
+    use std::sync::mpsc::channel;
+    let ((begins, begun), (go, wait)) = (channel(), channel::<()>());
+    let wait = Mutex::new(wait);
+    let made: Box<Made> = Box::new(move |resource, _| {
+        if resource.path().starts_with("/ipxe/02-") {
+            begins.send(()).expect("somebody counts");
+            wait.lock().expect("whole").recv().expect("goes on");
+        }
+        Ok(Some(content("made\n".to_owned())))
+    });
+    let manager = Manager::start_making(MAX_CONNECTIONS, 0, made);
+    let ask = |stream: &mut TcpStream, path: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("sent");
+    };
+    let mut slow: Vec<TcpStream> = (0..3).map(|_| from(&manager, [127, 0, 3, 1])).collect();
+    for stream in &mut slow {
+        ask(stream, "/ipxe/02-00-00-00-00-01");
+    }
+    begun.recv().expect("it is being made");
+    for path in ["/ipxe/52-54-00-00-00-01", "/healthz", &manager.image_path()] {
+        let mut other = from(&manager, [127, 0, 3, 2]);
+        assert_eq!(asked(&mut other, path).as_deref(), Some("200"), "{path}");
+    }
+    assert!(begun.try_recv().is_err(), "one at a time");
+    for _ in 0..3 {
+        go.send(()).expect("it waits");
+    }
+    for stream in &mut slow {
+        assert_eq!(answer(stream).as_deref(), Some("200"));
+    }
+}
+
 /// A body that does not end is answered well before the time is over that a long one may take.
 #[test]
 fn a_body_that_pauses_is_408() {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ramboot_wire::queue::Place;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::meter::Meter;
 use super::turn::{Answer, Turns};
@@ -49,6 +49,7 @@ struct Worker {
     /// Of its bytes, those that were told.
     told: u64,
     turn: Arc<Notify>,
+    making: Arc<Semaphore>,
 }
 
 /// How soon an answer is to leave.
@@ -67,6 +68,8 @@ pub(super) struct Pass {
     worker: IpAddr,
     pub(super) meter: Arc<Meter>,
     turn: Arc<Notify>,
+    /// What is made for it, one thing at a time.
+    pub(super) making: Arc<Semaphore>,
 }
 
 impl Gate {
@@ -89,6 +92,7 @@ impl Gate {
             meter: Arc::new(Meter::new(Arc::clone(&self.sent))),
             told: 0,
             turn: Arc::default(),
+            making: Arc::new(Semaphore::new(1)),
         });
         one.connections += 1;
         Pass {
@@ -96,6 +100,7 @@ impl Gate {
             worker,
             meter: Arc::clone(&one.meter),
             turn: Arc::clone(&one.turn),
+            making: Arc::clone(&one.making),
         }
     }
 

@@ -19,19 +19,20 @@ use tracing::{debug, info, warn};
 use super::answer::{self, Answer, Content};
 use super::receive::receive;
 use super::serve::{Guest, Site};
+use crate::aside;
 use crate::profile::Refused;
 use crate::store::Store;
 
 /// The profile, or that there is none.
 pub(super) async fn get(head: &Parts, image: ImageId, site: &Site) -> Answer {
     let store = Arc::clone(&site.store);
-    let looked = tokio::task::spawn_blocking(move || {
+    let looked = aside::read(move || {
         let Some(size) = store.image(image)?.map(|image| image.facts.size) else {
             return Ok(None);
         };
         anyhow::Ok(store.profiles().encoded(image, size))
     });
-    let bytes = match looked.await.map_err(Into::into).flatten() {
+    let bytes = match looked.await.flatten() {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return without_body_of(head, Answer::not_found()),
         Err(error) => return failed(image, &error),

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
@@ -23,6 +22,7 @@ use super::body::{self, Slices, Told};
 use super::events::Events;
 use super::gate::Urgency;
 use super::host;
+use super::lookup::{self, binary};
 use super::profile;
 use super::receive::receive;
 use super::serve::{Guest, Site};
@@ -96,7 +96,12 @@ fn show(view: View, head: &Parts, local: SocketAddr, site: &Site) -> Answer {
     answer.unframed()
 }
 
-async fn route(head: &Parts, body: Incoming, guest: &Guest, site: &Site) -> (Answer, Option<Told>) {
+async fn route(
+    head: &Parts,
+    body: Incoming,
+    guest: &Guest,
+    site: &Arc<Site>,
+) -> (Answer, Option<Told>) {
     let Some(resource) = Resource::parse(head.uri.path()) else {
         return (Answer::not_found(), None);
     };
@@ -112,11 +117,11 @@ async fn route(head: &Parts, body: Incoming, guest: &Guest, site: &Site) -> (Ans
             Some(turn) => match turn.await {
                 Ok(urgency) => {
                     guest.urgent(urgency);
-                    found(head, &resource, guest, site)
+                    found(head, &resource, guest, site).await
                 }
                 Err(place) => Answer::later(place),
             },
-            None => found(head, &resource, guest, site),
+            None => found(head, &resource, guest, site).await,
         },
         _ => Answer::method_not_allowed("GET, HEAD"),
     };
@@ -156,8 +161,8 @@ fn loads(
 }
 
 /// Answers GET or HEAD.
-fn found(head: &Parts, resource: &Resource, guest: &Guest, site: &Site) -> Answer {
-    let answer = match look_up(resource, guest.local, site) {
+async fn found(head: &Parts, resource: &Resource, guest: &Guest, site: &Arc<Site>) -> Answer {
+    let answer = match lookup::find(resource, guest, site).await {
         Ok(Some(content)) => answer::content(&head.method, &head.headers, &content),
         Ok(None) if matches!(resource, Resource::Files(..)) => Answer::gone(
             "the files of this worker are others now (an overlay, the config or the secret was changed since it began to boot): switch it off and on\n",
@@ -196,14 +201,12 @@ fn turn<'a>(
     Some(Box::pin(pass.turn(wish)))
 }
 
-/// Reads a few small files at most (images and boot files are mapped once and kept).
-fn look_up(resource: &Resource, local: SocketAddr, site: &Site) -> anyhow::Result<Option<Content>> {
-    let binary = |bytes: Bytes, etag: String| Content {
-        bytes: bytes.into(),
-        etag: Some(etag),
-        media_type: "application/octet-stream",
-        mapping: None,
-    };
+/// Waits for a disk: called aside. Images and boot files are mapped once and kept.
+pub(super) fn look_up(
+    resource: &Resource,
+    local: SocketAddr,
+    site: &Site,
+) -> anyhow::Result<Option<Content>> {
     let image = |id: &ImageId| site.store.image(*id);
     Ok(match resource {
         Resource::Image(id) => image(id)?.map(|image| Content {

@@ -54,6 +54,12 @@ impl Mark {
         Ok(())
     }
 
+    /// Somebody asks for the image; `false` if it is not marked, and a mark can be tried.
+    pub(super) fn is_on(&mut self) -> bool {
+        self.idle.asked = true;
+        !matches!(self.lock, Lock::Off)
+    }
+
     /// Time goes by; `lent`: an answer with the image is running.
     pub(super) fn tick(&mut self, lent: bool, now: Instant) {
         if self.idle.is_over(lent, now)

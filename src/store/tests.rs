@@ -83,6 +83,34 @@ fn an_empty_store_has_no_names() {
     assert!(error.contains("is not a folder"), "{error}");
 }
 
+/// Whoever serves is given what was looked at a moment ago, and never waits for who looks.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "any moment will do")]
+fn an_image_is_at_hand_without_a_look_at_the_disk() {
+    let (state, begin) = (state(), Instant::now());
+    let store = Store::open(state.path()).expect("opens").serving();
+    let id = publish(state.path(), &[9; 5], b"x")
+        .expect("published")
+        .image;
+    assert!(store.fresh(id, begin).is_none(), "nobody has looked");
+    let image = store.image(id).expect("sound").expect("there");
+    let at_hand = store.fresh(id, begin).expect("it was looked at");
+    assert!(Arc::ptr_eq(&image, &at_hand));
+    assert!(
+        store.fresh(id, begin + Duration::from_secs(3600)).is_none(),
+        "long ago"
+    );
+    let looking = store.opened.lock().expect("whole");
+    assert!(store.fresh(id, begin).is_none(), "somebody looks");
+    drop(looking);
+
+    // What is taken away is not looked for until somebody looks.
+    fs::remove_dir_all(state.path().join("images")).expect("removed");
+    assert!(store.fresh(id, begin).is_some());
+    assert!(store.image(id).expect("no error").is_none());
+    assert!(store.fresh(id, begin).is_none());
+}
+
 #[test]
 fn what_is_published_is_found_at_once() {
     let state = state();
