@@ -83,7 +83,12 @@ impl Tree {
     pub fn insert(&mut self, path: String, entry: Entry) {
         if entry.node != Node::Folder {
             let inside = format!("{path}/");
-            self.0.retain(|other, _| !other.starts_with(&inside));
+            let all = self.0.range(inside.clone()..);
+            let gone = all.take_while(|(other, _)| other.starts_with(&inside));
+            let gone: Vec<String> = gone.map(|(other, _)| other.clone()).collect();
+            for other in gone {
+                self.0.remove(&other);
+            }
         }
         self.0.insert(path, entry);
     }

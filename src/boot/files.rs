@@ -1,13 +1,17 @@
-//! Worker files as they are handed out: made when a boot begins, made again when they are asked for. A shell: reads the
-//! overlays' folders.
+//! Worker files as they are handed out: made when a boot begins, made again when they are asked for and something has changed. A
+//! shell: reads the overlays' folders.
 //!
-//! Nothing is remembered but what [`Kept`] holds for boots under way. What a worker's archive depends on is its
+//! Nothing is remembered but what [`Kept`] and [`Made`] hold for boots under way. What a worker's archive depends on is its
 //! [`Worker`], which travels in the URL, and what the manager has anyway: config, secret, overlays. So a manager that was
 //! restarted, or another one with the same three, makes the same bytes.
 
+mod made;
+
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -19,9 +23,10 @@ use crate::config::word::COMMON;
 use crate::config::worker::{self, Asker};
 use crate::identity::{Key, Secret, secret};
 use crate::overlays::kept::Kept;
-use crate::overlays::read::tree;
+use crate::overlays::read::{self, tree};
 use crate::overlays::{Tree, identity_files};
 use crate::template::{self, Secrets, Words};
+use made::{Basis, Made, Outcome};
 
 /// In the state folder.
 const OVERLAYS: &str = "overlays";
@@ -31,6 +36,9 @@ pub struct Belongings {
     overlays: PathBuf,
     secret: Secret,
     kept: Mutex<Kept>,
+    made: Mutex<Made>,
+    /// Workers whose files are being made.
+    making: Mutex<HashMap<Worker, Arc<Mutex<()>>>>,
 }
 
 /// What one worker is given beside its image.
@@ -52,6 +60,8 @@ impl Belongings {
             overlays: state.join(OVERLAYS),
             secret: secret::open(state)?,
             kept: Mutex::default(),
+            made: Mutex::default(),
+            making: Mutex::default(),
         })
     }
 
@@ -86,18 +96,14 @@ impl Belongings {
             );
             return Ok(Given::default());
         };
-        let (hostname, archive) = self.make(config, worker, key)?;
-        let archive = Bytes::from(archive);
-        let files = Files {
-            id: FilesId::of(&archive),
-            size: archive.len() as u64,
-            worker: worker.clone(),
-        };
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.put(files.id, archive);
+        let (outcome, archive) = self.made(config, worker, key, now())?;
         Ok(Given {
-            hostname,
-            files: Some(files),
+            hostname: outcome.hostname,
+            files: Some(Files {
+                id: outcome.id,
+                size: archive.len() as u64,
+                worker: worker.clone(),
+            }),
         })
     }
 
@@ -111,20 +117,78 @@ impl Belongings {
         worker: &Worker,
         id: FilesId,
     ) -> anyhow::Result<Option<Bytes>> {
-        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(archive) = kept().get(id) {
+        if let Some(archive) = lock(&self.kept).get(id) {
             return Ok(Some(archive));
         }
         let Some(key) = Key::of(worker) else {
             return Ok(None);
         };
-        let (_, archive) = self.make(config, worker, key)?;
-        if FilesId::of(&archive) != id {
-            return Ok(None);
+        let (outcome, archive) = self.made(config, worker, key, now())?;
+        Ok((outcome.id == id).then_some(archive))
+    }
+
+    /// What a worker gets now: as it was made before, if it would be made of the same. One is made at a time for each worker,
+    /// and whoever wanted the same meanwhile finds it made.
+    fn made(
+        &self,
+        config: &Config,
+        worker: &Worker,
+        key: Key,
+        now: i64,
+    ) -> anyhow::Result<(Outcome, Bytes)> {
+        let alone = Arc::clone(lock(&self.making).entry(worker.clone()).or_default());
+        let made = {
+            let _alone = lock(&alone);
+            self.made_alone(config, worker, key, now)
+        };
+        let mut making = lock(&self.making);
+        // Here and in the table: nobody waits for it.
+        if Arc::strong_count(&alone) == 2 {
+            making.remove(worker);
         }
+        made
+    }
+
+    fn made_alone(
+        &self,
+        config: &Config,
+        worker: &Worker,
+        key: Key,
+        now: i64,
+    ) -> anyhow::Result<(Outcome, Bytes)> {
+        let basis = self.basis(config, worker);
+        let before = lock(&self.made).get(worker, &basis);
+        if let Some(outcome) = before
+            && let Some(archive) = lock(&self.kept).get(outcome.id)
+        {
+            return Ok((outcome, archive));
+        }
+        let (hostname, archive) = self.make(config, worker, key)?;
         let archive = Bytes::from(archive);
-        kept().put(id, archive.clone());
-        Ok(Some(archive))
+        let id = FilesId::of(&archive);
+        let outcome = Outcome { hostname, id };
+        lock(&self.kept).put(id, archive.clone());
+        if basis.is_settled(now) {
+            lock(&self.made).put(worker, basis, outcome.clone());
+        }
+        Ok((outcome, archive))
+    }
+
+    /// Looked at before it is read, so what changes meanwhile is another basis the next time.
+    fn basis(&self, config: &Config, worker: &Worker) -> Basis {
+        let rule = config.rule(&asker(worker));
+        let own = rule.and_then(|rule| rule.overlays.as_ref());
+        let own = own.unwrap_or(&config.boot.overlays).iter();
+        let names = own.map(String::as_str);
+        let stamped = std::iter::once(COMMON).chain(names).map(|name| {
+            let stamp = read::stamp(&self.overlays.join(name));
+            (name.to_owned(), stamp)
+        });
+        Basis {
+            rule: rule.cloned(),
+            hostname: config.hostname.clone(),
+            overlays: stamped.collect(),
+        }
     }
 
     fn make(
@@ -187,6 +251,23 @@ impl fmt::Debug for Belongings {
             .field("overlays", &self.overlays)
             .finish_non_exhaustive()
     }
+}
+
+/// Each is whole after every change.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Seconds since 1970.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "shell: compares with the times of files"
+)]
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
 }
 
 /// The machine as rules see it.

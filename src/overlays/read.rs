@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -41,6 +42,81 @@ pub fn tree(folder: &Path) -> anyhow::Result<Option<Tree>> {
     };
     reader.folder(folder, "", 0)?;
     Ok(Some(reader.tree))
+}
+
+/// What a folder is known again by: each path in it with what the kernel says of it but for its content, whose every change
+/// is in `st_ctime`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    digest: [u8; 32],
+    /// The newest change, in seconds since 1970.
+    newest: i64,
+}
+
+impl Stamp {
+    /// Whether a change from now on would be seen. The kernel's clock for files stands still for some milliseconds: what was
+    /// changed just now may be changed again at the same time.
+    #[must_use]
+    pub const fn is_settled(self, now: i64) -> bool {
+        now.saturating_sub(self.newest) >= SETTLED
+    }
+}
+
+/// Seconds; some file systems keep every other one.
+const SETTLED: i64 = 3;
+
+/// Looks at all that lies in `folder` and reads nothing; `None` if it is none that can be read, or there is too much in it:
+/// [`tree`] says so.
+#[must_use]
+pub fn stamp(folder: &Path) -> Option<Stamp> {
+    let mut hasher = blake3::Hasher::new();
+    let (mut newest, mut entries) = (i64::MIN, 0);
+    let mut folders = vec![folder.to_owned()];
+    while let Some(path) = folders.pop() {
+        let looked = match path == folder {
+            true => fs::metadata(&path),
+            false => fs::symlink_metadata(&path),
+        };
+        let metadata = match looked {
+            // That it is not there yet is something that can change, too.
+            Err(e) if e.kind() == io::ErrorKind::NotFound && path == folder => continue,
+            metadata => metadata.ok()?,
+        };
+        entries += 1;
+        newest = newest.max(metadata.ctime());
+        let name = path.as_os_str().as_bytes();
+        let numbers = [
+            name.len() as u64,
+            metadata.dev(),
+            metadata.ino(),
+            metadata.size(),
+            metadata.mode().into(),
+            metadata.uid().into(),
+            metadata.gid().into(),
+            metadata.mtime().cast_unsigned(),
+            metadata.mtime_nsec().cast_unsigned(),
+            metadata.ctime().cast_unsigned(),
+            metadata.ctime_nsec().cast_unsigned(),
+        ];
+        for number in numbers {
+            hasher.update(&number.to_le_bytes());
+        }
+        hasher.update(name);
+        if metadata.is_dir() {
+            let inside = fs::read_dir(&path).ok()?;
+            let paths = inside.map(|entry| entry.map(|entry| entry.path()));
+            let mut paths = paths.collect::<Result<Vec<_>, _>>().ok()?;
+            paths.sort();
+            folders.extend(paths);
+        }
+        if entries + folders.len() > MAX_ENTRIES + 1 {
+            return None;
+        }
+    }
+    Some(Stamp {
+        digest: hasher.finalize().into(),
+        newest,
+    })
 }
 
 struct Reader {

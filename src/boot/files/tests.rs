@@ -180,3 +180,89 @@ fn who_cannot_be_told_from_others_is_given_nothing() {
     let given = open(&state).hand_out(&Config::default(), &nobody);
     assert_eq!(given.expect("boots all the same"), Given::default());
 }
+
+/// Long after whatever was changed.
+fn later() -> i64 {
+    now() + 1000
+}
+
+#[test]
+fn what_is_made_of_the_same_is_made_once() {
+    let state = state(&[
+        ("common/etc/a", "one"),
+        ("gpu/etc/b", "two"),
+        ("rack/c", "x"),
+    ]);
+    let belongings = open(&state);
+    let key = Key::of(&worker(PC)).expect("a key");
+    let made = |config: &Config, now| {
+        let made = belongings.made(config, &worker(PC), key, now);
+        made.expect("made").1
+    };
+    let first = config(CONFIG);
+    let once = made(&first, later());
+    assert_eq!(made(&first, later()).as_ptr(), once.as_ptr());
+
+    // Same name, length and time of modification: it is another file.
+    let path = state.path().join("overlays/gpu/etc/b");
+    let modified = fs::metadata(&path)
+        .expect("there")
+        .modified()
+        .expect("a time");
+    put(&state, "new", "owt");
+    let new = state.path().join("overlays/new");
+    fs::File::open(&new)
+        .and_then(|file| file.set_modified(modified))
+        .expect("set");
+    fs::rename(&new, &path).expect("renamed");
+    let twice = made(&first, later());
+    assert!(text(&twice).contains("owt"));
+    assert_eq!(made(&first, later()).as_ptr(), twice.as_ptr());
+
+    let renamed = config(&CONFIG.replace("node-1", "node-2"));
+    assert_ne!(made(&renamed, later()).as_ptr(), twice.as_ptr());
+
+    // An overlay that is put in place while it is looked for.
+    fs::remove_dir_all(state.path().join("overlays/common")).expect("removed");
+    let less = made(&first, later());
+    assert!(!text(&less).contains("one"));
+    put(&state, "common/etc/a", "one");
+    assert!(text(&made(&first, later())).contains("one"));
+}
+
+/// What was changed a moment ago may change again within one tick of the kernel's clock for files.
+#[test]
+fn what_was_just_changed_is_made_again() {
+    let state = state(&[("common/etc/a", "one")]);
+    let belongings = open(&state);
+    let key = Key::of(&worker(PC)).expect("a key");
+    let made = || belongings.made(&Config::default(), &worker(PC), key, now());
+    let (_, first) = made().expect("made");
+    let (_, second) = made().expect("made");
+    assert_eq!(first, second);
+    assert_ne!(first.as_ptr(), second.as_ptr());
+}
+
+#[test]
+fn who_wants_the_same_at_once_waits_for_the_one_who_makes_it() {
+    let state = state(&[("common/etc/a", "one"), ("gpu/b", "x"), ("rack/c", "x")]);
+    let (belongings, config, now) = (open(&state), config(CONFIG), later());
+    let key = Key::of(&worker(PC)).expect("a key");
+    let together = std::sync::Barrier::new(8);
+    let places: Vec<usize> = std::thread::scope(|scope| {
+        let threads = (0..8).map(|_| {
+            scope.spawn(|| {
+                together.wait();
+                let made = belongings.made(&config, &worker(PC), key, now);
+                made.expect("made").1.as_ptr().addr()
+            })
+        });
+        let threads: Vec<_> = threads.collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no panic"))
+            .collect()
+    });
+    assert_eq!(places, [places[0]; 8]);
+    assert!(lock(&belongings.making).is_empty());
+}
