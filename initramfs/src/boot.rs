@@ -99,7 +99,10 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
             fact("link", &link.name),
             fact("server", lease.server),
         ];
-        facts.extend(lease.router.map(|router| fact("router", router)));
+        facts.extend(lease.router().map(|router| fact("router", router)));
+        if lease.routes.len() > 1 {
+            facts.push(fact("routes", lease.routes.len()));
+        }
         Ok(((link, lease), facts))
     })?;
     let tidy = Aside::begin("tidy", watch, move || modules.drop_files());

@@ -14,8 +14,9 @@ use dhcproto::v4::{
 };
 use dhcproto::{Decodable, Decoder, Encodable};
 use ramboot_wire::Mac;
+use sift::Sifted;
 
-use crate::lease::{Lease, LeaseError};
+use crate::lease::{Lease, LeaseError, Reply};
 
 /// What the worker says about itself.
 #[derive(Debug, Clone)]
@@ -120,16 +121,17 @@ impl Client {
 
     /// Takes the payload of a datagram to port 68.
     pub fn process(&mut self, now: Instant, packet: &[u8]) -> Outcome {
-        let message = match self.read(packet) {
-            Ok(message) => message,
+        let reply = match self.read(packet) {
+            Ok(reply) => reply,
             Err(why) => return Outcome::Ignored(why),
         };
+        let message = &reply.message;
         match (&mut self.state, message.opts().msg_type()) {
             (State::Discovering { tries, .. }, Some(MessageType::Offer)) if *tries > 0 => {
                 if message.yiaddr().is_unspecified() {
                     return Outcome::Ignored(Why::NoAddress);
                 }
-                match Lease::from_message(&message) {
+                match Lease::read(&reply) {
                     Ok(offer) => {
                         self.state = State::Requesting {
                             offer,
@@ -142,7 +144,7 @@ impl Client {
                 }
             }
             (State::Requesting { offer, tries, .. }, Some(MessageType::Ack)) if *tries > 0 => {
-                match Lease::from_message(&message) {
+                match Lease::read(&reply) {
                     Ok(lease) if lease.server == offer.server => {
                         self.state = State::Bound(lease);
                         Outcome::Bound
@@ -152,7 +154,7 @@ impl Client {
                 }
             }
             (State::Requesting { offer, tries, .. }, Some(MessageType::Nak))
-                if *tries > 0 && server(&message) == Some(offer.server) =>
+                if *tries > 0 && server(message) == Some(offer.server) =>
             {
                 // RFC 2131 §3.1 step 4: restart. Not at once, or a confused server and we would make a storm.
                 self.state = State::Discovering {
@@ -210,12 +212,16 @@ impl Client {
         Ok(())
     }
 
-    fn read(&self, packet: &[u8]) -> Result<Message, Why> {
+    fn read(&self, packet: &[u8]) -> Result<Reply, Why> {
         // dhcproto checks neither the magic cookie nor that hlen fits chaddr.
         if packet.get(2) != Some(&6) || packet.get(236..240) != Some(&MAGIC) {
             return Err(Why::NotForUs);
         }
-        let packet = sift::sift(packet).ok_or(Why::NotForUs)?;
+        let Sifted {
+            packet,
+            routes,
+            search,
+        } = sift::sift(packet).ok_or(Why::NotForUs)?;
         let message = Message::decode(&mut Decoder::new(&packet)).map_err(|_| Why::NotForUs)?;
         if message.opcode() != Opcode::BootReply || message.chaddr() != self.identity.mac.0 {
             return Err(Why::NotForUs);
@@ -223,7 +229,11 @@ impl Client {
         if message.xid() != self.xid {
             return Err(Why::OtherExchange(message.xid()));
         }
-        Ok(message)
+        Ok(Reply {
+            message,
+            routes,
+            search,
+        })
     }
 
     fn message(&self, now: Instant) -> io::Result<Message> {
@@ -247,10 +257,14 @@ impl Client {
         options.insert(DhcpOption::MaxMessageSize(MAX_MESSAGE));
         options.insert(DhcpOption::ParameterRequestList(vec![
             OptionCode::SubnetMask,
+            // RFC 3442: it MUST stand before the routers.
+            OptionCode::ClasslessStaticRoute,
             OptionCode::Router,
             OptionCode::DomainNameServer,
             OptionCode::DomainName,
+            OptionCode::DomainSearch,
             OptionCode::InterfaceMtu,
+            OptionCode::NtpServers,
             OptionCode::AddressLeaseTime,
         ]));
         if let Some(name) = &self.identity.hostname {

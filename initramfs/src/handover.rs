@@ -171,9 +171,12 @@ fn resolv_conf(lease: &Lease) -> String {
     if lease.dns.is_empty() {
         return String::new();
     }
-    let search = lease.domain.iter().map(|name| format!("search {name}\n"));
-    let servers = lease.dns.iter().map(|dns| format!("nameserver {dns}\n"));
-    search.chain(servers).collect()
+    let mut text = String::new();
+    if !lease.search_list().is_empty() {
+        text += &format!("search {}\n", lease.search_list().join(" "));
+    }
+    text.extend(lease.dns.iter().map(|dns| format!("nameserver {dns}\n")));
+    text
 }
 
 const RAMFS_MAGIC: u32 = 0x8584_58f6;
@@ -191,9 +194,11 @@ mod tests {
         Lease {
             addr: Ipv4Addr::new(10, 0, 0, 5),
             prefix: 24,
-            router: None,
+            routes: Vec::new(),
             dns: dns.iter().map(|a| (*a).into()).collect(),
+            ntp: Vec::new(),
             domain: Some("lab".to_owned()),
+            search: Vec::new(),
             mtu: None,
             server: Ipv4Addr::new(10, 0, 0, 1),
         }

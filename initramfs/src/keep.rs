@@ -6,6 +6,7 @@
 //! image itself says nothing of this very link ([`Why`]). DHCP on "whatever there is" says nothing of it.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 
 use ramboot_wire::Mac;
 
@@ -195,6 +196,12 @@ fn claim(pattern: &str, uplink: &Uplink) -> Claim {
 /// `10.0.0.5/24`
 fn address(lease: &Lease) -> String {
     format!("{}/{}", lease.addr, lease.prefix)
+}
+
+/// `10.0.0.2 10.0.0.3`
+fn spaced(addresses: &[Ipv4Addr]) -> String {
+    let words: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    words.join(" ")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a DHCP server gave, checked: an address that a host can have, with a mask that is one.
+//! What a DHCP server gave, checked: an address that a host can have, with a mask that is one, and what belongs to it.
 //!
 //! Also which of several leases to take, which is policy and therefore a function of its own: [`choose`].
 
@@ -8,6 +8,22 @@ use std::time::Duration;
 use dhcproto::v4::{DhcpOption, Message, OptionCode};
 use ramboot_wire::{Base, cmdline};
 
+mod routes;
+mod search;
+
+pub use routes::Route;
+
+/// An OFFER or an ACK.
+#[derive(Debug)]
+pub struct Reply {
+    /// All but the two below.
+    pub message: Message,
+    /// Option 121 as it was sent; empty if it was not.
+    pub routes: Vec<u8>,
+    /// Option 119 as it was sent; empty if it was not.
+    pub search: Vec<u8>,
+}
+
 /// An address and what belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
@@ -15,12 +31,16 @@ pub struct Lease {
     pub addr: Ipv4Addr,
     /// Bits of the mask: 1 to 32.
     pub prefix: u8,
-    /// The default route.
-    pub router: Option<Ipv4Addr>,
+    /// Ways to other networks, one for each of them; the default route among them, if there is one.
+    pub routes: Vec<Route>,
     /// Name servers.
     pub dns: Vec<Ipv4Addr>,
-    /// A search domain that is a host name.
+    /// NTP servers.
+    pub ntp: Vec<Ipv4Addr>,
+    /// The domain the worker is in: a host name.
     pub domain: Option<String>,
+    /// Domains to look names up in, if they are not that one: host names.
+    pub search: Vec<String>,
     /// Only one that IPv4 can live with.
     pub mtu: Option<u16>,
     /// Who gave it.
@@ -47,7 +67,8 @@ impl Lease {
     /// # Errors
     /// It has no usable address. Odd extras are left out, not refused: a network with a wrong MTU option should
     /// still boot.
-    pub fn from_message(message: &Message) -> Result<Self, LeaseError> {
+    pub fn read(reply: &Reply) -> Result<Self, LeaseError> {
+        let message = &reply.message;
         let option = |code| message.opts().get(code);
         let addr = message.yiaddr();
         let prefix = match option(OptionCode::SubnetMask) {
@@ -61,20 +82,21 @@ impl Lease {
         else {
             return Err(LeaseError::NoServer);
         };
-        let router = match option(OptionCode::Router) {
-            Some(DhcpOption::Router(routers)) => {
-                routers.iter().copied().find(|r| unicast(*r) && *r != addr)
-            }
-            _ => None,
-        };
+        // RFC 3442: whoever understands the classless routes MUST ignore the routers.
+        let routes = routes::parse(&reply.routes, addr).unwrap_or_else(|| {
+            let mut routers = match option(OptionCode::Router) {
+                Some(DhcpOption::Router(routers)) => routers.iter().copied(),
+                _ => [].iter().copied(),
+            };
+            let router = routers.find(|r| unicast(*r) && *r != addr);
+            router.map(Route::by_default).into_iter().collect()
+        });
         let dns = match option(OptionCode::DomainNameServer) {
-            // Some routers send 0.0.0.0 as the second server if only one is set.
-            Some(DhcpOption::DomainNameServer(servers)) => servers
-                .iter()
-                .copied()
-                .filter(|s| unicast(*s))
-                .take(MAX_DNS)
-                .collect(),
+            Some(DhcpOption::DomainNameServer(servers)) => usable(servers),
+            _ => Vec::new(),
+        };
+        let ntp = match option(OptionCode::NtpServers) {
+            Some(DhcpOption::NtpServers(servers)) => usable(servers),
             _ => Vec::new(),
         };
         let domain = match option(OptionCode::DomainName) {
@@ -91,21 +113,38 @@ impl Lease {
         Ok(Self {
             addr,
             prefix,
-            router,
+            routes,
             dns,
+            ntp,
             domain,
+            search: search::parse(&reply.search).unwrap_or_default(),
             mtu,
             server: *server,
         })
     }
 
-    /// Whether packets to `to` have a way: in the subnet, or by the router.
+    /// The default route's next hop.
+    #[must_use]
+    pub fn router(&self) -> Option<Ipv4Addr> {
+        let default = self.routes.iter().find(|route| route.is_default());
+        default.and_then(|route| route.via)
+    }
+
+    /// Domains to look names up in: the search list, else the domain.
+    #[must_use]
+    pub fn search_list(&self) -> &[String] {
+        if self.search.is_empty() {
+            self.domain.as_slice()
+        } else {
+            &self.search
+        }
+    }
+
+    /// Whether packets to `to` have a way: in the subnet, or by a route.
     #[must_use]
     pub fn reaches(&self, to: Ipv4Addr) -> bool {
-        let mask = u32::MAX
-            .checked_shl(32 - u32::from(self.prefix))
-            .unwrap_or(0);
-        self.router.is_some() || (to.to_bits() ^ self.addr.to_bits()) & mask == 0
+        routes::contains(self.addr, self.prefix, to)
+            || self.routes.iter().any(|route| route.leads_to(to))
     }
 }
 
@@ -163,6 +202,17 @@ fn classful(addr: Ipv4Addr) -> u8 {
     }
 }
 
+/// Some routers send 0.0.0.0 as the second server if only one is set, others the first one again.
+fn usable(servers: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
+    let mut usable = Vec::new();
+    for server in servers.iter().filter(|server| unicast(**server)) {
+        if usable.len() < MAX_SERVERS && !usable.contains(server) {
+            usable.push(*server);
+        }
+    }
+    usable
+}
+
 fn unicast(addr: Ipv4Addr) -> bool {
     // 240/4 is used inside some clouds, so only what no host can have is left out.
     !matches!(addr.octets(), [0 | 127 | 224..=239, ..]) && !addr.is_broadcast()
@@ -175,8 +225,10 @@ fn is_host(addr: Ipv4Addr, prefix: u8) -> bool {
     unicast(addr) && (prefix >= 31 || (host != 0 && host != ones))
 }
 
-const MAX_DNS: usize = 3;
-/// RFC 791: every host must take 576 octets. Less is a misconfigured server.
+/// Name servers that glibc asks (MAXNS), and NTP servers that agree against one that is wrong.
+const MAX_SERVERS: usize = 3;
+/// RFC 791: every host must take 576 octets. Less is legal from 68 on (RFC 2132 §5.1) and always a misconfigured server;
+/// systemd-networkd takes none below, either.
 const MIN_MTU: u16 = 576;
 
 #[cfg(test)]
@@ -187,9 +239,14 @@ mod tests {
         Lease {
             addr: addr.into(),
             prefix: 24,
-            router: router.then_some(Ipv4Addr::new(addr[0], addr[1], addr[2], 1)),
+            routes: router
+                .then(|| Route::by_default([addr[0], addr[1], addr[2], 1].into()))
+                .into_iter()
+                .collect(),
             dns: Vec::new(),
+            ntp: Vec::new(),
             domain: None,
+            search: Vec::new(),
             mtu: None,
             server: Ipv4Addr::new(10, 0, 0, 1),
         }
@@ -225,6 +282,18 @@ mod tests {
         ] {
             assert_eq!(is_host(addr.into(), prefix), want, "{addr:?}/{prefix}");
         }
+    }
+
+    #[test]
+    fn a_base_is_reached_by_the_subnet_or_by_a_route() {
+        let mut lease = lease([10, 0, 0, 5], false);
+        let far = [192, 168, 9, 1].into();
+        assert!(lease.reaches([10, 0, 0, 1].into()));
+        assert!(!lease.reaches(far));
+        lease.routes = routes::parse(&[16, 192, 168, 10, 0, 0, 1], lease.addr).expect("a route");
+        assert!(lease.reaches(far));
+        assert!(!lease.reaches([192, 169, 9, 1].into()));
+        assert_eq!(lease.router(), None);
     }
 
     #[test]

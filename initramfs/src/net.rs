@@ -124,10 +124,17 @@ impl Network {
         self.netlink
             .add_address(link.index, lease.addr, lease.prefix)
             .with_context(|| format!("setting {}/{} on {name}", lease.addr, lease.prefix))?;
-        if let Some(router) = lease.router {
-            self.netlink
-                .add_default_route(link.index, router)
-                .with_context(|| format!("setting the default route by {router} on {name}"))?;
+        for route in &lease.routes {
+            let Err(error) = self.netlink.add_route(link.index, route) else {
+                continue;
+            };
+            let Some(router) = route.via.filter(|_| route.is_default()) else {
+                // What is not the way to everything may not be needed.
+                console::say(&format!("ramboot: route to {route} on {name}: {error}"));
+                continue;
+            };
+            return Err(error)
+                .with_context(|| format!("setting the default route by {router} on {name}"));
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Three requests to the kernel's rtnetlink (man rtnetlink(7)): link up, address, default route.
+//! Three requests to the kernel's rtnetlink (man rtnetlink(7)): link up, address, route.
 //!
 //! The encoders are pure; [`Netlink`] sends one request and waits for the kernel's word on it, which comes at once.
 
@@ -10,6 +10,8 @@ use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
 };
+
+use crate::lease::Route;
 
 /// A socket to the kernel.
 #[derive(Debug)]
@@ -48,12 +50,12 @@ impl Netlink {
         self.ask(&add_address(index, addr, prefix))
     }
 
-    /// Sets the default route.
+    /// Sets a route.
     ///
     /// # Errors
-    /// Those of the kernel; that the route is there already is none.
-    pub fn add_default_route(&self, index: u32, router: Ipv4Addr) -> io::Result<()> {
-        self.ask(&add_default_route(index, router))
+    /// Those of the kernel; that there is one to this network already is none.
+    pub fn add_route(&self, index: u32, route: &Route) -> io::Result<()> {
+        self.ask(&add_route(index, route))
     }
 
     fn ask(&self, request: &[u8]) -> io::Result<()> {
@@ -97,21 +99,30 @@ fn add_address(index: u32, addr: Ipv4Addr, prefix: u8) -> Vec<u8> {
     message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &body)
 }
 
-fn add_default_route(index: u32, router: Ipv4Addr) -> Vec<u8> {
+fn add_route(index: u32, route: &Route) -> Vec<u8> {
     // struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags.
+    // By a router on-link: some networks hand out one outside the subnet (RFC 3442 networks, /32 leases).
+    let (scope, flags) = match route.via {
+        Some(_) => (RT_SCOPE_UNIVERSE, RTNH_F_ONLINK),
+        None => (RT_SCOPE_LINK, 0),
+    };
     let mut body = vec![
         AF_INET,
-        0,
+        route.prefix,
         0,
         0,
         RT_TABLE_MAIN,
         RTPROT_DHCP,
-        RT_SCOPE_UNIVERSE,
+        scope,
         RTN_UNICAST,
     ];
-    // On-link: some networks hand out a router outside the subnet (RFC 3442 networks, /32 leases).
-    body.extend(RTNH_F_ONLINK.to_ne_bytes());
-    attribute(&mut body, RTA_GATEWAY, &router.octets());
+    body.extend(flags.to_ne_bytes());
+    if !route.is_default() {
+        attribute(&mut body, RTA_DST, &route.to.octets());
+    }
+    if let Some(router) = route.via {
+        attribute(&mut body, RTA_GATEWAY, &router.octets());
+    }
     attribute(&mut body, RTA_OIF, &index.to_ne_bytes());
     message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &body)
 }
@@ -157,11 +168,13 @@ const IFLA_MTU: u16 = 4;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
+const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RT_TABLE_MAIN: u8 = 254;
 const RTPROT_DHCP: u8 = 16;
 const RT_SCOPE_UNIVERSE: u8 = 0;
+const RT_SCOPE_LINK: u8 = 253;
 const RTN_UNICAST: u8 = 1;
 const RTNH_F_ONLINK: u32 = 4;
 
@@ -172,12 +185,28 @@ mod tests {
     #[test]
     fn requests_have_the_length_they_say() {
         let addr = Ipv4Addr::new(10, 0, 0, 51);
+        let local = Route {
+            to: Ipv4Addr::new(10, 17, 0, 0),
+            prefix: 16,
+            via: None,
+        };
         for (request, len) in [
             (link_up(2, None), 32_u32),
             (link_up(2, Some(9000)), 40),
             (add_address(2, addr, 24), 48),
             (add_address(2, addr, 32), 40),
-            (add_default_route(2, addr), 44),
+            (add_route(2, &Route::by_default(addr)), 44),
+            (add_route(2, &local), 44),
+            (
+                add_route(
+                    2,
+                    &Route {
+                        via: Some(addr),
+                        ..local
+                    },
+                ),
+                52,
+            ),
         ] {
             assert_eq!(request.len() as u64, u64::from(len));
             assert_eq!(request[..4], len.to_ne_bytes());

@@ -147,7 +147,7 @@ impl<'a> Record<'a> {
             link: &link.name,
             addr: lease.addr,
             prefix: lease.prefix,
-            router: lease.router,
+            router: lease.router(),
             dhcp_server: lease.server,
             bases: sources.all().iter().map(Source::of).collect(),
             bytes: counts.bytes,
@@ -211,9 +211,11 @@ mod tests {
         let lease = Lease {
             addr: [10, 0, 0, 58].into(),
             prefix: 24,
-            router: None,
+            routes: Vec::new(),
             dns: Vec::new(),
+            ntp: Vec::new(),
             domain: None,
+            search: Vec::new(),
             mtu: None,
             server: [10, 0, 0, 1].into(),
         };

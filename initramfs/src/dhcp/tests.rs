@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "any moment will do as the first")]
 
 use super::*;
+use crate::lease::Route;
 use proptest::prelude::*;
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
@@ -41,8 +42,10 @@ fn reply(kind: MessageType) -> Message {
     options.insert(DhcpOption::DomainNameServer(vec![
         SERVER,
         [0, 0, 0, 0].into(),
+        SERVER,
     ]));
     options.insert(DhcpOption::DomainName("lab.example\0".to_owned()));
+    options.insert(DhcpOption::NtpServers(vec![SERVER]));
     options.insert(DhcpOption::InterfaceMtu(9000));
     message
 }
@@ -89,13 +92,80 @@ fn discover_offer_request_ack() {
     let want = Lease {
         addr: ADDR,
         prefix: 24,
-        router: Some(SERVER),
+        routes: vec![Route::by_default(SERVER)],
         dns: vec![SERVER],
+        ntp: vec![SERVER],
         domain: Some("lab.example".to_owned()),
+        search: Vec::new(),
         mtu: Some(9000),
         server: SERVER,
     };
     assert_eq!(client.lease(), Some(&want));
+}
+
+/// The lease that an offer with these options more leads to.
+fn bound(options: &[u8]) -> Lease {
+    let now = Instant::now();
+    let mut client = client(now);
+    for kind in [MessageType::Offer, MessageType::Ack] {
+        sent(&mut client, now);
+        let mut packet = bytes(&reply(kind));
+        assert_eq!(packet.pop(), Some(255));
+        packet.extend(options);
+        client.process(now, &packet);
+    }
+    client.lease().expect("bound").clone()
+}
+
+/// RFC 3442: the routers of option 3 MUST be ignored then; on a network that sends option 121 alone it is the default route.
+#[test]
+fn classless_routes_are_asked_for_and_come_before_routers() {
+    let now = Instant::now();
+    let discover = sent(&mut client(now), now).expect("a DISCOVER");
+    let Some(DhcpOption::ParameterRequestList(wanted)) =
+        discover.opts().get(OptionCode::ParameterRequestList)
+    else {
+        panic!("{discover:?}");
+    };
+    let at = |code| wanted.iter().position(|other| *other == code);
+    assert!(at(OptionCode::ClasslessStaticRoute).is_some());
+    assert!(at(OptionCode::ClasslessStaticRoute) < at(OptionCode::Router));
+    for code in [
+        OptionCode::DomainSearch,
+        OptionCode::NtpServers,
+        OptionCode::InterfaceMtu,
+    ] {
+        assert!(at(code).is_some(), "{code:?}");
+    }
+
+    let default = Route::by_default([10, 0, 0, 254].into());
+    let routes = [121, 12, 0, 10, 0, 0, 254, 16, 10, 17, 0, 0, 0, 0, 255];
+    let lease = bound(&routes);
+    let local = Route {
+        to: [10, 17, 0, 0].into(),
+        prefix: 16,
+        via: None,
+    };
+    assert_eq!(lease.routes, [default, local]);
+    assert_eq!(lease.router(), default.via);
+    // Without a default route among them there is none.
+    let lease = bound(&[121, 7, 16, 10, 17, 0, 0, 0, 0, 255]);
+    assert_eq!((lease.router(), &lease.routes[..]), (None, &[local][..]));
+    // What is no list of routes is no reason to have none.
+    let lease = bound(&[121, 5, 200, 10, 0, 0, 254, 255]);
+    assert_eq!(lease.router(), Some(SERVER));
+}
+
+/// RFC 3397: the list, split as RFC 3396 has it, is what names are looked up in; else the domain is.
+#[test]
+fn a_search_list_comes_before_the_domain() {
+    let split = b"\x77\x05\x03lab\x01\x77\x07x\x00\x02io\xc0\x00\xff";
+    let lease = bound(split);
+    assert_eq!(lease.search_list(), ["lab.x", "io.lab.x"]);
+    assert_eq!(lease.domain.as_deref(), Some("lab.example"));
+    for nothing in [&[255][..], b"\x77\x02\xc0\x00\xff"] {
+        assert_eq!(bound(nothing).search_list(), ["lab.example"]);
+    }
 }
 
 #[test]
@@ -257,6 +327,8 @@ proptest! {
         let mut client = client(now);
         sent(&mut client, now);
         let mut packet = bytes(&reply(MessageType::Offer));
+        packet.pop();
+        packet.extend(b"\x34\x01\x03\x79\x0c\x00\x0a\x00\x00\xfe\x10\x0a\x11\x00\x00\x00\x00\x77\x0b\x03lab\x00\x02io\xc0\x00\xff");
         if let Some(byte) = packet.get_mut(at) {
             *byte = value;
         }

@@ -3,7 +3,9 @@
 //! dhcpcd knows links by name alone, and exactly: one block for each name that the link has or may get. A static address is
 //! kept without a lease; `persistent` leaves it there when dhcpcd ends.
 
-use super::{Claim, HandoverFile, TextFile, Uplink, Why, address, claim};
+use std::net::Ipv4Addr;
+
+use super::{Claim, HandoverFile, TextFile, Uplink, Why, address, claim, spaced};
 use crate::lease::Lease;
 
 pub(super) fn decide(
@@ -54,15 +56,25 @@ fn block(name: &str, lease: &Lease) -> String {
         "interface {name}\n    static ip_address={}\n",
         address(lease)
     );
-    if let Some(router) = lease.router {
-        text += &format!("    static routers={router}\n");
+    for route in &lease.routes {
+        // One a line; a gateway must stand there, and 0.0.0.0 is none.
+        text += &match route.via {
+            Some(router) if route.is_default() => format!("    static routers={router}\n"),
+            via => {
+                let router = via.unwrap_or(Ipv4Addr::UNSPECIFIED);
+                format!("    static routes={route} {router}\n")
+            }
+        };
     }
     if !lease.dns.is_empty() {
-        let servers: Vec<String> = lease.dns.iter().map(ToString::to_string).collect();
-        text += &format!("    static domain_name_servers={}\n", servers.join(" "));
+        text += &format!("    static domain_name_servers={}\n", spaced(&lease.dns));
     }
-    if let Some(domain) = &lease.domain {
-        text += &format!("    static domain_search={domain}\n");
+    if !lease.search_list().is_empty() {
+        let list = lease.search_list().join(" ");
+        text += &format!("    static domain_search={list}\n");
+    }
+    if !lease.ntp.is_empty() {
+        text += &format!("    static ntp_servers={}\n", spaced(&lease.ntp));
     }
     if let Some(mtu) = lease.mtu {
         text += &format!("    static interface_mtu={mtu}\n");

@@ -4,7 +4,7 @@
 //! /etc/network/interfaces. Its commands change nothing while all is as `/init` left it; `ifup` after `ifdown` sets all
 //! anew. The method is `manual`, as `static` fails if the address is there.
 
-use super::{HandoverFile, TextFile, Uplink, Why, address};
+use super::{HandoverFile, TextFile, Uplink, Why, address, spaced};
 use crate::lease::Lease;
 
 pub(super) fn decide(
@@ -46,16 +46,28 @@ fn stanza(uplink: &Uplink, lease: &Lease) -> String {
              up ip address replace {} {broadcast}dev $IFACE\n",
         address(lease)
     );
-    if let Some(router) = lease.router {
-        text += &format!("    up ip route replace default via {router} dev $IFACE onlink\n");
+    if let Some(mtu) = lease.mtu {
+        text += &format!("    up ip link set dev $IFACE mtu {mtu}\n");
+    }
+    for route in &lease.routes {
+        let to = if route.is_default() {
+            "default".to_owned()
+        } else {
+            route.to_string()
+        };
+        text += &match route.via {
+            Some(router) => {
+                format!("    up ip route replace {to} via {router} dev $IFACE onlink\n")
+            }
+            None => format!("    up ip route replace {to} dev $IFACE scope link\n"),
+        };
     }
     if !lease.dns.is_empty() {
         // For resolvconf, if it is there.
-        let servers: String = lease.dns.iter().map(|dns| format!(" {dns}")).collect();
-        text += &format!("    dns-nameservers{servers}\n");
+        text += &format!("    dns-nameservers {}\n", spaced(&lease.dns));
     }
-    if let Some(domain) = &lease.domain {
-        text += &format!("    dns-search {domain}\n");
+    if !lease.search_list().is_empty() {
+        text += &format!("    dns-search {}\n", lease.search_list().join(" "));
     }
     text + "\n"
 }

@@ -51,15 +51,27 @@ fn content(uplink: &Uplink, lease: &Lease) -> String {
         text += &format!("mtu={mtu}\n");
     }
     text += &format!("\n[ipv4]\nmethod=manual\naddress1={}\n", address(lease));
-    if let Some(router) = lease.router {
-        text += &format!("gateway={router}\n");
+    let mut number = 0;
+    for route in &lease.routes {
+        match route.via {
+            Some(router) if route.is_default() => text += &format!("gateway={router}\n"),
+            via => {
+                number += 1;
+                text += &format!("route{number}={route}");
+                // The next hop may lie outside of the subnet.
+                text += &via.map_or_else(
+                    || "\n".to_owned(),
+                    |router| format!(",{router}\nroute{number}_options=onlink=true\n"),
+                );
+            }
+        }
     }
     if !lease.dns.is_empty() {
         let servers: String = lease.dns.iter().map(|dns| format!("{dns};")).collect();
         text += &format!("dns={servers}\n");
     }
-    if let Some(domain) = &lease.domain {
-        text += &format!("dns-search={domain};\n");
+    if !lease.search_list().is_empty() {
+        text += &format!("dns-search={};\n", lease.search_list().join(";"));
     }
     text + "\n[ipv6]\nmethod=auto\nmay-fail=true\n"
 }

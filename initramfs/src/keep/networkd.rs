@@ -58,14 +58,25 @@ fn content(uplink: &Uplink, lease: &Lease) -> String {
     for dns in &lease.dns {
         text += &format!("DNS={dns}\n");
     }
-    if let Some(domain) = &lease.domain {
-        text += &format!("Domains={domain}\n");
+    if !lease.search_list().is_empty() {
+        text += &format!("Domains={}\n", lease.search_list().join(" "));
+    }
+    for server in &lease.ntp {
+        text += &format!("NTP={server}\n");
     }
     // Neither taken away at networkd's start, nor at its stop, nor while the cable is out (the last key implies
     // IgnoreCarrierLoss=). It also spares systemd-networkd-wait-online 12 s for an IPv6 router.
     text += "KeepConfiguration=yes\nConfigureWithoutCarrier=yes\n";
-    if let Some(router) = lease.router {
-        text += &format!("\n[Route]\nGateway={router}\nGatewayOnLink=yes\n");
+    for route in &lease.routes {
+        text += "\n[Route]\n";
+        // A gateway alone makes it the default route.
+        if !route.is_default() || route.via.is_none() {
+            text += &format!("Destination={route}\n");
+        }
+        text += &route.via.map_or_else(
+            || "Scope=link\n".to_owned(),
+            |router| format!("Gateway={router}\nGatewayOnLink=yes\n"),
+        );
     }
     if let Some(mtu) = lease.mtu {
         text += &format!("\n[Link]\nMTUBytes={mtu}\n");

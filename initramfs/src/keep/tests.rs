@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use ramboot_wire::Mac;
 
 use super::*;
+use crate::lease::Route;
 
 mod rules;
 
@@ -18,19 +19,35 @@ fn lease() -> Lease {
     Lease {
         addr: Ipv4Addr::new(10, 0, 0, 5),
         prefix: 24,
-        router: Some(Ipv4Addr::new(10, 0, 0, 1)),
+        routes: vec![
+            Route::by_default([10, 0, 0, 1].into()),
+            route([10, 8, 0, 0], Some([10, 9, 9, 9])),
+            route([10, 17, 0, 0], None),
+        ],
         dns: vec![Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(10, 0, 0, 3)],
+        ntp: vec![Ipv4Addr::new(10, 0, 0, 4), Ipv4Addr::new(10, 0, 0, 6)],
         domain: Some("lab".to_owned()),
+        search: ["a.lab", "b.lab"].map(str::to_owned).to_vec(),
         mtu: Some(1400),
         server: Ipv4Addr::new(10, 0, 0, 1),
     }
 }
 
+fn route(to: [u8; 4], via: Option<[u8; 4]>) -> Route {
+    Route {
+        to: to.into(),
+        prefix: 16,
+        via: via.map(Into::into),
+    }
+}
+
 fn bare() -> Lease {
     Lease {
-        router: None,
+        routes: Vec::new(),
         dns: Vec::new(),
+        ntp: Vec::new(),
         domain: None,
+        search: Vec::new(),
         mtu: None,
         ..lease()
     }
@@ -68,13 +85,24 @@ Type=ether
 Address=10.0.0.5/24
 DNS=10.0.0.2
 DNS=10.0.0.3
-Domains=lab
+Domains=a.lab b.lab
+NTP=10.0.0.4
+NTP=10.0.0.6
 KeepConfiguration=yes
 ConfigureWithoutCarrier=yes
 
 [Route]
 Gateway=10.0.0.1
 GatewayOnLink=yes
+
+[Route]
+Destination=10.8.0.0/16
+Gateway=10.9.9.9
+GatewayOnLink=yes
+
+[Route]
+Destination=10.17.0.0/16
+Scope=link
 
 [Link]
 MTUBytes=1400
@@ -96,8 +124,11 @@ mtu=1400
 method=manual
 address1=10.0.0.5/24
 gateway=10.0.0.1
+route1=10.8.0.0/16,10.9.9.9
+route1_options=onlink=true
+route2=10.17.0.0/16
 dns=10.0.0.2;10.0.0.3;
-dns-search=lab;
+dns-search=a.lab;b.lab;
 
 [ipv6]
 method=auto
@@ -110,17 +141,23 @@ allow-hotplug mac/52:54:00:12:34:56=ramboot
 no-auto-down eth0 enp0s2
 iface ramboot inet manual
     up ip address replace 10.0.0.5/24 brd + dev $IFACE
+    up ip link set dev $IFACE mtu 1400
     up ip route replace default via 10.0.0.1 dev $IFACE onlink
+    up ip route replace 10.8.0.0/16 via 10.9.9.9 dev $IFACE onlink
+    up ip route replace 10.17.0.0/16 dev $IFACE scope link
     dns-nameservers 10.0.0.2 10.0.0.3
-    dns-search lab
+    dns-search a.lab b.lab
 
 source /etc/network/interfaces.d/*
 ";
     let block = "
     static ip_address=10.0.0.5/24
     static routers=10.0.0.1
+    static routes=10.8.0.0/16 10.9.9.9
+    static routes=10.17.0.0/16 0.0.0.0
     static domain_name_servers=10.0.0.2 10.0.0.3
-    static domain_search=lab
+    static domain_search=a.lab b.lab
+    static ntp_servers=10.0.0.4 10.0.0.6
     static interface_mtu=1400
     persistent
 ";
@@ -167,9 +204,40 @@ source /etc/network/interfaces.d/*
         assert_eq!(one(manager, &there, &lease()), Ok(want));
         // What the lease does not say, nobody is told.
         let bare = one(manager, &there, &bare()).expect("a file").content;
-        for word in ["10.0.0.1", "10.0.0.2", "lab", "1400", "None"] {
+        for word in [
+            "10.0.0.1", "10.0.0.2", "10.0.0.4", "/16", "lab", "1400", "None",
+        ] {
             assert!(!bare.contains(word), "{word} in {bare}");
         }
+    }
+}
+
+/// A default route to hosts of the link itself (RFC 3442) is one without a gateway.
+#[test]
+fn a_default_route_without_a_router() {
+    let everything = Route {
+        to: Ipv4Addr::UNSPECIFIED,
+        prefix: 0,
+        via: None,
+    };
+    let lease = Lease {
+        routes: vec![everything],
+        ..bare()
+    };
+    for (manager, want) in [
+        (
+            Manager::Networkd,
+            "[Route]\nDestination=0.0.0.0/0\nScope=link\n",
+        ),
+        (Manager::NetworkManager, "\nroute1=0.0.0.0/0\n"),
+        (
+            Manager::Ifupdown,
+            "up ip route replace default dev $IFACE scope link\n",
+        ),
+        (Manager::Dhcpcd, "static routes=0.0.0.0/0 0.0.0.0\n"),
+    ] {
+        let made = one(manager, &[], &lease).expect("a file").content;
+        assert!(made.contains(want), "{made}");
     }
 }
 
@@ -207,10 +275,11 @@ proptest! {
     /// A server's words make no line of their own.
     #[test]
     fn a_lease_adds_no_lines(domain in "\\PC{0,60}|[a-z\n\r;=\\[\\] ]{0,60}", dns in 0..4_u8) {
-        // As Lease::from_message takes it.
+        // As Lease::read takes it.
         let domain = ramboot_wire::cmdline::hostname(&domain).ok();
         let lease = Lease {
             dns: (0..dns).map(|n| Ipv4Addr::new(10, 0, 0, 10 + n)).collect(),
+            search: Vec::new(),
             ..lease()
         };
         for manager in Manager::ALL {
