@@ -20,7 +20,7 @@ use crate::files::lay::lay;
 use crate::handover;
 use crate::heartbeat::Orders;
 use crate::journal::{Journal, fact};
-use crate::keep::look::keep;
+use crate::keep::look::{News, keep};
 use crate::last;
 use crate::modules::Modules;
 use crate::net::Network;
@@ -224,13 +224,21 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         for path in &done.left_out {
             console::debug(|| format!("{path} is left out: the image has no folder for it"));
         }
-        handover::settle(&new_root, args.hostname.as_deref(), &lease)?;
-        let keeps = keep(&new_root, &link, &lease, &kernel());
+        let hostname = args.hostname.as_deref();
+        handover::settle(&new_root, hostname)?;
+        let news = News {
+            link: &link,
+            lease: &lease,
+            hostname,
+            files: &files,
+        };
+        let told = keep(&new_root, &news, &kernel());
         let heartbeat = start_heartbeat(&args, link.mac);
         handover::switch(&new_root)?;
         let facts = vec![
             fact("init", init),
-            fact("keeps", keeps),
+            fact("keeps", told.keeps),
+            fact("names", told.names),
             fact("files", done.laid),
             fact("heartbeat", heartbeat),
         ];

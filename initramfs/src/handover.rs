@@ -19,37 +19,22 @@ use rustix::io::Errno;
 use rustix::mount::mount_move;
 use rustix::process::{chdir, chroot};
 
-use crate::lease::Lease;
-
-/// Names the machine, and writes what the image cannot know: the host name if the command line gave one, and name servers
-/// if the image has none of its own.
+/// Names the machine, if the command line does. An image without `/etc` has no program that would read it, and gets no file.
 ///
 /// # Errors
 /// The writable layer refused.
-pub fn settle(root: &Path, hostname: Option<&str>, lease: &Lease) -> anyhow::Result<()> {
-    if let Some(name) = hostname {
-        rustix::system::sethostname(name.as_bytes()).context("setting the host name")?;
-    }
-    write_names(root, hostname, lease)
+pub fn settle(root: &Path, hostname: Option<&str>) -> anyhow::Result<()> {
+    let Some(name) = hostname else {
+        return Ok(());
+    };
+    rustix::system::sethostname(name.as_bytes()).context("setting the host name")?;
+    write_name(root, name)
 }
 
-/// An image without `/etc` has no program that would read them, and gets none.
-fn write_names(root: &Path, hostname: Option<&str>, lease: &Lease) -> anyhow::Result<()> {
+fn write_name(root: &Path, name: &str) -> anyhow::Result<()> {
     let folder = File::open(root).context("opening the new root")?;
-    if !has_folder(&folder, "etc")? {
-        return Ok(());
-    }
-    if let Some(name) = hostname {
-        write_inside(&folder, "etc/hostname", &format!("{name}\n"))?;
-    }
-    // A symbolic link belongs to the image's own resolver (systemd-resolved), wherever it leads.
-    let is_free = match fs::symlink_metadata(root.join("etc/resolv.conf")) {
-        Ok(there) => there.is_file() && there.len() == 0,
-        Err(_) => true,
-    };
-    // Also an empty one: a unit that names the file among those it writes (Debian's dhcpcd) does not start without.
-    if is_free {
-        write_inside(&folder, "etc/resolv.conf", &resolv_conf(lease))?;
+    if has_folder(&folder, "etc")? {
+        write_inside(&folder, "/etc/hostname", &format!("{name}\n"))?;
     }
     Ok(())
 }
@@ -143,7 +128,7 @@ fn empty(folder: impl AsFd, depth: usize) {
 }
 
 /// Whether `path` leads to a folder, links followed as the image's own programs would.
-fn has_folder(root: &File, path: &str) -> anyhow::Result<bool> {
+pub(crate) fn has_folder(root: &File, path: &str) -> anyhow::Result<bool> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
         Ok(_) => Ok(true),
@@ -152,8 +137,12 @@ fn has_folder(root: &File, path: &str) -> anyhow::Result<bool> {
     }
 }
 
-/// Symbolic links are followed as the image's own programs would, never out of it.
-fn write_inside(root: &File, path: &str, text: &str) -> anyhow::Result<()> {
+/// Writes a file of the image, in place of what is there. Symbolic links are followed as the image's own programs would,
+/// never out of it.
+///
+/// # Errors
+/// It cannot be made; the path stands in the chain.
+pub(crate) fn write_inside(root: &File, path: &str, text: &str) -> anyhow::Result<()> {
     let file: OwnedFd = openat2(
         root,
         path,
@@ -161,22 +150,10 @@ fn write_inside(root: &File, path: &str, text: &str) -> anyhow::Result<()> {
         Mode::from_raw_mode(0o644),
         ResolveFlags::IN_ROOT,
     )
-    .with_context(|| format!("opening /{path} in the image"))?;
+    .with_context(|| format!("opening {path} in the image"))?;
     File::from(file)
         .write_all(text.as_bytes())
-        .with_context(|| format!("writing /{path} in the image"))
-}
-
-fn resolv_conf(lease: &Lease) -> String {
-    if lease.dns.is_empty() {
-        return String::new();
-    }
-    let mut text = String::new();
-    if !lease.search_list().is_empty() {
-        text += &format!("search {}\n", lease.search_list().join(" "));
-    }
-    text.extend(lease.dns.iter().map(|dns| format!("nameserver {dns}\n")));
-    text
+        .with_context(|| format!("writing {path} in the image"))
 }
 
 const RAMFS_MAGIC: u32 = 0x8584_58f6;
@@ -187,22 +164,7 @@ const MAX_DEPTH: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
     use std::os::unix::fs::symlink;
-
-    fn lease(dns: &[[u8; 4]]) -> Lease {
-        Lease {
-            addr: Ipv4Addr::new(10, 0, 0, 5),
-            prefix: 24,
-            routes: Vec::new(),
-            dns: dns.iter().map(|a| (*a).into()).collect(),
-            ntp: Vec::new(),
-            domain: Some("lab".to_owned()),
-            search: Vec::new(),
-            mtu: None,
-            server: Ipv4Addr::new(10, 0, 0, 1),
-        }
-    }
 
     fn folder(name: &str) -> std::path::PathBuf {
         let path = std::env::temp_dir().join(format!("ramboot-{name}-{}", std::process::id()));
@@ -211,39 +173,12 @@ mod tests {
     }
 
     #[test]
-    fn name_servers_go_only_where_the_image_has_none() {
-        let root = folder("settle");
-        fs::create_dir(root.join("etc")).expect("folder");
-        let conf = root.join("etc/resolv.conf");
-        let text = || fs::read_to_string(&conf).ok();
-        let run = |dns: &[[u8; 4]]| write_names(&root, None, &lease(dns)).expect("writes");
-        run(&[]);
-        let nothing = text();
-        run(&[[10, 0, 0, 1], [10, 0, 0, 2]]);
-        let written = text();
-        run(&[[10, 0, 0, 3]]);
-        let kept = text();
-        fs::remove_file(&conf).expect("remove");
-        symlink("/run/systemd/resolve/stub-resolv.conf", &conf).expect("link");
-        run(&[[10, 0, 0, 3]]);
-        let linked = text();
-        fs::remove_dir_all(&root).expect("clean up");
-        let empty = Some(String::new());
-        let want = "search lab\nnameserver 10.0.0.1\nnameserver 10.0.0.2\n";
-        assert_eq!(
-            [nothing, written, kept, linked],
-            [empty, Some(want.to_owned()), Some(want.to_owned()), None]
-        );
-    }
-
-    #[test]
-    fn an_image_without_etc_gets_no_names() {
+    fn an_image_without_etc_gets_no_name() {
         let root = folder("bare");
-        let run = || write_names(&root, Some("worker"), &lease(&[[10, 0, 0, 1]]));
-        run().expect("nothing to do");
+        write_name(&root, "worker").expect("nothing to do");
         let bare = fs::read_dir(&root).expect("there").count();
         fs::create_dir(root.join("etc")).expect("folder");
-        run().expect("writes");
+        write_name(&root, "worker").expect("writes");
         let hostname = fs::read_to_string(root.join("etc/hostname"));
         fs::remove_dir_all(&root).expect("clean up");
         assert_eq!(bare, 0);
@@ -257,8 +192,8 @@ mod tests {
         symlink("/etc/real", root.join("etc/hostname")).expect("link");
         symlink("../../../../../../etc/out", root.join("etc/up")).expect("link");
         let handle = File::open(&root).expect("open");
-        write_inside(&handle, "etc/hostname", "a\n").expect("writes");
-        write_inside(&handle, "etc/up", "b\n").expect("writes");
+        write_inside(&handle, "/etc/hostname", "a\n").expect("writes");
+        write_inside(&handle, "/etc/up", "b\n").expect("writes");
         let inside = ["real", "out"].map(|name| root.join("etc").join(name).is_file());
         fs::remove_dir_all(&root).expect("clean up");
         assert_eq!(inside, [true, true]);

@@ -13,6 +13,7 @@ use ramboot_wire::Mac;
 use crate::lease::Lease;
 
 mod dhcpcd;
+pub mod hosts;
 mod ifupdown;
 mod ini;
 pub mod look;
@@ -22,6 +23,7 @@ mod network_manager;
 mod networkd;
 mod place;
 pub mod rename;
+pub mod resolve;
 
 /// A network manager that is known here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +101,7 @@ impl Uplink {
 pub struct HandoverFile {
     /// From the root. What lies below `/run` goes into the tmpfs that moves into the image.
     pub path: String,
-    /// Permissions; NetworkManager reads no profile that others may read.
+    /// Permissions below `/run`; NetworkManager reads no profile that others may read. Elsewhere 0644.
     pub mode: u32,
     /// All of it: a file that is there is replaced.
     pub content: String,

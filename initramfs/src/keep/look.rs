@@ -1,5 +1,5 @@
 //! Looks at the image: which managers are there, which of them start, what they were told. And writes what [`super::plan`]
-//! decided. Reads known paths only, a bounded number of bounded regular files, and no link leads out of the root.
+//! and [`super::resolve`] decided. Reads known paths only, a bounded number of bounded regular files, and no link leads out of the root.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -12,29 +12,55 @@ use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, fstat, openat2, read
 
 use super::names::names;
 use super::place::place;
+use super::resolve::Listener;
 use super::{HandoverFile, Manager, Plan, Present, TextFile, Uplink, plan, rename};
 use crate::console;
+use crate::files::archive::Entry;
+use crate::handover::{has_folder, write_inside};
 use crate::lease::Lease;
 use crate::links::Link;
 
-/// Tells the managers of the image in `root`, under the kernel `release`, to keep the address of `link`; who was told, as
-/// `networkd,dhcpcd` or `none`.
+mod services;
+
+/// What this boot knows, and the image's programs do not.
+#[derive(Debug, Clone, Copy)]
+pub struct News<'a> {
+    /// The link that carried the boot.
+    pub link: &'a Link,
+    /// What DHCP said.
+    pub lease: &'a Lease,
+    /// The worker's name, if the command line gave one.
+    pub hostname: Option<&'a str>,
+    /// The worker's own files, which lie over the image already.
+    pub files: &'a [Entry],
+}
+
+/// Who was told, as `networkd,dhcpcd` or `none`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// To keep the address.
+    pub keeps: String,
+    /// Whom to ask for names and the time.
+    pub names: String,
+}
+
+/// Tells the programs of the image in `root`, under the kernel `release`, what they cannot know.
 ///
 /// Whom it left alone and what went wrong is said on the console: a worker boots without it, too.
 #[must_use]
-pub fn keep(root: &Path, link: &Link, lease: &Lease, release: &str) -> String {
+pub fn keep(root: &Path, news: &News<'_>, release: &str) -> Told {
     let root = match File::open(root) {
         Ok(root) => root,
         Err(error) => {
             console::say(&format!(
                 "ramboot: looking at the image's network managers: {error}"
             ));
-            return NONE.to_owned();
+            return Told::new(&[], &[]);
         }
     };
     let uplink = Uplink {
-        names: names(&place(link)),
-        mac: link.mac,
+        names: names(&place(news.link)),
+        mac: news.link.mac,
     };
     if UDEV.iter().any(|path| is_file(&root, path))
         && let Some(file) = rename::rule(&uplink, release)
@@ -43,7 +69,8 @@ pub fn keep(root: &Path, link: &Link, lease: &Lease, release: &str) -> String {
         console::say(&format!("ramboot: telling udev not to rename: {error:#}"));
     }
     let cmdline = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    let Plan { files, left } = plan(&present(&root, &cmdline), &uplink, lease);
+    let present = present(&root, &cmdline);
+    let Plan { files, left } = plan(&present, &uplink, news.lease);
     for (manager, why) in left {
         console::say(&format!(
             "ramboot: {manager} is not told to keep the address: {why}"
@@ -52,17 +79,37 @@ pub fn keep(root: &Path, link: &Link, lease: &Lease, release: &str) -> String {
     let mut told = Vec::new();
     for (manager, file) in files {
         match write(&root, Path::new("/run"), &file) {
-            Ok(()) => told.push(manager.to_string()),
+            Ok(()) => told.push(manager),
             Err(error) => console::say(&format!(
                 "ramboot: telling {manager} to keep the address: {error:#}"
             )),
         }
     }
-    if told.is_empty() {
-        NONE.to_owned()
-    } else {
-        told.join(",")
+    // Without /etc there is nobody who would read it.
+    if !has_folder(&root, "etc").unwrap_or(false) {
+        return Told::new(&told, &[]);
     }
+    let starts: Vec<Manager> = present.iter().map(|present| present.manager).collect();
+    let place = (&root, Path::new("/run"));
+    let names = services::inform(place, &cmdline, news, (&starts, &told));
+    Told::new(&told, &names)
+}
+
+impl Told {
+    fn new(keeps: &[Manager], names: &[Listener]) -> Self {
+        Self {
+            keeps: listed(keeps),
+            names: listed(names),
+        }
+    }
+}
+
+fn listed(who: &[impl ToString]) -> String {
+    if who.is_empty() {
+        return "none".to_owned();
+    }
+    let names: Vec<String> = who.iter().map(ToString::to_string).collect();
+    names.join(",")
 }
 
 /// Where systemd's udev is.
@@ -72,7 +119,6 @@ const UDEV: [&str; 4] = [
     "usr/bin/udevadm",
     "bin/udevadm",
 ];
-const NONE: &str = "none";
 /// Of one file; the rest of a longer one is not read.
 pub const MAX_FILE_BYTES: u64 = 64 * 1024;
 /// Of one folder, in the order of their names.
@@ -259,24 +305,13 @@ fn open(root: &File, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
 /// # Errors
 /// It cannot be made; the path stands in the chain.
 pub fn write(root: &File, run: &Path, file: &HandoverFile) -> anyhow::Result<()> {
-    let place = || format!("writing {}", file.path);
-    let text = file.content.as_bytes();
     if let Some(path) = file.path.strip_prefix("/run/") {
         let path = run.join(path);
         return make(&path, file.mode)
-            .and_then(|mut file| file.write_all(text))
-            .with_context(place);
+            .and_then(|mut made| made.write_all(file.content.as_bytes()))
+            .with_context(|| format!("writing {}", file.path));
     }
-    let mut made: File = openat2(
-        root,
-        &file.path,
-        OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC,
-        Mode::from_raw_mode(file.mode),
-        ResolveFlags::IN_ROOT,
-    )
-    .with_context(place)?
-    .into();
-    made.write_all(text).with_context(place)
+    write_inside(root, &file.path, &file.content)
 }
 
 fn make(path: &Path, mode: u32) -> io::Result<File> {

@@ -222,3 +222,132 @@ fn a_profile_in_run_is_for_root_alone() {
     assert_eq!(fs::read_dir(&root.0).expect("root").count(), 0);
     write(&handle, &run.0, &file).expect_err("it is there already");
 }
+
+/// What became of an image: who was told, and its files.
+fn informed(root: &Root, run: &Root, news: &News<'_>) -> String {
+    let handle = File::open(&root.0).expect("open");
+    let told = services::inform((&handle, &run.0), "", news, (&[], &[]));
+    listed(&told)
+}
+
+fn link() -> Link {
+    Link {
+        name: "eth0".to_owned(),
+        index: 2,
+        mac: ramboot_wire::Mac([2; 6]),
+        carrier: true,
+    }
+}
+
+fn lease(dns: &[[u8; 4]]) -> Lease {
+    Lease {
+        addr: [10, 0, 0, 5].into(),
+        prefix: 24,
+        routes: Vec::new(),
+        dns: dns.iter().map(|a| (*a).into()).collect(),
+        ntp: Vec::new(),
+        domain: Some("lab".to_owned()),
+        search: Vec::new(),
+        mtu: None,
+        server: [10, 0, 0, 1].into(),
+    }
+}
+
+const NAMES: &str =
+    "# Made by ramboot's /init of what DHCP said.\nsearch lab\nnameserver 10.0.0.2\n";
+
+/// What a build machine left in /etc/resolv.conf is not this network's, be it a file or a link into nowhere. A file of
+/// the worker's own is.
+#[test]
+fn name_servers_of_the_build_machine_give_way() {
+    let (link, lease) = (link(), lease(&[[10, 0, 0, 2]]));
+    let news = |files| News {
+        link: &link,
+        lease: &lease,
+        hostname: None,
+        files,
+    };
+    let own = [Entry {
+        folder: "etc".into(),
+        name: "resolv.conf".into(),
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        node: crate::files::archive::Node::File(Vec::new()),
+    }];
+    let left = "nameserver 192.168.99.1\n";
+    let file = |name| Root::new(name).with("etc/resolv.conf", left);
+    let to = |name, target| Root::link(Root::new(name), "etc/resolv.conf", target);
+    for (root, files, text) in [
+        (file("left"), &[][..], NAMES),
+        (file("own"), &own, left),
+        (Root::new("no-file").with("etc/x", ""), &[], NAMES),
+        (to("wsl", "/mnt/wsl/resolv.conf"), &[], NAMES),
+        (to("near", "resolv.conf.real"), &[], NAMES),
+    ] {
+        let run = Root::new("names-run");
+        let told = informed(&root, &run, &news(files));
+        assert_eq!(told == "resolv.conf", files.is_empty(), "{told}");
+        let got = fs::read_to_string(root.0.join("etc/resolv.conf"));
+        assert_eq!(got.expect("text"), text, "{}", root.0.display());
+    }
+    // resolved's link, and it starts, then does not.
+    let stub = "../run/systemd/resolve/stub-resolv.conf";
+    let resting = to("resting", stub).with("usr/lib/systemd/systemd", "");
+    let resting = resting.with("usr/lib/systemd/systemd-resolved", "");
+    let running = to("running", stub).with("usr/lib/systemd/systemd-resolved", "");
+    for (root, path, who) in [
+        (running, "systemd/resolved.conf.d/ramboot.conf", "resolved"),
+        (resting, "systemd/resolve/stub-resolv.conf", "resolv.conf"),
+    ] {
+        let run = Root::new("stub-run");
+        assert_eq!(informed(&root, &run, &news(&[])), who);
+        assert!(fs::symlink_metadata(root.0.join("etc/resolv.conf")).is_ok_and(|m| m.is_symlink()));
+        let text = fs::read_to_string(run.0.join(path)).expect("told");
+        assert!(text.contains("10.0.0.2"), "{text}");
+    }
+}
+
+#[test]
+fn the_worker_knows_its_own_name() {
+    let (link, lease) = (link(), lease(&[]));
+    let news = |hostname| News {
+        link: &link,
+        lease: &lease,
+        hostname,
+        files: &[],
+    };
+    let module = format!(
+        "usr/lib/{}-linux-gnu/libnss_myhostname.so.2",
+        std::env::consts::ARCH
+    );
+    let image = |name| {
+        Root::new(name)
+            .with("etc/resolv.conf", "")
+            .with("etc/hosts", "127.0.0.1\tlocalhost\n")
+            .with("etc/hostname", "gpu\n")
+    };
+    let asked = image("asked")
+        .with(&module, "")
+        .with("etc/nsswitch.conf", "hosts: files myhostname dns\n");
+    for (root, hostname, line) in [
+        (
+            image("given"),
+            Some("worker-1"),
+            "127.0.1.1\tworker-1.lab worker-1\n",
+        ),
+        (image("its-own"), None, "127.0.1.1\tgpu.lab gpu\n"),
+        (
+            image("module").with(&module, ""),
+            None,
+            "127.0.1.1\tgpu.lab gpu\n",
+        ),
+        (asked, Some("worker-1"), ""),
+        (image("odd").with("etc/hostname", "a b\n"), None, ""),
+    ] {
+        let told = informed(&root, &Root::new("hosts-run"), &news(hostname));
+        assert_eq!(told, if line.is_empty() { "none" } else { "hosts" });
+        let hosts = fs::read_to_string(root.0.join("etc/hosts")).expect("text");
+        assert_eq!(hosts, format!("127.0.0.1\tlocalhost\n{line}"));
+    }
+}
