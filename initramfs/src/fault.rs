@@ -29,7 +29,7 @@ pub enum Fault {
     Missing,
     /// It answers something that a manager does not answer.
     Strange,
-    /// It sent bytes that are not the image.
+    /// It sent bytes that are not what was published.
     Lied,
     /// Nothing is wrong: others are served first, and this is our place if it says.
     Busy(Option<Place>),

@@ -10,6 +10,8 @@ use ramboot_wire::queue::Place;
 
 use super::event::{Bad, Event, Lie, Wait, What, standing};
 use crate::fault::Fault;
+use crate::files::archive::ArchiveError;
+use crate::files::lay::Unlaid;
 use crate::ram::{HEADROOM, NoRoom, mib};
 
 /// What is wrong, and what helps.
@@ -64,6 +66,7 @@ fn of_wait(wait: &Wait) -> Sentence {
                     ),
                     "An overlay, the config or the secret was changed. Switch this machine off and on: it gets the new files.",
                 ),
+                (What::Files(_), Fault::Lied) => bad_files(base),
                 _ => of_base(base, fault),
             }
         }
@@ -121,13 +124,24 @@ fn of_bad(bad: &Bad) -> Sentence {
             | BadChunk::Digest { index, .. },
         ) => format!("chunk {index}"),
         Lie::List(_) => "the chunk list".to_owned(),
-        Lie::Files(_) => "this machine's own files".to_owned(),
+        Lie::Files(_) => return bad_files(&bad.from),
     };
     let from = address(&bad.from);
     Sentence {
         fact: format!("{from} sent bytes that are not the image ({place})"),
         ..of_base(&bad.from, Fault::Lied)
     }
+}
+
+/// Nothing of the image is wrong, and to publish it again does not make these files anew.
+fn bad_files(base: &str) -> Sentence {
+    sentence(
+        format!(
+            "{} sent bytes that are not this machine's worker files",
+            address(base)
+        ),
+        "They are not used. Check that machine's disk and memory, and start `ramboot serve` there again.",
+    )
 }
 
 /// What a boot that stopped for good says.
@@ -148,6 +162,8 @@ pub(super) fn of_stop(error: &anyhow::Error) -> Sentence {
     }
     let remedy = if error.downcast_ref::<CmdlineError>().is_some() {
         "Correct the kernel command line in the manager's configuration or in the boot menu."
+    } else if error.is::<ArchiveError>() || error.is::<Unlaid>() {
+        "Correct this machine's overlays at the manager. Switching this machine off and on gets the new worker files."
     } else {
         "Correct that and publish again. Switching this machine off and on tries anew."
     };
@@ -180,6 +196,8 @@ mod tests {
 
     use super::super::event::{Next, Progress};
     use crate::fault::Why;
+    use crate::files::BadFiles;
+    use ramboot_wire::FilesId;
 
     fn wait(what: What, fault: Option<Fault>) -> Event {
         Event::Wait(Wait {
@@ -240,6 +258,23 @@ mod tests {
             let said = of_event(&event).expect("trouble");
             assert_eq!(format!("{} | {}", said.fact, said.remedy), want);
         }
+        // Of worker files nothing is said of the image, whoever says it.
+        let lie = BadFiles {
+            found: FilesId([1; 32]),
+            wanted: FilesId([2; 32]),
+        };
+        let want = "192.168.77.1:8067 sent bytes that are not this machine's worker files | They are not used. Check that \
+                    machine's disk and memory, and start `ramboot serve` there again.";
+        for event in [
+            wait(What::Files(base()), Some(Fault::Lied)),
+            Event::Bad(Bad {
+                from: base(),
+                what: lie.into(),
+            }),
+        ] {
+            let said = of_event(&event).expect("trouble");
+            assert_eq!(format!("{} | {}", said.fact, said.remedy), want);
+        }
         let well = Event::Progress(Progress {
             done: 1,
             total: 2,
@@ -265,6 +300,20 @@ mod tests {
             "The boot stopped: stage early: ramboot.url is missing on the kernel command line"
         );
         assert!(cmdline.remedy.contains("command line"), "{cmdline:?}");
-        assert!(of_stop(&anyhow!("x")).remedy.contains("off and on"));
+        assert!(of_stop(&anyhow!("x")).remedy.contains("publish again"));
+        // Whoever publishes again gets the same worker files.
+        let path = ArchiveError::Path("../x".to_owned());
+        let archive = anyhow::Error::new(path).context("stage files");
+        let unlaid = anyhow!("there is a folder of this name");
+        let unlaid = unlaid
+            .context(Unlaid("etc".to_owned()))
+            .context("stage handover");
+        for error in [archive, unlaid] {
+            let said = of_stop(&error);
+            assert!(
+                said.fact.contains("worker") && said.remedy.contains("overlays"),
+                "{said:?}"
+            );
+        }
     }
 }

@@ -32,6 +32,13 @@ pub struct Laid {
     pub left_out: Vec<String>,
 }
 
+/// Which file could not be laid.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "laying {0} of the worker files over the image (is the writable layer full? overlay in the manager's config is its size)"
+)]
+pub struct Unlaid(pub String);
+
 /// Lays `entries` into the root at `root`, in their order.
 ///
 /// # Errors
@@ -47,9 +54,7 @@ pub fn lay(root: &Path, entries: &[Entry]) -> anyhow::Result<Laid> {
     for entry in entries {
         let path = Path::new(&entry.folder).join(&entry.name);
         let shown = path.strip_prefix(".").unwrap_or(&path).display();
-        let is_laid = one(&root, &path, entry).with_context(|| {
-            format!("laying /{shown} of the worker's files over the image (is the writable layer full? overlay in the manager's config is its size)")
-        })?;
+        let is_laid = one(&root, &path, entry).with_context(|| Unlaid(format!("/{shown}")))?;
         if is_laid {
             done.laid += 1;
         } else {
