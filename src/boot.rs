@@ -14,7 +14,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use anyhow::Context;
-use ramboot_wire::{Base, BootArgs, Client, Mac, Worker};
+use ramboot_wire::{Base, BootArgs, BootFiles, Client, Mac, Worker};
 use tracing::{info, warn};
 
 use crate::config::Config;
@@ -129,6 +129,10 @@ impl Desk {
             deadline: boot.deadline,
             bootif: asker.mac,
             streaming: self.config.streaming(asker),
+            boot: Some(BootFiles {
+                kernel: generation.kernel.name.clone(),
+                initrd: generation.initrd.name.clone(),
+            }),
         };
         Ok(Choice {
             name,

@@ -201,6 +201,7 @@ mod tests {
             deadline: None,
             bootif: Some(MAC),
             streaming: None,
+            boot: None,
         }
     }
 

@@ -87,6 +87,7 @@ mod tests {
             deadline: None,
             bootif: Some(Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56])),
             streaming: None,
+            boot: None,
         };
         assert_eq!(
             menu(&args, "vmlinuz-1", "initrd-1", "quiet").expect("a menu"),

@@ -71,7 +71,14 @@ impl Manager {
         let script = self.script();
         let line = script.lines().find(|line| line.starts_with("kernel "));
         let line = line.unwrap_or_else(|| panic!("nothing to boot: {script}"));
-        BootArgs::parse(line).expect("a command line")
+        let args = BootArgs::parse(line).expect("a command line");
+        // What a running worker would have to start again.
+        let boot = args.boot.as_ref().expect("names of boot files");
+        let begin = format!("kernel --name {} http", boot.kernel);
+        assert!(line.starts_with(&begin), "{line}");
+        let initrd = format!("\ninitrd --name {} http", boot.initrd);
+        assert!(script.contains(&initrd), "{script}");
+        args
     }
 
     fn fetch(&self, files: &Files) -> (u16, Vec<u8>) {

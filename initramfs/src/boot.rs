@@ -255,6 +255,7 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
             Some(_) => "stream",
             None => "full",
         },
+        cmdline: &cmdline,
     };
     journal.keep(&args, outcome);
     journal.linger();

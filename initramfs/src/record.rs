@@ -5,6 +5,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use ramboot_wire::paths::Resource;
 use ramboot_wire::stage::Bar;
 use ramboot_wire::{BootArgs, ImageId, Mac, Stage, StageLine};
 use serde::Serialize;
@@ -54,6 +55,8 @@ pub struct Record<'a> {
     pub init: &'a str,
     /// `full`, or `stream`: then the init started before all of the image was there.
     pub mode: &'static str,
+    /// What starts all of it anew.
+    pub kexec: Kexec<'a>,
     /// The stages in order.
     pub stages: Vec<Ended>,
     /// When each stage, and what went on beside them, was done.
@@ -69,6 +72,17 @@ pub struct Image {
     pub id: ImageId,
     /// Its bytes.
     pub size: u64,
+}
+
+/// What kexec(8) wants to be given.
+#[derive(Debug, Serialize)]
+pub struct Kexec<'a> {
+    /// Where the kernel is; `None` if the command line does not say.
+    pub kernel: Option<String>,
+    /// Where the initramfs is, likewise.
+    pub initrd: Option<String>,
+    /// The kernel's command line of this boot.
+    pub cmdline: &'a str,
 }
 
 /// What one base gave.
@@ -114,6 +128,8 @@ pub struct Outcome<'a> {
     pub init: &'a str,
     /// `full` or `stream`.
     pub mode: &'static str,
+    /// The kernel's command line.
+    pub cmdline: &'a str,
 }
 
 impl<'a> Record<'a> {
@@ -133,6 +149,7 @@ impl<'a> Record<'a> {
             overlay_bytes,
             init,
             mode,
+            cmdline,
         } = outcome;
         let counts = Counts::of(sources);
         Self {
@@ -156,6 +173,7 @@ impl<'a> Record<'a> {
             overlay_bytes,
             init,
             mode,
+            kexec: Kexec::of(args, sources, cmdline),
             stages: lines
                 .iter()
                 .map(|(line, at)| Ended {
@@ -166,6 +184,25 @@ impl<'a> Record<'a> {
                 .collect(),
             waterfall,
             lines: lines.iter().map(|(line, _)| line).collect(),
+        }
+    }
+}
+
+impl<'a> Kexec<'a> {
+    /// At the base that most of the image came from.
+    fn of(args: &BootArgs, sources: &Sources, cmdline: &'a str) -> Self {
+        // Of equals the first.
+        let sources = sources.all().iter().rev();
+        let best = sources.max_by_key(|source| source.counts.bytes);
+        let url = |name: &str| {
+            let path = Resource::Boot(args.image, name.to_owned()).path();
+            best.map(|source| format!("{}{path}", source.base))
+        };
+        let boot = args.boot.as_ref();
+        Self {
+            kernel: boot.and_then(|boot| url(&boot.kernel)),
+            initrd: boot.and_then(|boot| url(&boot.initrd)),
+            cmdline: cmdline.trim_end(),
         }
     }
 }
@@ -199,7 +236,8 @@ mod tests {
     fn the_file_is_an_interface() {
         let id = ImageId([7; 32]);
         let args = BootArgs::parse(&format!(
-            "ramboot.image={id} ramboot.size=139000000 ramboot.url=http://10.0.0.1:8067,http://10.0.0.2"
+            "ramboot.image={id} ramboot.size=139000000 ramboot.url=http://10.0.0.1:8067,http://10.0.0.2 \
+             ramboot.boot=vmlinuz-01,initrd-23"
         ))
         .expect("parses");
         let link = Link {
@@ -241,6 +279,7 @@ mod tests {
             overlay_bytes: 338_718_700,
             init: "/sbin/init",
             mode: "full",
+            cmdline: "ramboot.size=139000000 console=ttyS0\n",
         };
         let room = Bar {
             what: "room".to_owned(),
@@ -286,6 +325,11 @@ mod tests {
   "overlay_bytes": 338718700,
   "init": "/sbin/init",
   "mode": "full",
+  "kexec": {{
+    "kernel": "http://10.0.0.1:8067/images/{id}/boot/vmlinuz-01",
+    "initrd": "http://10.0.0.1:8067/images/{id}/boot/initrd-23",
+    "cmdline": "ramboot.size=139000000 console=ttyS0"
+  }},
   "stages": [
     {{
       "stage": "mount",

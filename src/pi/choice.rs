@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ramboot_wire::BootArgs;
+use ramboot_wire::{BootArgs, BootFiles};
 
 use super::config_txt::{Cmdline, ConfigTxtError, Names, config_txt};
 use super::files::Files;
@@ -44,7 +44,14 @@ impl PiChoice {
         args: &BootArgs,
         extra: &str,
     ) -> Result<Self, ConfigTxtError> {
-        let cmdline = Cmdline::new(args, extra, pi.upstream)?;
+        let args = BootArgs {
+            boot: Some(BootFiles {
+                kernel: pi.kernel.name.clone(),
+                initrd: pi.initrd.name.clone(),
+            }),
+            ..args.clone()
+        };
+        let cmdline = Cmdline::new(&args, extra, pi.upstream)?;
         let names = Names {
             kernel: &pi.kernel.name,
             initrd: &pi.initrd.name,

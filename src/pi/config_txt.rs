@@ -229,6 +229,7 @@ mod tests {
             deadline: None,
             bootif: Some(Mac([0xdc, 0xa6, 0x32, 1, 2, 3])),
             streaming: None,
+            boot: None,
         }
     }
 

@@ -10,7 +10,7 @@ use std::fmt;
 use crate::files::Files;
 use crate::image::{BadImageId, ImageId, MAX_IMAGE_BYTES};
 use crate::mac::Mac;
-pub use values::{Base, Gate, Overlay, Streaming};
+pub use values::{Base, BootFiles, Gate, Overlay, Streaming};
 
 /// Everything the manager writes stays below this. The kernel's own limit is 2 048 on x86 and arm64
 /// (`COMMAND_LINE_SIZE`), and the image's own parameters need room too.
@@ -44,6 +44,9 @@ pub struct BootArgs {
     pub bootif: Option<Mac>,
     /// Start the image's init before all of the image is there; `None` waits for all of it.
     pub streaming: Option<Streaming>,
+    /// Kernel and initramfs of this boot, for whoever wants to start them again from the running worker (kexec). A boot does
+    /// without it.
+    pub boot: Option<BootFiles>,
 }
 
 /// Why a command line is not one to boot from.
@@ -92,11 +95,26 @@ impl BootArgs {
         found.finish()
     }
 
-    /// The `ramboot.*` part of a command line, then `extra` as it is.
+    /// The `ramboot.*` part of a command line, then `extra` as it is. [`boot`](Self::boot) is left out if there is no room
+    /// for it.
     ///
     /// # Errors
     /// It would be longer than [`MAX_CMDLINE_BYTES`], or a value cannot be written so that it is read back.
     pub fn render(&self, extra: &str) -> Result<String, CmdlineError> {
+        match self.render_all(extra) {
+            Err(CmdlineError::TooLong(_)) if self.boot.is_some() => {
+                let boot = None;
+                Self {
+                    boot,
+                    ..self.clone()
+                }
+                .render_all(extra)
+            }
+            rendered => rendered,
+        }
+    }
+
+    fn render_all(&self, extra: &str) -> Result<String, CmdlineError> {
         if extra.contains(['\n', '\r', '\0']) {
             return Err(CmdlineError::Unquotable(extra.to_owned()));
         }
@@ -136,6 +154,11 @@ impl BootArgs {
                 words.push(format!("ramboot.gate={}", streaming.gate));
             }
         }
+        words.extend(
+            self.boot
+                .as_ref()
+                .map(|boot| format!("ramboot.boot={boot}")),
+        );
         words.extend(
             self.bootif
                 .map(|mac| format!("BOOTIF=01-{}", mac.hyphenated())),
@@ -196,6 +219,7 @@ struct Found {
     bootif: Option<Mac>,
     is_streaming: Option<bool>,
     gate: Option<Gate>,
+    boot: Option<BootFiles>,
 }
 
 impl Found {
@@ -234,6 +258,7 @@ impl Found {
                 "stream" => once(&mut self.is_streaming, key, true),
                 _ => Err(bad("ramboot.mode", value, "full or stream is wanted")),
             },
+            "ramboot.boot" => once(&mut self.boot, key, value.parse()?),
             "ramboot.gate" => once(&mut self.gate, key, value.parse()?),
             "BOOTIF" => {
                 // "01" is the ARP hardware type Ethernet, as PXELINUX writes it. Two NICs can both be meant (a loader
@@ -265,6 +290,7 @@ impl Found {
                     gate: self.gate.unwrap_or_default(),
                 }),
             },
+            boot: self.boot,
         })
     }
 }

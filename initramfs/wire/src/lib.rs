@@ -18,7 +18,7 @@ pub mod root;
 pub mod stage;
 
 pub use client::{Arch, Client, Uuid};
-pub use cmdline::{Base, BootArgs, Gate, Overlay, Streaming};
+pub use cmdline::{Base, BootArgs, BootFiles, Gate, Overlay, Streaming};
 pub use files::{Files, FilesId, Worker};
 pub use heartbeat::Heartbeat;
 pub use image::{CHUNK_BYTES, ChunkList, ImageId};

@@ -26,6 +26,7 @@ fn a_script_of_the_manager_is_read_back() {
         deadline: None,
         bootif: Some(client().mac),
         streaming: None,
+        boot: None,
     };
     let (kernel, initrd) = ("vmlinuz-0123456789abcdef", "initrd-0123456789abcdef");
     let text = ipxe::boot(&client(), &args, kernel, initrd, "quiet").expect("a script");

@@ -63,6 +63,7 @@ fn choice_of(files: &[&str], generation: u8, mac: Option<Mac>) -> PiChoice {
         deadline: None,
         bootif: mac,
         streaming: None,
+        boot: None,
     };
     let content = Content {
         files: Arc::new(Files::open(&archive).expect("read")),
@@ -70,6 +71,25 @@ fn choice_of(files: &[&str], generation: u8, mac: Option<Mac>) -> PiChoice {
         initrd: initrd.into(),
     };
     PiChoice::new(&pi, content, &args, "quiet").expect("made")
+}
+
+/// A running worker that wants to start them again is told its board's own.
+#[test]
+fn the_command_line_names_what_this_board_boots() {
+    let choice = choice(1, None);
+    let read = |name| String::from_utf8_lossy(choice.get(name).expect("there")).into_owned();
+    let (config, cmdline) = (read("config.txt"), read("cmdline.txt"));
+    let args = BootArgs::parse(&cmdline).expect("a command line");
+    let boot = args.boot.expect("names of boot files");
+    for line in [
+        format!("kernel={}", boot.kernel),
+        format!("initramfs {} followkernel", boot.initrd),
+    ] {
+        assert!(
+            config.lines().any(|other| other == line),
+            "{line} in {config}"
+        );
+    }
 }
 
 /// A tree whose store gets a publication before every single request.

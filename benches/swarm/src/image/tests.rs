@@ -128,6 +128,7 @@ impl Server {
             deadline: None,
             bootif: None,
             streaming: None,
+            boot: None,
         };
         let machine = Machine::new(Rc::new(World::without_firmware(plan)), 1);
         machine.log.borrow_mut().address = Some(Ipv4Addr::LOCALHOST);

@@ -14,6 +14,36 @@ fn minimal() -> BootArgs {
         deadline: None,
         bootif: None,
         streaming: None,
+        boot: None,
+    }
+}
+
+fn files() -> BootFiles {
+    BootFiles {
+        kernel: "vmlinuz-0123456789abcdef".to_owned(),
+        initrd: "initrd-0123456789abcdef".to_owned(),
+    }
+}
+
+/// It is for after the boot: it keeps no machine from booting.
+#[test]
+fn names_of_boot_files_give_way_where_there_is_no_room() {
+    let args = BootArgs {
+        boot: Some(files()),
+        ..minimal()
+    };
+    let line = args.render("").expect("renders");
+    let word = " ramboot.boot=vmlinuz-0123456789abcdef,initrd-0123456789abcdef";
+    assert!(line.ends_with(word), "{line}");
+    let room = MAX_CMDLINE_BYTES - line.len() - 1;
+    let with = args.render(&"x".repeat(room)).expect("all of it");
+    let without = args.render(&"x".repeat(room + 1)).expect("the rest");
+    assert_eq!(BootArgs::parse(&with), Ok(args.clone()));
+    assert_eq!(BootArgs::parse(&without), Ok(minimal()));
+    let too_long = args.render(&"x".repeat(room + word.len() + 1));
+    assert_eq!(too_long, Err(CmdlineError::TooLong(MAX_CMDLINE_BYTES + 1)));
+    for value in ["", "vmlinuz", "a,", "a,b,c", "../a,b", "a,b/c", ".a,b"] {
+        assert!(value.parse::<BootFiles>().is_err(), "{value}");
     }
 }
 
@@ -38,6 +68,7 @@ fn what_is_written_is_read_back() {
         deadline: Some(600),
         bootif: Some(Mac([1, 2, 3, 4, 5, 6])),
         streaming: Some(Streaming { gate: Gate::Tables }),
+        boot: Some(files()),
         ..minimal()
     };
     for args in [minimal(), full] {

@@ -5,12 +5,22 @@ use std::net::SocketAddrV4;
 use std::str::FromStr;
 
 use super::{CmdlineError, bad};
+use crate::paths::is_boot_name;
 
 /// `ramboot.mode=stream`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Streaming {
     /// `ramboot.gate`.
     pub gate: Gate,
+}
+
+/// `ramboot.boot=KERNEL,INITRD`: what was booted, by the names it has in the image's `boot` folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootFiles {
+    /// The kernel.
+    pub kernel: String,
+    /// The initramfs.
+    pub initrd: String,
 }
 
 /// What of an image must be there before its init starts.
@@ -113,6 +123,27 @@ impl fmt::Display for Base {
             80 => write!(f, "http://{}{}", self.addr.ip(), self.prefix),
             port => write!(f, "http://{}:{port}{}", self.addr.ip(), self.prefix),
         }
+    }
+}
+
+impl FromStr for BootFiles {
+    type Err = CmdlineError;
+
+    fn from_str(text: &str) -> Result<Self, CmdlineError> {
+        let names = text.split_once(',');
+        match names.filter(|(kernel, initrd)| is_boot_name(kernel) && is_boot_name(initrd)) {
+            Some((kernel, initrd)) => Ok(Self {
+                kernel: kernel.to_owned(),
+                initrd: initrd.to_owned(),
+            }),
+            None => Err(bad("ramboot.boot", text, "KERNEL,INITRD is wanted")),
+        }
+    }
+}
+
+impl fmt::Display for BootFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{},{}", self.kernel, self.initrd)
     }
 }
 
