@@ -8,6 +8,7 @@ mod fleet;
 mod identity;
 mod k3s;
 mod memory;
+mod names;
 mod outages;
 mod pi_boots;
 mod pis;
@@ -105,6 +106,7 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     ("ipxe_runs_autoexec", uefi::autoexec),
     ("deb_to_first_boot", quick_start::in_an_office),
     ("addresses_outlive_everybody", addresses::outlive_everybody),
+    ("worker_resolves_names", names::worker_resolves_names),
     (
         "stream_manager_dies_at_any_time",
         streaming::manager_dies_at_any_time,
@@ -137,6 +139,7 @@ pub(crate) const BESIDE: &[&str] = &[
     "arm64_http_boots_beside_dnsmasq",
     "deb_to_first_boot",
     "addresses_outlive_everybody",
+    "worker_resolves_names",
     "stream_manager_dies_at_any_time",
     "stream_a_whole_debian",
 ];

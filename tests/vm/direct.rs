@@ -61,7 +61,7 @@ impl Given {
 }
 
 /// A file of the manager in this thread's network.
-fn get(path: &str) -> Result<Vec<u8>> {
+pub(crate) fn get(path: &str) -> Result<Vec<u8>> {
     let mut stream = TcpStream::connect((MANAGER, PORT)).context("connecting to the manager")?;
     stream.set_read_timeout(Some(ANSWER))?;
     write!(

@@ -81,6 +81,26 @@ impl Image {
         run("unsquashfs", &args).map(drop)
     }
 
+    /// A copy with this text file more, which it does not have yet.
+    pub(crate) fn with_file(&self, folder: &Path, path: &str, text: &str) -> Result<Self> {
+        let (tree, made) = (folder.join("more"), folder.join("more.sqfs"));
+        let file = tree.join(path);
+        fs::create_dir_all(file.parent().context("a folder")?)?;
+        fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+        let script = format!(
+            "sqfs2tar '{image}' >more.tar; tar --append --file=more.tar --owner=0 --group=0 --directory=more {path}; \
+             mksquashfs - more.sqfs -tar -root-mode 0755 -quiet -no-progress -comp zstd -Xcompression-level 1 <more.tar >/dev/null; \
+             rm -r more more.tar",
+            image = self.path.display()
+        );
+        let status = command("sh")
+            .args(["-euc", &script])
+            .current_dir(folder)
+            .status()?;
+        ensure!(status.success(), "adding /{path}: {status}");
+        Ok(Self { path: made })
+    }
+
     /// A copy with so many more bytes that no compression makes fewer.
     pub(crate) fn padded(&self, folder: &Path, bytes: u64) -> Result<Self> {
         let (path, noise) = (folder.join("padded.sqfs"), folder.join("noise"));

@@ -24,7 +24,7 @@ pub(crate) const MANAGER: &str = "192.168.77.1";
 /// What the manager may give out in full mode.
 pub(crate) const POOL: &str = "192.168.77.100-192.168.77.199";
 /// The other DHCP server's address, and what it gives out.
-const NEIGHBOUR: &str = "192.168.77.2";
+pub(crate) const NEIGHBOUR: &str = "192.168.77.2";
 const NEIGHBOUR_RANGE: &str = "192.168.77.50,192.168.77.90";
 
 /// The network; the thread that made it stays in it.
@@ -81,10 +81,26 @@ impl Lan {
 
     /// The same with leases this long; dnsmasq gives none below two minutes.
     pub(crate) fn dhcp_server_leasing(&self, case: &Case, lease: &str) -> Result<Neighbour> {
+        self.dnsmasq(case, lease, "--port=0")
+    }
+
+    /// The same as the name server of lab.test, where everything is 10.9.8.7; it logs who asks. It gives a search list, classless
+    /// routes, a router that whoever takes those must not use, an MTU and an NTP server.
+    pub(crate) fn name_server(&self, case: &Case) -> Result<Neighbour> {
+        let flags = format!(
+            "--no-resolv --no-hosts --log-queries --address=/lab.test/10.9.8.7 --domain=lab.test \
+             --dhcp-option=option:domain-search,first.lab.test,lab.test --dhcp-option=option:router,192.168.77.99 \
+             --dhcp-option=121,0.0.0.0/0,{MANAGER},10.9.8.0/24,{NEIGHBOUR},10.17.0.0/16,0.0.0.0 \
+             --dhcp-option=option:mtu,1400 --dhcp-option=option:ntp-server,{NEIGHBOUR}"
+        );
+        self.dnsmasq(case, "1h", &flags)
+    }
+
+    fn dnsmasq(&self, case: &Case, lease: &str, flags: &str) -> Result<Neighbour> {
         let serve = format!(
-            "exec dnsmasq --no-daemon --conf-file=/dev/null --port=0 --interface=port1 \
+            "exec dnsmasq --no-daemon --conf-file=/dev/null --interface=port1 \
              --bind-interfaces --dhcp-authoritative --dhcp-range={NEIGHBOUR_RANGE},{lease} --dhcp-leasefile=dnsmasq.leases \
-             --pid-file= --log-dhcp --log-facility=-"
+             --pid-file= --log-dhcp --log-facility=- {flags}"
         );
         let mut process = self.station(case, "port", &format!("{NEIGHBOUR}/24"), &serve)?;
         let log = Transcript::follow(
