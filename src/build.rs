@@ -102,6 +102,8 @@ pub fn build(args: &BuildArgs) -> anyhow::Result<Built> {
         folder: folder_of(out),
     })?;
     let outline = source.outline()?;
+    let of_source = || format!("reading {}", args.source.display());
+    outline.top.check().with_context(of_source)?;
     let epoch = args.source_date_epoch.unwrap_or(outline.newest);
     let plain = || Meta {
         mode: 0o755,

@@ -4,6 +4,8 @@
 
 #[path = "build/archives.rs"]
 mod archives;
+#[path = "build/containers.rs"]
+mod containers;
 
 use std::fs;
 use std::io::Write;
@@ -242,6 +244,7 @@ fn the_same_source_makes_the_same_bytes_in_whatever_form_it_comes() {
     let bench = Bench::new();
     let source = tar(|archive| {
         archive.folder("etc", 0o755, (0, 0));
+        archive.folder("usr", 0o755, (0, 0));
         archive.file("etc/a", 0o644, (0, 0), &[b'a'; 300_000]);
         archive.link("b", "etc/a");
     });
@@ -293,6 +296,7 @@ fn a_folder_comes_over_but_for_sockets() {
     let bench = Bench::new();
     let root = bench.path("root");
     bench.write("root/etc/a", "a");
+    fs::create_dir(bench.path("root/usr")).expect("made");
     fs::hard_link(bench.path("root/etc/a"), bench.path("root/etc/b")).expect("linked");
     symlink("nowhere", bench.path("root/dangling")).expect("linked");
     rustix::fs::mknodat(
@@ -315,7 +319,7 @@ fn a_folder_comes_over_but_for_sockets() {
     assert!(said.contains("left out: /socket: a socket"), "{said}");
     let mut got = paths(&image);
     got.sort();
-    assert_eq!(got, ["dangling", "etc", "etc/a", "etc/b", "fifo"]);
+    assert_eq!(got, ["dangling", "etc", "etc/a", "etc/b", "fifo", "usr"]);
     let about = fs::metadata(&root).expect("there");
     let owner = format!(" {}/{} ", about.uid(), about.gid());
     assert!(
@@ -402,14 +406,15 @@ fn layers_become_one_in_each_form_of_a_container_image() {
 #[test]
 fn of_several_images_the_one_asked_for_is_taken() {
     let bench = Bench::new();
-    let layer = |name: &str| tar(|archive| archive.file(name, 0o644, (0, 0), b"x"));
+    let layer =
+        |name: &str| tar(|archive| archive.file(&format!("usr/{name}"), 0o644, (0, 0), b"x"));
     let mut layout = Layout::default();
     layout.image("arm64", &[layer("arm")]);
     layout.image("riscv64", &[layer("riscv")]);
     let source = layout.folder(&bench.path("oci"));
     for (arch, want) in [("aarch64", "arm"), ("riscv64", "riscv")] {
         let (image, said) = bench.build(&source, "image.sqfs", &["--arch", arch]);
-        assert_eq!(paths(&image), [want]);
+        assert_eq!(paths(&image), ["usr", &format!("usr/{want}")]);
         assert!(said.contains("--arch takes another"), "{said}");
     }
     let said = bench.refused(&source, &["--arch", "s390x"]);
@@ -502,11 +507,16 @@ fn hostile_archives_are_refused_by_name() {
         ),
     ];
     for (make, want) in cases {
-        let said = bench.refused(&bench.write("hostile.tar", tar(make)), &[]);
+        let source = tar(|archive| {
+            archive.folder("usr", 0o755, (0, 0));
+            make(archive);
+        });
+        let said = bench.refused(&bench.write("hostile.tar", source), &[]);
         assert!(said.contains(want), "{said}, not {want}");
     }
     // Through a link is inside, wherever it leads.
     let outside = tar(|archive| {
+        archive.folder("usr", 0o755, (0, 0));
         archive.link("out", "../../../../tmp");
         archive.file("out/x", 0o644, (0, 0), b"x");
         archive.raw("/absolute", b"x");
@@ -514,7 +524,7 @@ fn hostile_archives_are_refused_by_name() {
     let (image, _) = bench.build(&bench.write("outside.tar", outside), "image.sqfs", &[]);
     let mut got = paths(&image);
     got.sort();
-    assert_eq!(got, ["absolute", "out", "tmp", "tmp/x"]);
+    assert_eq!(got, ["absolute", "out", "tmp", "tmp/x", "usr"]);
     let whole = tar(|archive| archive.file("a", 0o644, (0, 0), &[1; 4000]));
     let said = bench.refused(&bench.write("cut.tar", &whole[..2000]), &[]);
     assert!(said.contains("it is cut off"), "{said}");
@@ -550,7 +560,7 @@ fn what_is_no_source_is_called_by_its_name() {
 #[test]
 fn a_missing_program_is_named_with_its_package() {
     let bench = Bench::new();
-    let source = tar(|archive| archive.file("a", 0o644, (0, 0), b"x"));
+    let source = tar(|archive| archive.file("usr/a", 0o644, (0, 0), b"x"));
     let source = bench.write("source", source);
     let (image, _) = bench.build(&source, "image.sqfs", &[]);
     for (source, want) in [
@@ -581,7 +591,7 @@ fn an_image_is_replaced_when_the_new_one_is_complete_and_not_before() {
     // What does not get smaller by packing.
     let mut noise = vec![0; 400_000];
     blake3::Hasher::new().finalize_xof().fill(&mut noise);
-    let source = tar(|archive| archive.file("noise", 0o644, (0, 0), &noise));
+    let source = tar(|archive| archive.file("usr/noise", 0o644, (0, 0), &noise));
     let source = bench.write("source", source);
     bench.write("image.sqfs", "the old one");
     let script = "trap '' XFSZ; ulimit -f 128; exec \"$@\"";
@@ -722,6 +732,7 @@ fn what_would_hang_a_machine_is_found_and_with_fix_switched_off() {
 fn gnu_tar_with_attributes_and_holes_comes_over() {
     let bench = Bench::new();
     bench.write("root/a", "a");
+    fs::create_dir(bench.path("root/usr")).expect("made");
     let sparse = fs::File::create(bench.path("root/sparse")).expect("made");
     sparse.set_len(3_000_000).expect("set");
     (&sparse).write_all(b"begin").expect("written");
@@ -819,7 +830,10 @@ fn a_disk_image_comes_over_packed_or_not() {
 #[test]
 fn the_root_folder_is_roots_whoever_builds() {
     let bench = Bench::new();
-    let source = tar(|archive| archive.folder("./", 0o755, (0, 0)));
+    let source = tar(|archive| {
+        archive.folder("./", 0o755, (0, 0));
+        archive.folder("usr", 0o755, (0, 0));
+    });
     let source = bench.write("source", source);
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     fs::set_permissions(bench.0.path(), open).expect("set");

@@ -46,6 +46,8 @@ pub(super) struct Promise {
 pub(super) struct Layers {
     layers: Vec<Layer>,
     plan: Plan,
+    /// The first that has neither a digest nor the mark of its end.
+    cut_off: Option<String>,
 }
 
 impl Layers {
@@ -55,35 +57,58 @@ impl Layers {
     /// An archive is damaged, not what its manifest promises, or has names that cannot be taken.
     pub(super) fn new(layers: Vec<Layer>, whiteouts: bool) -> anyhow::Result<Self> {
         let mut merge = Merge::new(whiteouts);
-        for (number, layer) in layers.iter().enumerate() {
-            if number > 0 {
-                merge.next_layer();
-            }
+        let mut cut_off = None;
+        for layer in &layers {
             layer.keep_promise()?;
             let reading = || format!("reading {}", layer.name);
             let mut reader = Reader::new(layer.open()?);
             while let Some(item) = reader.next_item().with_context(reading)? {
                 merge.add(item).with_context(reading)?;
             }
+            merge.end_layer().with_context(reading)?;
             // What has no digest may be cut off between two entries.
-            ensure!(
-                reader.ended() || layer.promise.is_some(),
-                "{} ends without the mark of its end: it is cut off",
-                layer.name
-            );
+            if !reader.ended() && layer.promise.is_none() {
+                cut_off.get_or_insert_with(|| layer.name.clone());
+            }
             finish(reader.into_inner()).with_context(reading)?;
         }
-        let plan = merge.plan();
-        Ok(Self { layers, plan })
+        Ok(Self {
+            layers,
+            plan: merge.plan(),
+            cut_off,
+        })
+    }
+
+    /// Itself, if no archive ends before its end.
+    ///
+    /// # Errors
+    /// One does.
+    pub(super) fn whole(self) -> anyhow::Result<Self> {
+        match &self.cut_off {
+            None => Ok(self),
+            Some(name) => bail!("{name} ends without the mark of its end: it is cut off"),
+        }
+    }
+
+    /// Whether there is a file that container images in archives have at their top.
+    pub(super) fn may_be_image(&self) -> bool {
+        let has = |name: &str| self.plan.files.values().any(|path| path == Path::new(name));
+        has("manifest.json") || has("oci-layout")
     }
 
     pub(super) fn outline(&self) -> Outline {
-        Outline {
+        let mut outline = Outline {
             root: self.plan.folders.first().map(|root| root.meta.clone()),
             newest: self.plan.newest,
             bytes: self.plan.bytes,
-            left_out: Vec::new(),
+            ..Outline::default()
+        };
+        let entries = self.plan.folders.iter().chain(&self.plan.others);
+        let paths = entries.map(|entry| &entry.path);
+        for path in paths.chain(self.plan.files.values()) {
+            outline.top.see(path);
         }
+        outline
     }
 
     /// Gives all of it to a sink.
@@ -138,6 +163,15 @@ impl Layers {
 }
 
 impl Layer {
+    /// A tar that is all there is; messages call it by its path.
+    pub(super) fn alone(path: &Path, part: Part) -> Self {
+        Self {
+            name: path.display().to_string(),
+            stored: Stored::Part(part),
+            promise: None,
+        }
+    }
+
     fn open(&self) -> anyhow::Result<Box<dyn Read>> {
         let opened = match &self.stored {
             Stored::Part(part) => part.unpacked(),

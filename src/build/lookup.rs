@@ -1,8 +1,7 @@
-//! Where the parts of a container image lie: in a folder, or in a tar, which is told from that of a root file system by its names.
+//! Where the parts of a container image lie: in a folder, or in a tar.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
@@ -16,51 +15,16 @@ use super::unpack::Part;
 /// Files of an archive that may be a container image.
 const MAX_FILES: usize = 100_000;
 
-/// Whether all names, up to the first that is not, are such as container images in archives have.
-pub(super) fn may_be_image(archive: Box<dyn Read>) -> anyhow::Result<bool> {
-    let mut reader = Reader::new(archive);
-    let mut sure = false;
-    for _ in 0..MAX_FILES {
-        let Some(item) = reader.next_item()? else {
-            return Ok(sure);
-        };
-        let Ok(parts) = names::parts(&item.name) else {
-            return Ok(false);
-        };
-        match parts.first() {
-            None => {}
-            Some(first) if is_of_image(first) => sure = true,
-            Some(_) => return Ok(false),
-        }
-    }
-    Ok(false)
-}
-
-fn is_of_image(first: &[u8]) -> bool {
-    let hex = |bytes: &[u8]| bytes.len() == 64 && bytes.iter().all(u8::is_ascii_hexdigit);
-    // Podman writes layers as DIGEST.tar; Kaniko and crane as sha256:DIGEST and DIGEST.tar.gz.
-    let endings = [&b".json"[..], b".tar", b".tar.gz"];
-    let mut stems = endings
-        .iter()
-        .filter_map(|ending| first.strip_suffix(*ending));
-    let stem = stems.next().unwrap_or(first);
-    let stem = stem.strip_prefix(b"sha256:").unwrap_or(stem);
-    let known = [
-        &b"blobs"[..],
-        b"oci-layout",
-        b"index.json",
-        b"manifest.json",
-        b"repositories",
-    ];
-    known.contains(&first) || hex(stem)
-}
-
-/// An OCI image layout as a folder.
+/// A container image as a folder.
 pub(super) struct InFolder<'a>(pub(super) &'a Path);
 
 impl Lookup for InFolder<'_> {
     fn part(&self, path: &str) -> anyhow::Result<Option<Part>> {
-        let full = self.0.join(path);
+        // docker save's manifest names paths; none leads out.
+        let Ok(parts) = names::parts(path.as_bytes()) else {
+            return Ok(None);
+        };
+        let full = self.0.join(names::path(&parts.join(&b'/')));
         if !full.is_file() {
             return Ok(None);
         }
@@ -69,7 +33,7 @@ impl Lookup for InFolder<'_> {
     }
 }
 
-/// The same, or what `docker save` writes, as a plain tar.
+/// The same as a plain tar.
 pub(super) struct InTar {
     archive: Part,
     files: BTreeMap<Vec<u8>, (u64, u64)>,
@@ -113,10 +77,6 @@ impl InTar {
             );
         }
         Ok(found)
-    }
-
-    pub(super) fn has(&self, path: &str) -> bool {
-        self.files.contains_key(path.as_bytes())
     }
 }
 
@@ -166,24 +126,6 @@ mod tests {
             ("a", "../../../b", "b"),
         ] {
             assert_eq!(beside(path.as_bytes(), target.as_bytes()), want.as_bytes());
-        }
-    }
-
-    #[test]
-    fn a_root_file_system_has_other_names_than_an_image() {
-        let digest = "ab".repeat(32);
-        for name in [
-            "blobs",
-            "oci-layout",
-            "manifest.json",
-            "repositories",
-            &digest,
-        ] {
-            assert!(is_of_image(name.as_bytes()), "{name}");
-        }
-        assert!(is_of_image(format!("{digest}.json").as_bytes()));
-        for name in ["bin", "etc", "usr", "abc.json"] {
-            assert!(!is_of_image(name.as_bytes()), "{name}");
         }
     }
 }

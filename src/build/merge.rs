@@ -5,7 +5,10 @@
 //! `.wh..wh..opq` the whole content of its folder, both in the layers below only. A hard link is one more name of the file
 //! its target was at that moment, whatever becomes of the target. A single tar is a stack of one, without whiteouts.
 //!
-//! A path may lead through a symbolic link: it is followed inside the root, as container runtimes do it, and never out.
+//! A path may lead through a symbolic link: it is followed inside the root, as container runtimes do it, and never out. A folder
+//! that a layer brings or makes opaque is one of its own, whatever the layers below have under its name.
+//!
+//! In what order a layer has its whiteouts and all else does not matter (layer.md, "Whiteouts"): a layer is kept until its end.
 
 mod refusal;
 
@@ -21,6 +24,8 @@ pub use refusal::Refusal;
 const MAX_ENTRIES: usize = 5_000_000;
 /// Bytes of all that is kept: names of all entries; attributes and targets of what is not a file.
 const MAX_KEPT_BYTES: usize = 1 << 29;
+/// Bytes of the entries of one layer, until its end: half a million of a hundred bytes have a quarter.
+const MAX_WAITING_BYTES: usize = 1 << 29;
 /// As the kernel follows.
 const MAX_LINKS: usize = 40;
 /// Bytes of all files: what is in RAM in the end is not larger.
@@ -67,6 +72,9 @@ pub struct Merge {
     nodes: Vec<Node>,
     /// What this layer's whiteouts have removed already.
     removed: BTreeSet<Vec<u8>>,
+    /// Entries of this layer, if it may have whiteouts.
+    waiting: Vec<Item>,
+    waiting_bytes: usize,
     kept_bytes: usize,
     content: u64,
 }
@@ -96,16 +104,11 @@ impl Merge {
             names: BTreeMap::new(),
             nodes: Vec::new(),
             removed: BTreeSet::new(),
+            waiting: Vec::new(),
+            waiting_bytes: 0,
             kept_bytes: 0,
             content: 0,
         }
-    }
-
-    /// What follows lies over what came.
-    pub fn next_layer(&mut self) {
-        self.layer += 1;
-        self.ordinal = 0;
-        self.removed.clear();
     }
 
     /// Takes the next entry of this layer.
@@ -113,6 +116,86 @@ impl Merge {
     /// # Errors
     /// See [`Refusal`]; the stack is of no use then.
     pub fn add(&mut self, item: Item) -> Result<(), Refusal> {
+        if !self.whiteouts {
+            return self.lay(item);
+        }
+        self.check_xattrs(&item.name, &item.meta)?;
+        self.waiting_bytes += size_of::<Item>() + item.name.len() + xattr_bytes(&item.meta);
+        if let Kind::Symlink { target } | Kind::Hardlink { to: target } = &item.kind {
+            self.waiting_bytes += names::bytes(target).len();
+        }
+        if self.waiting_bytes > MAX_WAITING_BYTES {
+            return Err(Refusal::TooMuch(shown(&item.name)));
+        }
+        self.waiting.push(item);
+        Ok(())
+    }
+
+    /// Ends this layer: what follows lies over it.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub fn end_layer(&mut self) -> Result<(), Refusal> {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.waiting_bytes = 0;
+        self.own_folders(&waiting)?;
+        let is_whiteout = |item: &&Item| whiteout(&item.name).is_some();
+        let mut hidden: Vec<&Item> = waiting.iter().filter(is_whiteout).collect();
+        // A link that is hidden itself is not followed by those below its name.
+        hidden.sort_by_key(|item| item.name.split(|byte| *byte == b'/').count());
+        for item in hidden {
+            self.white_out(&item.name)?;
+        }
+        for item in waiting {
+            if is_whiteout(&&item) {
+                self.ordinal = self.ordinal.saturating_add(1);
+            } else {
+                self.lay(item)?;
+            }
+        }
+        self.layer += 1;
+        self.ordinal = 0;
+        self.removed.clear();
+        Ok(())
+    }
+
+    /// Where a lower layer has a link or a file and this one a folder, the folder is there first: what lies in it must not go
+    /// through the link.
+    fn own_folders(&mut self, items: &[Item]) -> Result<(), Refusal> {
+        let mut folders: BTreeSet<(usize, Vec<Vec<u8>>)> = BTreeSet::new();
+        for item in items {
+            let Ok(mut parts) = names::parts(&item.name) else {
+                continue;
+            };
+            match whiteout(&item.name) {
+                Some(OPAQUE) => drop(parts.pop()),
+                None if item.kind == Kind::Folder => {}
+                _ => continue,
+            }
+            let parts = parts.into_iter().map(<[u8]>::to_vec);
+            let parts: Vec<Vec<u8>> = parts.collect();
+            folders.insert((parts.len(), parts));
+        }
+        for (_, parts) in folders {
+            let Some((last, parents)) = parts.split_last() else {
+                continue;
+            };
+            let name = parts.join(&b'/');
+            let parents: Vec<&[u8]> = parents.iter().map(Vec::as_slice).collect();
+            // What stands in the way is refused where its entry is laid.
+            let Ok(Some(parent)) = self.resolve(&name, &parents, false) else {
+                continue;
+            };
+            let path = join(&parent, last);
+            if self.node(&path).is_some_and(|node| !is_folder(node)) {
+                let node = self.new_node(Node::Folder(IMPLIED));
+                self.put(&name, path, node)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn lay(&mut self, item: Item) -> Result<(), Refusal> {
         let place = (self.layer, self.ordinal);
         self.ordinal = self.ordinal.saturating_add(1);
         let Item { name, kind, meta } = item;
@@ -130,11 +213,6 @@ impl Merge {
             self.root = meta;
             return Ok(());
         };
-        if self.whiteouts
-            && let Some(hidden) = last.strip_prefix(b".wh.")
-        {
-            return self.whiteout(&name, parents, hidden);
-        }
         let Some(parent) = self.resolve(&name, parents, true)? else {
             return Ok(());
         };
@@ -233,7 +311,16 @@ impl Merge {
         plan
     }
 
-    fn whiteout(&mut self, name: &[u8], parents: &[&[u8]], hidden: &[u8]) -> Result<(), Refusal> {
+    fn white_out(&mut self, name: &[u8]) -> Result<(), Refusal> {
+        let bad = |why| Refusal::Name {
+            name: shown(name),
+            why,
+        };
+        let parts = names::parts(name).map_err(bad)?;
+        let Some((last, parents)) = parts.split_last() else {
+            return Ok(());
+        };
+        let hidden = last.strip_prefix(b".wh.").unwrap_or_default();
         if matches!(hidden, b"" | b"." | b"..") {
             let (name, why) = (shown(name), BadName::Parent);
             return Err(Refusal::Name { name, why });
@@ -241,7 +328,7 @@ impl Merge {
         let Some(parent) = self.resolve(name, parents, false)? else {
             return Ok(());
         };
-        if hidden == b".wh..opq" {
+        if hidden == OPAQUE {
             self.remove_inside(&parent, self.layer);
         } else if !hidden.starts_with(b".wh.") {
             // Others that begin so are aufs's own (layer.md: reserved).
@@ -413,6 +500,16 @@ impl Merge {
         }
     }
 }
+
+/// What a whiteout hides; `None` if the name is of something else.
+fn whiteout(name: &[u8]) -> Option<&[u8]> {
+    let trimmed = name.strip_suffix(b"/").unwrap_or(name);
+    let last = trimmed.rsplit(|byte| *byte == b'/').next()?;
+    last.strip_prefix(b".wh.")
+}
+
+/// Of the whiteout of a whole folder: `.wh..wh..opq`.
+const OPAQUE: &[u8] = b".wh..opq";
 
 fn is_folder(node: &Node) -> bool {
     matches!(node, Node::Folder(_))

@@ -1,8 +1,12 @@
 //! Container images: which layers make one, in what order, and what each must hash to.
 //!
-//! Two forms. An OCI image layout (image-spec: image-layout.md, image-index.md, manifest.md) says `oci-layout`, and its
+//! Three forms. An OCI image layout (image-spec: image-layout.md, image-index.md, manifest.md) says `oci-layout`, and its
 //! `index.json` leads by digests to manifests and layers. What `docker save` wrote before Docker 25 has a `manifest.json` with
 //! paths, and digests of the unpacked layers in the config it names. Since then `docker save` writes both; then the first counts.
+//! What `skopeo copy … dir:` and `podman save --format docker-dir` write has a `manifest.json` that is a manifest or an index
+//! itself, with all blobs beside it. Whatever else is at the top of any of them says nothing.
+
+mod platform;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -13,6 +17,7 @@ use serde::de::DeserializeOwned;
 
 use super::layers::{Layer, Promise, Stored, sha256};
 use super::unpack::Part;
+use platform::{canonical, choose};
 
 /// Of any document: Docker's registries take 4 MiB for a manifest.
 const MAX_JSON_BYTES: u64 = 4 << 20;
@@ -49,10 +54,12 @@ struct Descriptor {
     annotations: BTreeMap<String, String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Clone, Default)]
 struct Platform {
     #[serde(default)]
     architecture: String,
+    #[serde(default)]
+    variant: String,
     #[serde(default)]
     os: String,
 }
@@ -67,8 +74,8 @@ struct Document {
 
 #[derive(Deserialize)]
 struct Config {
-    #[serde(default)]
-    architecture: String,
+    #[serde(flatten)]
+    platform: Platform,
     rootfs: Option<RootFs>,
 }
 
@@ -87,22 +94,92 @@ struct Saved {
     layers: Vec<String>,
 }
 
+/// What a `manifest.json` may be.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ManifestJson {
+    Saved(Vec<Saved>),
+    Dir(Document),
+}
+
 struct Candidate {
     arch: String,
     name: String,
+    /// Of its manifest; empty if nothing says it.
+    digest: String,
     layers: Vec<Descriptor>,
 }
 
-/// The image for `arch` in an OCI image layout; `own` is this machine's, taken if there are several and none is asked for.
+/// The container image that these files are, for `arch`, and what its form is called; `own` is this machine's architecture,
+/// taken if there are several and none is asked for. `None`: they are none.
 ///
 /// # Errors
 /// A blob is missing or damaged, or it is not clear which image is meant.
-pub(super) fn layout(lookup: &dyn Lookup, arch: Option<&str>, own: &str) -> anyhow::Result<Image> {
-    let index: Document = json(lookup, "index.json", None)?;
+pub(super) fn image(
+    lookup: &dyn Lookup,
+    arch: Option<&str>,
+    own: &str,
+) -> anyhow::Result<Option<(Image, &'static str)>> {
+    let has = |path: &str| lookup.part(path).map(|part| part.is_some());
+    if has("oci-layout")? && has("index.json")? {
+        let index: Document = json(lookup, "index.json", None)?;
+        return Ok(Some((
+            layout(lookup, index, arch, own)?,
+            "an OCI image layout",
+        )));
+    }
+    if !has("manifest.json")? {
+        return Ok(None);
+    }
+    // A web application has one, too.
+    Ok(match json(lookup, "manifest.json", None) {
+        Ok(ManifestJson::Saved(images)) if !images.is_empty() => {
+            Some((saved(lookup, images, arch)?, "an archive of docker save"))
+        }
+        Ok(ManifestJson::Dir(document))
+            if document.manifests.is_some() || document.layers.is_some() =>
+        {
+            let image = layout(&Beside(lookup), document, arch, own)?;
+            Some((image, "an image of skopeo's dir: form"))
+        }
+        _ => None,
+    })
+}
+
+/// Blobs beside the manifest, by the digits of their digests (containers/image: `directory/directory_transport.go`).
+struct Beside<'a>(&'a dyn Lookup);
+
+impl Lookup for Beside<'_> {
+    fn part(&self, path: &str) -> anyhow::Result<Option<Part>> {
+        let Some(digits) = path.strip_prefix(BLOBS) else {
+            return self.0.part(path);
+        };
+        match self.0.part(digits)? {
+            // Of an index, each manifest.
+            None => self.0.part(&format!("{digits}.manifest.json")),
+            found => Ok(found),
+        }
+    }
+}
+
+const BLOBS: &str = "blobs/sha256/";
+
+/// The image for `arch` that an index or a manifest leads to.
+fn layout(
+    lookup: &dyn Lookup,
+    top: Document,
+    arch: Option<&str>,
+    own: &str,
+) -> anyhow::Result<Image> {
     let mut candidates = Vec::new();
-    let found = index.manifests.context("index.json has no manifests")?;
-    for descriptor in &found {
-        gather(lookup, descriptor, "", 0, &mut candidates)?;
+    if let Some(manifests) = &top.manifests {
+        for descriptor in manifests {
+            gather(lookup, descriptor, "", 0, &mut candidates)?;
+        }
+    } else {
+        let layers = top.layers.context("index.json has no manifests")?;
+        let platform = platform(lookup, None, top.config.as_ref())?;
+        candidates.extend(candidate(platform, String::new(), String::new(), layers));
     }
     let archs: Vec<String> = candidates.iter().map(|one| one.arch.clone()).collect();
     let chosen = choose(&archs, arch, own)?;
@@ -119,7 +196,9 @@ pub(super) fn layout(lookup: &dyn Lookup, arch: Option<&str>, own: &str) -> anyh
             names.join(", ")
         );
     }
-    let others = archs.into_iter().filter(|arch| *arch != chosen).collect();
+    let mut others: Vec<String> = archs.into_iter().filter(|arch| *arch != chosen).collect();
+    others.sort_unstable();
+    others.dedup();
     ensure!(
         one.layers.len() <= MAX_LAYERS,
         "more than {MAX_LAYERS} layers"
@@ -174,59 +253,62 @@ fn gather(
         return Ok(());
     }
     let layers = document.layers.context("a manifest has no layers")?;
-    let arch = match &descriptor.platform {
-        Some(platform) if platform.os == "unknown" => return Ok(()),
-        Some(platform) if !platform.architecture.is_empty() => platform.architecture.clone(),
-        _ => match &document.config {
-            Some(config) => json::<Config>(lookup, "", Some(config))?.architecture,
-            None => String::new(),
-        },
+    let known = descriptor.platform.as_ref();
+    let platform = platform(lookup, known, document.config.as_ref())?;
+    let Some(one) = candidate(platform, name, descriptor.digest.clone(), layers) else {
+        return Ok(());
     };
+    // The same manifest under two names is one image.
+    let is_it = |other: &Candidate| other.digest == one.digest && other.arch == one.arch;
+    if candidates.iter().any(is_it) {
+        return Ok(());
+    }
     ensure!(
         candidates.len() < MAX_LAYERS,
         "more than {MAX_LAYERS} images are in it"
     );
-    candidates.push(Candidate { arch, name, layers });
+    candidates.push(one);
     Ok(())
 }
 
-/// Which architecture is meant.
-fn choose(archs: &[String], asked: Option<&str>, own: &str) -> anyhow::Result<String> {
-    let mut there: Vec<&str> = archs.iter().map(String::as_str).collect();
-    there.sort_unstable();
-    there.dedup();
-    let has = |arch: &str| there.contains(&arch);
-    match (asked, &there[..]) {
-        (_, []) => bail!("there is no image in it"),
-        (Some(arch), _) if has(oci_arch(arch)) => Ok(oci_arch(arch).to_owned()),
-        (Some(arch), _) => bail!(
-            "there is no image for {arch} in it, only for {}",
-            there.join(", ")
-        ),
-        (None, [only]) => Ok((*only).to_owned()),
-        (None, _) if has(oci_arch(own)) => Ok(oci_arch(own).to_owned()),
-        (None, _) => bail!(
-            "it has images for {}: say which with --arch",
-            there.join(", ")
-        ),
+/// For what an image is: its index says it, or its config.
+fn platform(
+    lookup: &dyn Lookup,
+    known: Option<&Platform>,
+    config: Option<&Descriptor>,
+) -> anyhow::Result<Platform> {
+    let known = known.cloned().unwrap_or_default();
+    match config {
+        Some(config) if known.architecture.is_empty() && known.os != "unknown" => {
+            Ok(json::<Config>(lookup, "", Some(config))?.platform)
+        }
+        _ => Ok(known),
     }
 }
 
-/// Go's names, which OCI uses, from the kernel's.
-fn oci_arch(arch: &str) -> &str {
-    match arch {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
+/// `None` of what Linux does not run: Windows, and what is no image at all.
+fn candidate(
+    platform: Platform,
+    name: String,
+    digest: String,
+    layers: Vec<Descriptor>,
+) -> Option<Candidate> {
+    let arch = canonical(&platform.architecture, &platform.variant);
+    matches!(&platform.os[..], "" | "linux").then_some(Candidate {
+        arch,
+        name,
+        digest,
+        layers,
+    })
 }
 
 /// The image in an archive of `docker save`, as it was before Docker 25.
-///
-/// # Errors
-/// As [`layout`].
-pub(super) fn saved(lookup: &dyn Lookup, asked: Option<&str>) -> anyhow::Result<Image> {
-    let images: Vec<Saved> = json(lookup, "manifest.json", None)?;
+fn saved(
+    lookup: &dyn Lookup,
+    mut images: Vec<Saved>,
+    asked: Option<&str>,
+) -> anyhow::Result<Image> {
+    images.dedup_by(|one, other| one.config == other.config && one.layers == other.layers);
     let [image] = &images[..] else {
         let names = images.iter().filter_map(|image| image.repo_tags.clone());
         let names: Vec<String> = names.flatten().collect();
@@ -237,8 +319,9 @@ pub(super) fn saved(lookup: &dyn Lookup, asked: Option<&str>) -> anyhow::Result<
         );
     };
     let config: Config = json(lookup, &image.config, None)?;
+    let arch = canonical(&config.platform.architecture, &config.platform.variant);
     if let Some(asked) = asked {
-        choose(std::slice::from_ref(&config.architecture), Some(asked), "")?;
+        choose(std::slice::from_ref(&arch), Some(asked), "")?;
     }
     let diff_ids = config.rootfs.map_or(Vec::new(), |rootfs| rootfs.diff_ids);
     ensure!(
@@ -261,14 +344,14 @@ pub(super) fn saved(lookup: &dyn Lookup, asked: Option<&str>) -> anyhow::Result<
     });
     Ok(Image {
         layers: layers.collect::<anyhow::Result<_>>()?,
-        arch: Some(config.architecture).filter(|arch| !arch.is_empty()),
+        arch: Some(arch).filter(|arch| !arch.is_empty()),
         others: Vec::new(),
     })
 }
 
 /// A blob by its digest.
 fn blob(lookup: &dyn Lookup, descriptor: &Descriptor) -> anyhow::Result<Part> {
-    let path = format!("blobs/sha256/{}", hex(&descriptor.digest)?);
+    let path = format!("{BLOBS}{}", hex(&descriptor.digest)?);
     let part = lookup.part(&path)?;
     let part = part.with_context(|| format!("{path} is missing"))?;
     ensure!(
@@ -331,31 +414,6 @@ fn json<T: DeserializeOwned>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_architecture_is_the_one_asked_for_the_only_one_or_ones_own() {
-        let archs = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let both = archs(&["amd64", "arm64"]);
-        for (there, asked, own, want) in [
-            (archs(&["arm64"]), None, "x86_64", Ok("arm64")),
-            (both.clone(), None, "x86_64", Ok("amd64")),
-            (both.clone(), Some("aarch64"), "x86_64", Ok("arm64")),
-            (
-                both.clone(),
-                Some("riscv64"),
-                "x86_64",
-                Err("only for amd64, arm64"),
-            ),
-            (both, None, "riscv64", Err("say which with --arch")),
-            (vec![], None, "x86_64", Err("there is no image in it")),
-        ] {
-            match (choose(&there, asked, own), want) {
-                (Ok(chosen), Ok(want)) => assert_eq!(chosen, want),
-                (Err(error), Err(want)) => assert!(error.to_string().contains(want), "{error}"),
-                (other, want) => panic!("{other:?}, not {want:?}"),
-            }
-        }
-    }
 
     #[test]
     fn only_a_digest_gets_into_a_path() {

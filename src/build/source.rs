@@ -9,7 +9,7 @@ use anyhow::{Context, bail, ensure};
 
 use super::entry::Sink;
 use super::layers::{Layer, Layers, Stored};
-use super::lookup::{InFolder, InTar, may_be_image};
+use super::lookup::{InFolder, InTar};
 use super::oci::{self, Image};
 use super::outline::Outline;
 use super::tar_read::is_tar;
@@ -91,10 +91,9 @@ impl Source {
 
     fn folder(wish: Wish<'_>) -> anyhow::Result<Self> {
         let path = wish.source;
-        let has = |name: &str| path.join(name).is_file();
-        if has("oci-layout") && has("index.json") {
-            let image = oci::layout(&InFolder(path), wish.arch, std::env::consts::ARCH)?;
-            return Self::image(image, "an OCI image layout");
+        if let Some((image, form)) = oci::image(&InFolder(path), wish.arch, std::env::consts::ARCH)?
+        {
+            return Self::image(image, form);
         }
         // The image would grow by itself.
         let inside = fs::canonicalize(wish.folder)?.starts_with(fs::canonicalize(path)?);
@@ -129,19 +128,16 @@ impl Source {
             }
         };
         if is_tar(&begin) || is_empty_tar(&begin) {
-            if !may_be_image(part.unpacked()?)? {
-                return Self::tar(part, wish, format!("a tar{packed}"));
+            let layers = Layers::new(vec![Layer::alone(wish.source, part.clone())], false)?;
+            if layers.may_be_image() {
+                let archive = InTar::read(plain()?)?;
+                if let Some((image, form)) =
+                    oci::image(&archive, wish.arch, std::env::consts::ARCH)?
+                {
+                    return Self::image(image, &format!("{form} in a tar{packed}"));
+                }
             }
-            let archive = InTar::read(plain()?)?;
-            if archive.has("oci-layout") && archive.has("index.json") {
-                let image = oci::layout(&archive, wish.arch, std::env::consts::ARCH)?;
-                return Self::image(image, &format!("an archive of an OCI image layout{packed}"));
-            }
-            if archive.has("manifest.json") {
-                let image = oci::saved(&archive, wish.arch)?;
-                return Self::image(image, &format!("an archive of docker save{packed}"));
-            }
-            return Self::tar(part, wish, format!("a tar{packed}"));
+            return Ok(Self::layers(layers.whole()?, format!("a tar{packed}")));
         }
         if begin.starts_with(b"hsqs") {
             return Self::squashfs(wish, packing);
@@ -168,18 +164,13 @@ impl Source {
         bail!("{}: {KNOWN}", what_else(&begin))
     }
 
-    fn tar(part: Part, wish: Wish<'_>, kind: String) -> anyhow::Result<Self> {
-        let layer = Layer {
-            name: wish.source.display().to_string(),
-            stored: Stored::Part(part),
-            promise: None,
-        };
-        Ok(Self {
-            what: What::Layers(Layers::new(vec![layer], false)?),
+    fn layers(layers: Layers, kind: String) -> Self {
+        Self {
+            what: What::Layers(layers),
             kind,
             arch: None,
             notes: Vec::new(),
-        })
+        }
     }
 
     fn squashfs(wish: Wish<'_>, packing: Option<Packing>) -> anyhow::Result<Self> {
@@ -199,12 +190,8 @@ impl Source {
             stored: Stored::Squashfs(wish.source.to_owned()),
             promise: None,
         };
-        Ok(Self {
-            what: What::Layers(Layers::new(vec![layer], false)?),
-            kind: "a squashfs".to_owned(),
-            arch: None,
-            notes: Vec::new(),
-        })
+        let layers = Layers::new(vec![layer], false)?.whole()?;
+        Ok(Self::layers(layers, "a squashfs".to_owned()))
     }
 
     fn image(image: Image, kind: &str) -> anyhow::Result<Self> {
@@ -260,7 +247,7 @@ impl Source {
 }
 
 /// For refusals.
-const KNOWN: &str = "known are a folder, a tar (.gz, .xz, .zst), an OCI image layout, an archive of docker save, a disk image (.gz, .xz, .zst), and a squashfs";
+const KNOWN: &str = "known are a folder, a tar (.gz, .xz, .zst), an OCI image layout, an archive of docker save, a folder of skopeo's dir: form, a disk image (.gz, .xz, .zst), and a squashfs";
 
 /// A boot sector's mark, which the table of a GPT disk has too, or the superblock of ext2, ext3 and ext4.
 fn is_disk(begin: &[u8]) -> bool {

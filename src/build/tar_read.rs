@@ -292,10 +292,13 @@ impl<R: Read> Reader<R> {
         fits.map(Some).ok_or_else(|| TarError::Sparse(shown(name)))
     }
 
+    /// What fills the last block may be missing at the end of an archive: some programs stop where the content does.
     fn skip_content(&mut self) -> Result<(), TarError> {
-        let left = self.stored.saturating_add(self.padding);
+        let (left, padding) = (self.stored, self.padding);
         (self.stored, self.padding, self.content) = (0, 0, 0);
-        self.skip(left)
+        self.skip(left)?;
+        io::copy(&mut self.inner.by_ref().take(padding), &mut io::sink())?;
+        Ok(())
     }
 
     fn skip(&mut self, bytes: u64) -> Result<(), TarError> {

@@ -166,6 +166,25 @@ pub(crate) struct Layout {
 
 impl Layout {
     pub(crate) fn image(&mut self, arch: &str, layers: &[Vec<u8>]) {
+        let (manifest, _) = self.manifest(arch, layers);
+        self.name(&manifest, "image", arch, "linux");
+    }
+
+    /// Leads to a manifest once more, as whoever tags an image twice does; `arch` with its variant.
+    pub(crate) fn name(&mut self, manifest: &str, name: &str, arch: &str, os: &str) {
+        let (arch, variant) = arch.split_once('/').unwrap_or((arch, ""));
+        let variant = match variant {
+            "" => String::new(),
+            variant => format!(r#","variant":"{variant}""#),
+        };
+        self.manifests.push(format!(
+            r#"{{{manifest},"annotations":{{"org.opencontainers.image.ref.name":"{name}"}},"platform":{{"architecture":"{arch}"{variant},"os":"{os}"}}}}"#
+        ));
+    }
+
+    /// How a manifest is led to, and itself.
+    pub(crate) fn manifest(&mut self, arch: &str, layers: &[Vec<u8>]) -> (String, String) {
+        let arch = arch.split('/').next().unwrap_or_default();
         let config = format!(r#"{{"architecture":"{arch}","os":"linux"}}"#);
         let config = self.blob(config.as_bytes());
         let layers: Vec<String> = layers.iter().map(|layer| self.blob(layer)).collect();
@@ -173,10 +192,36 @@ impl Layout {
             r#"{{"schemaVersion":2,"config":{{{config}}},"layers":[{{{}}}]}}"#,
             layers.join("},{")
         );
-        let manifest = self.blob(manifest.as_bytes());
-        self.manifests.push(format!(
-            r#"{{{manifest},"annotations":{{"org.opencontainers.image.ref.name":"image"}},"platform":{{"architecture":"{arch}","os":"linux"}}}}"#
-        ));
+        (self.blob(manifest.as_bytes()), manifest)
+    }
+
+    /// As `skopeo copy … dir:` lays it: the manifest or the index, and all blobs beside it; manifests of an index under names
+    /// of their own.
+    pub(crate) fn skopeo_dir(
+        &self,
+        manifest: &str,
+        manifests: &[String],
+    ) -> Vec<(String, Vec<u8>)> {
+        let blob = |(name, bytes): (&String, &Vec<u8>)| {
+            let digits = name.strip_prefix("blobs/sha256/").unwrap_or(name);
+            let is_manifest = manifests
+                .iter()
+                .any(|manifest| manifest.as_bytes() == bytes);
+            let ending = if is_manifest { ".manifest.json" } else { "" };
+            (format!("{digits}{ending}"), bytes.clone())
+        };
+        let mut files: Vec<_> = self.files.iter().map(blob).collect();
+        files.push(("manifest.json".to_owned(), manifest.as_bytes().to_vec()));
+        let version = b"Directory Transport Version: 1.1\n".to_vec();
+        files.push(("version".to_owned(), version));
+        files
+    }
+
+    pub(crate) fn index(&self) -> String {
+        format!(
+            r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
+            self.manifests.join(",")
+        )
     }
 
     pub(crate) fn extra(&mut self, name: &str, bytes: &[u8]) {
@@ -203,11 +248,7 @@ impl Layout {
 
     fn all(&self) -> BTreeMap<String, Vec<u8>> {
         let mut files = self.files.clone();
-        let index = format!(
-            r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
-            self.manifests.join(",")
-        );
-        files.insert("index.json".to_owned(), index.into_bytes());
+        files.insert("index.json".to_owned(), self.index().into_bytes());
         files.insert(
             "oci-layout".to_owned(),
             br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec(),
@@ -226,6 +267,15 @@ impl Layout {
 /// As `docker save` wrote it before version 25: digests are those of the layers unpacked, whatever is stored; the second layer is
 /// a link.
 pub(crate) fn docker_save(unpacked: &[Vec<u8>; 2], stored: &[Vec<u8>; 2]) -> Vec<u8> {
+    docker_save_with(unpacked, stored, &[])
+}
+
+/// The same after other files.
+pub(crate) fn docker_save_with(
+    unpacked: &[Vec<u8>; 2],
+    stored: &[Vec<u8>; 2],
+    others: &[&str],
+) -> Vec<u8> {
     let ids: Vec<String> = unpacked
         .iter()
         .map(|layer| format!("\"sha256:{}\"", sha256(layer)))
@@ -241,6 +291,9 @@ pub(crate) fn docker_save(unpacked: &[Vec<u8>; 2], stored: &[Vec<u8>; 2]) -> Vec
         folders[0], folders[1]
     );
     tar(|archive| {
+        for other in others {
+            archive.file(other, 0o644, (0, 0), b"of no meaning");
+        }
         archive.folder(&folders[0], 0o755, (0, 0));
         archive.file(
             &format!("{}/layer.tar", folders[0]),

@@ -36,11 +36,9 @@ fn hard(name: &str, to: &str) -> Item {
 
 fn merge(layers: Vec<Vec<Item>>) -> Result<Plan, Refusal> {
     let mut merge = Merge::new(true);
-    for (number, layer) in layers.into_iter().enumerate() {
-        if number > 0 {
-            merge.next_layer();
-        }
+    for layer in layers {
         layer.into_iter().try_for_each(|item| merge.add(item))?;
+        merge.end_layer()?;
     }
     Ok(merge.plan())
 }
@@ -117,6 +115,44 @@ fn later_wins_and_whiteouts_reach_below_only() {
     let file_again = vec![file("b")];
     let got = merged(vec![below(), file_again]);
     assert!(got.contains(&"b: f 1.0".to_owned()) && !got.contains(&"b/x: f 0.4".to_owned()));
+}
+
+/// OCI image-spec, layer.md, "Opaque Whiteout": what a layer makes opaque is its own folder; a link of that name in a lower
+/// layer leads nowhere any more, and its target keeps what it has.
+#[test]
+fn an_opaque_folder_is_no_link_of_a_lower_layer() {
+    let below = || vec![folder("usr"), file("usr/kept"), link("lib", "usr")];
+    let want = [
+        "lib/new: f 1.1",
+        "lib: d 755",
+        "usr/kept: f 0.1",
+        "usr: d 700",
+    ];
+    let mark = || file("lib/.wh..wh..opq");
+    assert_eq!(merged(vec![below(), vec![mark(), file("lib/new")]]), want);
+    let got = merged(vec![below(), vec![file("lib/new"), mark()]]);
+    assert_eq!(got[0], "lib/new: f 1.0");
+    assert_eq!(got[1..], want[1..]);
+    // Its own entry, last of all.
+    let got = merged(vec![below(), vec![file("lib/new"), mark(), folder("lib")]]);
+    assert_eq!(got[1], "lib: d 700");
+    assert_eq!(got[2..], want[2..]);
+    // Without either it is no folder of the layer's, and the link is followed.
+    let got = merged(vec![below(), vec![file("lib/new")]]);
+    assert_eq!(
+        got,
+        [
+            "lib: l usr",
+            "usr/kept: f 0.1",
+            "usr/new: f 1.0",
+            "usr: d 700"
+        ]
+    );
+    // A whiteout in a folder that replaces a link hides nothing behind the link.
+    let got = merged(vec![below(), vec![file("lib/.wh.kept"), folder("lib")]]);
+    assert_eq!(got, ["lib: d 700", "usr/kept: f 0.1", "usr: d 700"]);
+    let got = merged(vec![below(), vec![file("lib/.wh.kept")]]);
+    assert_eq!(got, ["lib: l usr", "usr: d 700"]);
 }
 
 #[test]
@@ -242,11 +278,24 @@ type Model = BTreeMap<String, (Option<Place>, bool)>;
 fn model(layers: &[Vec<(String, u8)>]) -> Model {
     let mut state = Model::new();
     for (layer, entries) in layers.iter().enumerate() {
+        // A folder of the layer's own, opaque or not, stands where a lower layer has a file.
+        let mut own: BTreeSet<&str> = BTreeSet::new();
+        for (path, _) in entries.iter().filter(|(_, kind)| matches!(kind, 1 | 2)) {
+            if state.get(path).is_some_and(|(_, folder)| !folder) {
+                state.insert(path.clone(), (None, true));
+                // With the folders it is in.
+                own.extend(path.match_indices('/').map(|(at, _)| &path[..at]));
+                own.insert(path);
+            }
+        }
         for (path, kind) in entries {
             let inside = format!("{path}/");
             match kind {
-                0 => state.retain(|other, _| other != path && !other.starts_with(&inside)),
-                1 => state.retain(|other, _| !other.starts_with(&inside)),
+                0 => state.retain(|other, _| {
+                    own.contains(other.as_str()) || other != path && !other.starts_with(&inside)
+                }),
+                1 => state
+                    .retain(|other, _| own.contains(other.as_str()) || !other.starts_with(&inside)),
                 _ => {}
             }
         }
@@ -321,6 +370,27 @@ proptest! {
         prop_assert_eq!(got, want);
     }
 
+    /// A layer's whiteouts, folders and files come to the same in any order, also where the layer below has links.
+    #[test]
+    fn the_order_in_a_layer_does_not_matter(
+        (layer, shuffled) in proptest::sample::subsequence(
+            vec!["l/", "l/.wh..wh..opq", "l/x", ".wh.l", "l/.wh.x", "u/", "u/l/", "u/l/.wh..wh..opq", "u/l/y", "u/.wh.x", "m/",
+                "m/x", ".wh.m"], 0..13)
+            .prop_flat_map(|names| (Just(names.clone()), Just(names).prop_shuffle())),
+    ) {
+        let below = || vec![folder("u"), file("u/x"), link("l", "u"), link("u/l", "../v"), file("v/y"), link("m", "v")];
+        let come_to = |names: &[&str]| {
+            let items = names.iter().map(|name| if name.ends_with('/') { folder(name) } else { file(name) });
+            let merged = merged(vec![below(), items.collect()]);
+            // Which place a file of the layer has is not asked.
+            merged.into_iter().map(|line| match line.split_once(": f 1.") {
+                Some((path, _)) => format!("{path}: f new"),
+                None => line,
+            }).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(come_to(&layer), come_to(&shuffled));
+    }
+
     /// Names as hostile as they come: refused or inside.
     #[test]
     fn nothing_leads_out(
@@ -336,6 +406,7 @@ proptest! {
             });
             if taken.is_err() { break; }
         }
+        let _ = merge.end_layer();
         let plan = merge.plan();
         let paths: Vec<PathBuf> = plan.folders.iter().chain(&plan.others)
             .map(|entry| entry.path.clone()).chain(plan.files.values().cloned()).collect();
