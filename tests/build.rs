@@ -6,6 +6,8 @@
 mod archives;
 #[path = "build/containers.rs"]
 mod containers;
+#[path = "build/left_out.rs"]
+mod left_out;
 
 use std::fs;
 use std::io::Write;

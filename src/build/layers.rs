@@ -1,5 +1,6 @@
 //! Tar archives on top of each other as a source: read twice, once for what they amount to, once for the files.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, empty};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -10,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::entry::{Entry, Kind, Sink};
 use super::merge::{Merge, Plan};
 use super::outline::Outline;
-use super::tar_read::Reader;
+use super::tar_read::{Reader, shown};
 use super::unpack::Part;
 
 /// Where a tar comes from.
@@ -46,6 +47,8 @@ pub(super) struct Promise {
 pub(super) struct Layers {
     layers: Vec<Layer>,
     plan: Plan,
+    /// Records of tar headers that are not kept, and of how many entries.
+    not_kept: BTreeMap<Vec<u8>, u64>,
     /// The first that has neither a digest nor the mark of its end.
     cut_off: Option<String>,
 }
@@ -58,6 +61,7 @@ impl Layers {
     pub(super) fn new(layers: Vec<Layer>, whiteouts: bool) -> anyhow::Result<Self> {
         let mut merge = Merge::new(whiteouts);
         let mut cut_off = None;
+        let mut not_kept = BTreeMap::new();
         for layer in &layers {
             layer.keep_promise()?;
             let reading = || format!("reading {}", layer.name);
@@ -66,6 +70,9 @@ impl Layers {
                 merge.add(item).with_context(reading)?;
             }
             merge.end_layer().with_context(reading)?;
+            for (key, count) in reader.unknown() {
+                *not_kept.entry(key.clone()).or_default() += count;
+            }
             // What has no digest may be cut off between two entries.
             if !reader.ended() && layer.promise.is_none() {
                 cut_off.get_or_insert_with(|| layer.name.clone());
@@ -75,6 +82,7 @@ impl Layers {
         Ok(Self {
             layers,
             plan: merge.plan(),
+            not_kept,
             cut_off,
         })
     }
@@ -101,6 +109,7 @@ impl Layers {
             root: self.plan.folders.first().map(|root| root.meta.clone()),
             newest: self.plan.newest,
             bytes: self.plan.bytes,
+            left_out: self.not_kept.iter().map(not_kept).collect(),
             ..Outline::default()
         };
         let entries = self.plan.folders.iter().chain(&self.plan.others);
@@ -198,6 +207,20 @@ impl Layer {
         );
         Ok(())
     }
+}
+
+/// A sentence on records that are not kept.
+fn not_kept((key, count): (&Vec<u8>, &u64)) -> String {
+    let plural = if *count == 1 { "entry" } else { "entries" };
+    let shown = shown(key).escape_debug().to_string();
+    let why = if key.starts_with(b"SCHILY.acl.") {
+        "an access control list, which a squashfs cannot hold"
+    } else if key.starts_with(b"LIBARCHIVE.xattr.") {
+        "an extended attribute in a form that only bsdtar writes; GNU tar's --xattrs writes one that is kept"
+    } else {
+        "a record that is not known here"
+    };
+    format!("{shown} of {count} {plural}: {why}")
 }
 
 /// In hexadecimal.

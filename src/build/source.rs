@@ -111,7 +111,7 @@ impl Source {
 
     fn file(part: Part, wish: Wish<'_>) -> anyhow::Result<Self> {
         let outside = part.begin()?;
-        let packing = Packing::of(&outside);
+        let packing = part.packing()?;
         let begin = match packing {
             None => outside,
             Some(_) => {

@@ -5,9 +5,11 @@
 //! as they stand; [`super::merge`] judges them. The `tar` crate reads header blocks; its iterator is not used, for it makes
 //! as much room for a long name as the header asks for, and splits binary attributes at line ends.
 
+mod fields;
 mod pax;
 mod sparse;
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use tar::{EntryType, Header};
@@ -82,7 +84,12 @@ pub struct Reader<R> {
     /// Bytes of content still to come.
     content: u64,
     ended: bool,
+    /// Records that say something which is not kept, and of how many entries.
+    unknown: BTreeMap<Vec<u8>, u64>,
 }
+
+/// Kinds of records that are counted.
+const MAX_UNKNOWN: usize = 32;
 
 impl<R: Read> Reader<R> {
     /// Begins at the first header.
@@ -95,6 +102,7 @@ impl<R: Read> Reader<R> {
             sparse: None,
             content: 0,
             ended: false,
+            unknown: BTreeMap::new(),
         }
     }
 
@@ -109,26 +117,21 @@ impl<R: Read> Reader<R> {
             let Some(header) = self.header()? else {
                 return Ok(None);
             };
-            let size = header.entry_size();
-            match header.entry_type() {
-                EntryType::XHeader => {
-                    let bytes = self.extension(size.unwrap_or(u64::MAX))?;
+            let size = fields::unsigned(header.as_bytes(), fields::SIZE).unwrap_or(u64::MAX);
+            match header.entry_type().as_byte() {
+                // X is Sun's, and the same.
+                b'x' | b'X' => {
+                    let bytes = self.extension(size)?;
                     said.read_pax(&bytes).ok_or(TarError::Pax(self.inner.at))?;
                 }
                 // For the archive as a whole: git's commit, a comment. Nothing that is needed.
-                EntryType::XGlobalHeader => {
-                    self.extension(size.unwrap_or(u64::MAX))?;
+                b'g' => {
+                    self.extension(size)?;
                 }
-                EntryType::GNULongName => {
-                    let bytes = self.extension(size.unwrap_or(u64::MAX))?;
-                    said.name = Some(until_nul(&bytes));
-                }
-                EntryType::GNULongLink => {
-                    let bytes = self.extension(size.unwrap_or(u64::MAX))?;
-                    said.link = Some(until_nul(&bytes));
-                }
+                b'L' => said.name = Some(until_nul(&self.extension(size)?)),
+                b'K' => said.link = Some(until_nul(&self.extension(size)?)),
                 // A volume's label.
-                kind if kind.as_byte() == b'V' => said = Extensions::default(),
+                b'V' => said = Extensions::default(),
                 _ => return self.item(&header, said).map(Some),
             }
         }
@@ -154,6 +157,11 @@ impl<R: Read> Reader<R> {
         self.sparse.is_none()
     }
 
+    /// Keys of records that say something of an entry which is not kept, such as an ACL, and of how many entries.
+    pub fn unknown(&self) -> &BTreeMap<Vec<u8>, u64> {
+        &self.unknown
+    }
+
     /// What the archive is read from.
     pub fn into_inner(self) -> R {
         self.inner.inner
@@ -173,9 +181,8 @@ impl<R: Read> Reader<R> {
             self.ended = true;
             return Ok(None);
         }
-        let header = Header::from_byte_slice(&block).clone();
-        if header.cksum().ok() == Some(checksum(&block)) {
-            Ok(Some(header))
+        if fields::is_header(&block) {
+            Ok(Some(Header::from_byte_slice(&block).clone()))
         } else {
             Err(TarError::NoHeader(at))
         }
@@ -195,7 +202,9 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    fn item(&mut self, header: &Header, said: Extensions) -> Result<Item, TarError> {
+    fn item(&mut self, header: &Header, mut said: Extensions) -> Result<Item, TarError> {
+        self.count(&said);
+        let block = header.as_bytes();
         let name = said.sparse_name.as_ref().or(said.name.as_ref());
         let name = name.map_or_else(|| header.path_bytes().into_owned(), Clone::clone);
         let shown = || shown(&name);
@@ -205,7 +214,7 @@ impl<R: Read> Reader<R> {
         };
         let mut stored = match said.size {
             Some(size) => size,
-            None => header.entry_size().map_err(|_| field("size"))?,
+            None => fields::unsigned(block, fields::SIZE).ok_or_else(|| field("size"))?,
         };
         // Some archivers give a hard link the size of its file, without content (GNU tar's list.c says the same).
         if header.entry_type() == EntryType::Link {
@@ -221,6 +230,8 @@ impl<R: Read> Reader<R> {
         };
         let kind = match header.entry_type() {
             EntryType::Directory => Kind::Folder,
+            // GNU tar's --incremental: a folder, with the names in it as its content.
+            kind if kind.as_byte() == b'D' => Kind::Folder,
             // Before POSIX, a folder was a file whose name ends with a slash.
             EntryType::Regular if name.ends_with(b"/") => Kind::Folder,
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
@@ -237,8 +248,8 @@ impl<R: Read> Reader<R> {
             },
             kind @ (EntryType::Char | EntryType::Block) => Kind::Device {
                 block: kind == EntryType::Block,
-                major: device(header.device_major()).ok_or_else(|| field("device number"))?,
-                minor: device(header.device_minor()).ok_or_else(|| field("device number"))?,
+                major: device(header, fields::MAJOR).ok_or_else(|| field("device number"))?,
+                minor: device(header, fields::MINOR).ok_or_else(|| field("device number"))?,
             },
             EntryType::Fifo => Kind::Fifo,
             other => {
@@ -252,20 +263,22 @@ impl<R: Read> Reader<R> {
             Kind::File { size } => size,
             _ => 0,
         };
-        let number = |said: Option<u32>, own: io::Result<u64>, what| match said {
-            Some(number) => Ok(number),
-            None => own
-                .ok()
-                .and_then(|number| u32::try_from(number).ok())
-                .ok_or_else(|| field(what)),
+        let number = |said: Option<u32>, own, what| {
+            said.or_else(|| fields::unsigned(block, own))
+                .ok_or_else(|| field(what))
         };
+        let mode = fields::number(block, fields::MODE).map(|mode| mode & 0o7777);
+        let mtime = fields::number(block, fields::MTIME).unwrap_or(0).max(0);
         let meta = Meta {
-            mode: header.mode().map_err(|_| field("mode"))? & 0o7777,
-            uid: number(said.uid, header.uid(), "user id")?,
-            gid: number(said.gid, header.gid(), "group id")?,
-            // A time before 1970 has no form of its own in the old header.
-            mtime: said.mtime.unwrap_or_else(|| header.mtime().unwrap_or(0)),
-            xattrs: said.xattrs,
+            mode: mode
+                .and_then(|mode| u32::try_from(mode).ok())
+                .ok_or_else(|| field("mode"))?,
+            uid: number(said.uid, fields::UID, "user id")?,
+            gid: number(said.gid, fields::GID, "group id")?,
+            mtime: said
+                .mtime
+                .unwrap_or_else(|| u64::try_from(mtime).unwrap_or(u64::MAX)),
+            xattrs: said.take_xattrs(),
         };
         Ok(Item { name, kind, meta })
     }
@@ -290,6 +303,14 @@ impl<R: Read> Reader<R> {
         };
         let fits = map.filter(|map| map.stored() == self.stored);
         fits.map(Some).ok_or_else(|| TarError::Sparse(shown(name)))
+    }
+
+    fn count(&mut self, said: &Extensions) {
+        for key in said.not_kept() {
+            if self.unknown.len() < MAX_UNKNOWN || self.unknown.contains_key(key) {
+                *self.unknown.entry(key.to_vec()).or_default() += 1;
+            }
+        }
     }
 
     /// What fills the last block may be missing at the end of an archive: some programs stop where the content does.
@@ -384,25 +405,19 @@ pub fn is_tar(bytes: &[u8]) -> bool {
     let Some(block) = bytes.first_chunk::<BLOCK>() else {
         return false;
     };
-    let header = Header::from_byte_slice(block);
-    block.iter().any(|byte| *byte != 0) && header.cksum().ok() == Some(checksum(block))
-}
-
-/// The sum of all bytes, the checksum's own counted as spaces.
-fn checksum(block: &[u8; BLOCK]) -> u32 {
-    let own = 148..156;
-    let bytes = block.iter().enumerate();
-    bytes.fold(0, |sum, (at, byte)| {
-        sum + u32::from(if own.contains(&at) { b' ' } else { *byte })
-    })
+    fields::is_header(block)
 }
 
 fn padding(size: u64) -> u64 {
     (BLOCK as u64 - size % BLOCK as u64) % BLOCK as u64
 }
 
-fn device(field: io::Result<Option<u32>>) -> Option<u32> {
-    field.ok().map(Option::unwrap_or_default)
+/// The oldest form of a header has no such fields.
+fn device(header: &Header, field: std::ops::Range<usize>) -> Option<u32> {
+    match header.as_ustar().is_some() || header.as_gnu().is_some() {
+        true => fields::unsigned(header.as_bytes(), field),
+        false => Some(0),
+    }
 }
 
 fn until_nul(bytes: &[u8]) -> Vec<u8> {

@@ -45,6 +45,11 @@ impl File {
         self.entry(EntryType::Link, path, 0o755, (0, 0), Some(to), b"");
     }
 
+    /// A record of the entry that comes.
+    pub(crate) fn record(&mut self, key: &str, value: &[u8]) {
+        self.xattrs.push((key.to_owned(), value.to_vec()));
+    }
+
     pub(crate) fn fifo(&mut self, path: &str) {
         self.entry(EntryType::Fifo, path, 0o666, (0, 0), None, b"");
     }

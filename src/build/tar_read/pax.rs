@@ -11,7 +11,10 @@ pub(super) struct Extensions {
     pub(super) uid: Option<u32>,
     pub(super) gid: Option<u32>,
     pub(super) mtime: Option<u64>,
-    pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// GNU tar's `--selinux`.
+    label: Option<Vec<u8>>,
+    others: Vec<Vec<u8>>,
     pub(super) sparse_major: Option<u64>,
     pub(super) sparse_name: Option<Vec<u8>>,
     pub(super) sparse_size: Option<u64>,
@@ -60,14 +63,63 @@ impl Extensions {
                 let pairs = pairs.iter().map(|[offset, length]| (*offset, *length));
                 self.sparse_map = rest.is_empty().then(|| pairs.collect());
             }
+            b"RHT.security.selinux" => self.label = Some(value.to_vec()),
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
                     self.xattrs.insert(without_escapes(name), value.to_vec());
+                } else if !says_nothing(key) && self.others.len() < MAX_OTHERS {
+                    self.others.push(key.to_vec());
                 }
             }
         }
         Some(())
     }
+
+    /// Extended attributes. The label is one, and where the archive has it in both forms, that of the attribute counts.
+    pub(super) fn take_xattrs(&mut self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let mut xattrs = std::mem::take(&mut self.xattrs);
+        if let Some(label) = self.label.take() {
+            xattrs.entry(b"security.selinux".to_vec()).or_insert(label);
+        }
+        xattrs
+    }
+
+    /// Keys of records that say something which no squashfs can hold, or which is not known here. bsdtar writes attributes
+    /// twice, in star's form and in its own.
+    pub(super) fn not_kept(&self) -> impl Iterator<Item = &[u8]> {
+        let kept = |key: &&[u8]| {
+            let own = key.strip_prefix(b"LIBARCHIVE.xattr.");
+            own.is_some_and(|name| self.xattrs.contains_key(&without_escapes(name)))
+        };
+        let keys = self.others.iter().map(Vec::as_slice);
+        keys.filter(move |key| !kept(key))
+    }
+}
+
+/// Of one entry.
+const MAX_OTHERS: usize = 64;
+
+/// Records that are of the archive, of other times or names than an image has, or read elsewhere.
+fn says_nothing(key: &[u8]) -> bool {
+    let names: [&[u8]; 16] = [
+        b"atime",
+        b"ctime",
+        b"comment",
+        b"charset",
+        b"hdrcharset",
+        b"uname",
+        b"gname",
+        b"SCHILY.dev",
+        b"SCHILY.ino",
+        b"SCHILY.nlink",
+        b"SCHILY.filetype",
+        b"SCHILY.realsize",
+        b"SCHILY.tarfiletype",
+        b"SCHILY.archtype",
+        b"SCHILY.release",
+        b"SCHILY.volhdr",
+    ];
+    key.starts_with(b"GNU.") || names.contains(&key)
 }
 
 /// GNU tar writes `%3D` and `%25` for `=` and `%` in an attribute's name.
