@@ -6,6 +6,8 @@ mod hostile;
 mod images;
 #[path = "build_disk/oracle.rs"]
 mod oracle;
+#[path = "build_disk/sectors.rs"]
+mod sectors;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -208,7 +210,10 @@ fn everything(options: &[&str]) {
 
     let mut sparse = vec![0; 3_000_000];
     sparse[1_500_000..1_500_006].copy_from_slice(b"middle");
-    assert!(kept.get("sparse").2 == sparse);
+    // With inline_data, mke2fs 1.47 writes something else: debugfs, too, reads other bytes at the start of this file.
+    if !options.contains(&"inline_data") {
+        assert!(kept.get("sparse").2 == sparse);
+    }
     assert_eq!(kept.get("etc/empty").2, b"");
     assert_eq!(kept.get("etc/os-release").1.mtime, 981_173_106);
     let many = kept
@@ -239,6 +244,11 @@ fn ext4_gives_everything() {
         "512",
     ]);
     everything(&["-t", "ext4", "-O", "metadata_csum_seed,bigalloc,ea_inode"]);
+    // Small files, links and folders are in their inodes, with attributes beside them or not.
+    everything(&["-t", "ext4", "-O", "inline_data"]);
+    everything(&["-t", "ext4", "-O", "inline_data", "-I", "1024"]);
+    everything(&["-t", "ext4", "-O", "^filetype,metadata_csum"]);
+    everything(&["-t", "ext4", "-O", "^filetype,^metadata_csum"]);
 }
 
 #[test]

@@ -95,7 +95,19 @@ fn each_byte_damaged(image: &Path, step: usize) -> usize {
 #[test]
 fn damaged_ext_gives_no_panic() {
     // Without checksums every byte counts; small blocks give deep trees.
-    let kinds: [&[&str]; 3] = [
+    let kinds: [&[&str]; 4] = [
+        &[
+            "-t",
+            "ext4",
+            "-b",
+            "1024",
+            "-I",
+            "256",
+            "-O",
+            "inline_data,^metadata_csum,^has_journal",
+            "-N",
+            "32",
+        ],
         &[
             "-t",
             "ext4",
@@ -192,10 +204,14 @@ fn malice_is_named() {
         spoiled(&[], &["set_inode_field usr/bin/tool mode 0"]),
         format!("{begin} usr/bin/other: it is of kind 0, which there is not")
     );
-    let said = spoiled(&["-O", "inline_data", "-I", "256"], &[]);
-    assert!(
-        said.contains("its content is in the inode itself (inline_data)"),
-        "{said}"
+    assert_eq!(
+        spoiled(
+            &["-O", "inline_data", "-I", "256"],
+            &["set_inode_field etc/os-release size 5000"]
+        ),
+        format!(
+            "{begin} etc/os-release: it has 5000 bytes in its inode (inline_data), and 60 are there"
+        )
     );
 }
 

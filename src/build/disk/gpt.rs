@@ -7,7 +7,7 @@ use super::le::{array, le32, le64};
 use super::table::{Partition, Table};
 use super::window::Window;
 
-/// Disks of 512 bytes; images of disks with 4096 are rare.
+/// Bytes of a sector: nearly all disks have the first.
 const SECTORS: [u64; 2] = [512, 4096];
 /// Tables have 128 entries; Linux makes nodes for 256.
 const MOST_ENTRIES: u32 = 1024;

@@ -3,6 +3,7 @@
 use anyhow::{Context, ensure};
 
 use super::gpt;
+use super::kind::{Kind, kind};
 use super::le::{array, le32};
 use super::window::Window;
 
@@ -28,8 +29,8 @@ pub(super) struct Table {
     pub(super) notes: Vec<String>,
 }
 
-/// An MBR counts in these, whatever the disk has.
-const SECTOR: u64 = 512;
+/// What an MBR counts in: the disk's own sectors, of which it does not say how long they are.
+const SECTORS: [u64; 2] = [512, 4096];
 /// More logical partitions than Linux makes nodes for by default.
 const MOST_LOGICAL: u32 = 60;
 
@@ -45,7 +46,7 @@ pub(super) fn read(image: &Window) -> anyhow::Result<Option<Table>> {
         gpt::read(image)?
     } else if mbr.iter().any(|entry| entry.kind != 0) {
         Table {
-            partitions: classic(image, &mbr)?,
+            partitions: in_sectors(image, &mbr)?,
             notes: Vec::new(),
         }
     } else {
@@ -101,32 +102,51 @@ fn entries(sector: &[u8; 512]) -> Option<[Entry; 4]> {
     Some(entries)
 }
 
-fn classic(image: &Window, primary: &[Entry; 4]) -> anyhow::Result<Vec<Partition>> {
+/// With sectors of 512 bytes; or of 4096, if only then something known is in them.
+fn in_sectors(image: &Window, primary: &[Entry; 4]) -> anyhow::Result<Vec<Partition>> {
+    let [usual, large] = SECTORS.map(|sector| classic(image, primary, sector));
+    let is_known = |partition: &Partition| {
+        let window = image.part(partition.start, partition.len);
+        window.is_some_and(|window| kind(&window) != Kind::Unknown)
+    };
+    let any_known = |partitions: &Vec<Partition>| partitions.iter().any(is_known);
+    match large {
+        Ok(large) if any_known(&large) && !usual.as_ref().is_ok_and(any_known) => Ok(large),
+        _ => usual,
+    }
+}
+
+fn classic(image: &Window, primary: &[Entry; 4], sector: u64) -> anyhow::Result<Vec<Partition>> {
     let mut partitions = Vec::new();
     for (number, entry) in (1..).zip(primary) {
         if entry.kind != 0 && !EXTENDED.contains(&entry.kind) {
-            partitions.push(partition(number, 0, *entry));
+            partitions.push(partition(number, 0, *entry, sector));
         }
     }
     let extended = primary.iter().find(|entry| EXTENDED.contains(&entry.kind));
     if let Some(extended) = extended {
-        logical(image, u64::from(extended.start), &mut partitions)?;
+        logical(image, u64::from(extended.start), sector, &mut partitions)?;
     }
     Ok(partitions)
 }
 
 /// A chain of sectors like the first, each with one partition, from its own place, and the next, from the first's.
-fn logical(image: &Window, first: u64, partitions: &mut Vec<Partition>) -> anyhow::Result<()> {
+fn logical(
+    image: &Window,
+    first: u64,
+    sector_len: u64,
+    partitions: &mut Vec<Partition>,
+) -> anyhow::Result<()> {
     let mut at = first;
     let mut number = 5;
     for _ in 0..MOST_LOGICAL {
         let sector = image
-            .array(at * SECTOR)
+            .array(at * sector_len)
             .with_context(|| format!("reading logical partition {number}"))?;
         let [entry, next, ..] = entries(&sector)
             .with_context(|| format!("logical partition {number} has no partition sector"))?;
         if entry.kind != 0 {
-            partitions.push(partition(number, at, entry));
+            partitions.push(partition(number, at, entry, sector_len));
             number += 1;
         }
         if !EXTENDED.contains(&next.kind) {
@@ -137,11 +157,11 @@ fn logical(image: &Window, first: u64, partitions: &mut Vec<Partition>) -> anyho
     anyhow::bail!("there are more than {MOST_LOGICAL} logical partitions")
 }
 
-fn partition(number: u32, base: u64, entry: Entry) -> Partition {
+fn partition(number: u32, base: u64, entry: Entry, sector: u64) -> Partition {
     Partition {
         number,
-        start: (base + u64::from(entry.start)) * SECTOR,
-        len: u64::from(entry.len) * SECTOR,
+        start: (base + u64::from(entry.start)) * sector,
+        len: u64::from(entry.len) * sector,
         guid: None,
     }
 }

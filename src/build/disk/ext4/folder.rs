@@ -8,7 +8,8 @@ use std::io::Read;
 use anyhow::{Context, bail, ensure};
 
 use super::Ext4;
-use super::inode::{INDEX, Inode};
+use super::inode::{INDEX, INLINE_DATA, Inode};
+use super::xattr::inline;
 use crate::build::disk::crc::crc32c;
 use crate::build::disk::le::{le16, le32};
 
@@ -26,6 +27,9 @@ impl Ext4 {
             "the folder has {} bytes, and at most {MOST_BYTES} are allowed",
             inode.size
         );
+        if inode.has(INLINE_DATA) {
+            return inline_names(inode, self.superblock.filetype);
+        }
         let len = self.superblock.block_size as usize;
         let mut content = self.content(inode)?;
         let mut block = vec![0; len];
@@ -39,6 +43,15 @@ impl Ext4 {
         }
         Ok(names)
     }
+}
+
+/// In the inode stand the folder above, in four bytes, and entries; more of them, if they are too many, in an attribute.
+fn inline_names(inode: &Inode, filetype: bool) -> anyhow::Result<Names> {
+    let (begin, rest) = inline(inode)?;
+    let mut names = Names::new();
+    parse(begin.get(4..).unwrap_or_default(), filetype, &mut names)?;
+    parse(rest, filetype, &mut names)?;
+    Ok(names)
 }
 
 /// The last twelve bytes look like an entry without a name, of a kind that there is not.
@@ -73,6 +86,8 @@ fn parse(block: &[u8], filetype: bool, names: &mut Names) -> anyhow::Result<()> 
         };
         let name_len = usize::from(le16(rest, 6).context(cut)?);
         let name_len = if filetype { name_len & 0xff } else { name_len };
+        // Of an entry that is none, the name's length says nothing: in a checksum's, without filetype, it is 0xde00.
+        let name_len = if inode == 0 { 0 } else { name_len };
         ensure!(
             len >= 8 && len.is_multiple_of(4) && len >= 8 + name_len,
             "the folder is damaged: an entry of {len} bytes with a name of {name_len}"

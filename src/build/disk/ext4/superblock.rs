@@ -13,8 +13,8 @@ pub(super) const AT: u64 = 1024;
 pub(super) const LEN: usize = 1024;
 
 /// `s_feature_incompat`: what a reader must know of. Those that need nothing from one who goes by inodes only: `mmp`,
-/// `flex_bg`, `ea_inode`, `csum_seed`, `largedir`, `inline_data`, `encrypt`, `casefold`; a file that is encrypted or
-/// inline is refused where it is met.
+/// `flex_bg`, `ea_inode`, `csum_seed`, `largedir`, `inline_data`, `encrypt`, `casefold`; a file that is encrypted is
+/// refused where it is met.
 const INCOMPAT_KNOWN: u32 = FILETYPE
     | META_BG
     | EXTENTS

@@ -96,6 +96,20 @@ impl Ext4 {
     }
 }
 
+/// What an inode with `inline_data` holds itself: where blocks would be told, and an attribute with the rest
+/// (`Documentation/filesystems/ext4/inlinedata.rst` of the kernel).
+pub(super) fn inline(inode: &Inode) -> anyhow::Result<(&[u8], &[u8])> {
+    let mut raw = Vec::new();
+    if le32(&inode.tail, 0) == Some(MAGIC) {
+        parse(inode.tail.get(4..).unwrap_or_default(), 0, &mut raw)?;
+    }
+    let rest = raw.into_iter().find_map(|raw| match raw.value {
+        Value::Here(value) if raw.index == SYSTEM && raw.name == b"data" => Some(value),
+        _ => None,
+    });
+    Ok((&inode.block, rest.unwrap_or_default()))
+}
+
 /// An attribute as it is kept.
 struct Raw<'a> {
     index: u8,
@@ -141,6 +155,7 @@ fn parse<'a>(area: &'a [u8], first: usize, raw: &mut Vec<Raw<'a>>) -> anyhow::Re
 
 const ACL_ACCESS: u8 = 2;
 const ACL_DEFAULT: u8 = 3;
+const SYSTEM: u8 = 7;
 
 /// What `listxattr(2)` calls it; `None` for what it does not list: contexts of encryption, contents of small files, and
 /// what no kernel of today knows.
@@ -151,7 +166,7 @@ fn full_name(index: u8, name: &[u8]) -> Option<Vec<u8>> {
         ACL_DEFAULT => "system.posix_acl_default",
         4 => "trusted.",
         6 => "security.",
-        7 if name != b"data" => "system.",
+        SYSTEM if name != b"data" => "system.",
         8 => "system.richacl",
         _ => return None,
     };
