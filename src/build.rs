@@ -114,9 +114,10 @@ pub fn build(args: &BuildArgs) -> anyhow::Result<Built> {
     let mut packer = Packer::start(out, &root, epoch.min(u64::from(u32::MAX)), progress)?;
     let mut mend = Mend::new(&mut packer, args.fix, epoch);
     source.read(&mut mend)?;
-    let findings = mend.finish()?;
+    let mended = mend.finish()?;
     let packed = packer.finish(out)?;
     let mut left_out = outline.left_out;
+    left_out.extend(mended.left_out);
     if packed.lost_xattrs > 0 {
         left_out.push(format!(
             "{} extended attributes that a squashfs cannot hold, such as POSIX ACLs",
@@ -124,6 +125,7 @@ pub fn build(args: &BuildArgs) -> anyhow::Result<Built> {
         ));
     }
     let mut notes = source.notes;
+    notes.extend(mended.notes);
     if packed.foreign_root {
         notes.push(FOREIGN_ROOT.to_owned());
     }
@@ -136,7 +138,7 @@ pub fn build(args: &BuildArgs) -> anyhow::Result<Built> {
         entries: packed.entries,
         left_out,
         notes,
-        findings,
+        findings: mended.findings,
         seconds: started.elapsed().as_secs_f64(),
     })
 }

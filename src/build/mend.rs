@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::entry::{Entry, Kind, Meta, Sink};
+use super::rules::containers::{self, Whiteouts};
 use super::rules::{self, CLOUD_INIT_DISABLED, CloudInit, Finding, table};
 
 /// A table in `/etc`: larger is none.
@@ -21,6 +22,19 @@ pub(super) struct Mend<'a> {
     cloud_init: CloudInit,
     folders: BTreeSet<&'static str>,
     findings: Vec<Finding>,
+    left_out: Vec<String>,
+    whiteouts: Whiteouts,
+}
+
+/// What is to be said of a whole source.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Mended {
+    /// By the rules.
+    pub(super) findings: Vec<Finding>,
+    /// One sentence each.
+    pub(super) left_out: Vec<String>,
+    /// One sentence each.
+    pub(super) notes: Vec<String>,
 }
 
 impl<'a> Mend<'a> {
@@ -33,6 +47,8 @@ impl<'a> Mend<'a> {
             cloud_init: CloudInit::default(),
             folders: BTreeSet::new(),
             findings: Vec::new(),
+            left_out: Vec::new(),
+            whiteouts: Whiteouts::default(),
         }
     }
 
@@ -40,7 +56,7 @@ impl<'a> Mend<'a> {
     ///
     /// # Errors
     /// The sink's.
-    pub(super) fn finish(mut self) -> anyhow::Result<Vec<Finding>> {
+    pub(super) fn finish(mut self) -> anyhow::Result<Mended> {
         if let Some(finding) = self.cloud_init.finding(self.fix) {
             self.findings.push(finding);
             if self.fix {
@@ -48,7 +64,11 @@ impl<'a> Mend<'a> {
             }
         }
         self.findings.sort_by(|a, b| a.place.cmp(&b.place));
-        Ok(self.findings)
+        Ok(Mended {
+            findings: self.findings,
+            left_out: self.left_out,
+            notes: self.whiteouts.note().into_iter().collect(),
+        })
     }
 
     /// The file that keeps cloud-init from starting, with its folders if there are none.
@@ -84,10 +104,19 @@ impl Sink for Mend<'_> {
             return self.sink.entry(entry, content);
         };
         self.cloud_init.see(path);
+        let marked = entry.meta.xattrs.keys();
+        let mut marked = marked.filter(|key| containers::is_whiteout_xattr(key));
+        if is_whiteout(&entry.kind) || marked.next().is_some() {
+            self.whiteouts.see(path);
+        }
         if entry.kind == Kind::Folder {
             let known = ADDED_TO.iter().find(|folder| path == **folder);
             self.folders.extend(known);
             return self.sink.entry(entry, content);
+        }
+        if let Some(said) = containers::mark(path) {
+            self.left_out.push(said);
+            return Ok(());
         }
         if let Some(unit) = rules::started(path) {
             self.findings.push(rules::unit(path, unit, self.fix));
@@ -115,6 +144,16 @@ impl Sink for Mend<'_> {
             _ => self.sink.entry(entry, content),
         }
     }
+}
+
+fn is_whiteout(kind: &Kind) -> bool {
+    let (block, major, minor) = (false, 0, 0);
+    *kind
+        == Kind::Device {
+            block,
+            major,
+            minor,
+        }
 }
 
 fn read(path: &Path, size: u64, content: &mut dyn Read) -> anyhow::Result<Vec<u8>> {

@@ -9,11 +9,14 @@
 //! | `unit` | links in `*.wants/`, `*.requires/` and `/etc/rc?.d/` | see [`UNITS`] |
 //! | `cloud-init` | its generator | asks the network for data that nobody gives it, and grows a disk |
 //!
+//! Always left out, since no machine wants it: what marks a container ([`containers`]).
+//!
 //! Looked at and left alone, for they do no harm: `init=…/init_resize.sh`, `init=…/firstboot` and `resize` in `cmdline.txt`
 //! (ramboot writes the kernel command line itself); `systemd-firstboot` (runs only without a machine-id, which each worker gets);
 //! `sshswitch` (switches sshd on if `/boot/firmware/ssh` is there); `rpi-eeprom-update` (lays its file into `/boot/firmware`, which is in RAM);
 //! `fake-hwclock`, `fstrim.timer`, `e2scrub` (find nothing to do); zram of any maker (it is RAM, too).
 
+pub mod containers;
 pub mod table;
 
 use serde::Serialize;

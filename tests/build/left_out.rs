@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::archives::{entries, tar};
+use crate::archives::{Layout, entries, tar};
 use crate::{Bench, paths, shell};
 
 #[test]
@@ -57,4 +57,55 @@ fn a_zstd_file_that_begins_with_a_frame_to_skip_is_read() {
     let (image, said) = bench.build(&source, "image.sqfs", &[]);
     assert!(said.contains("made of a tar (zstd) with"), "{said}");
     assert_eq!(paths(&image), ["usr", "usr/a"]);
+}
+
+/// systemd.git, src/basic/virt.c: any of these makes it skip mounts, udev and the clock.
+#[test]
+fn what_marks_a_container_is_left_out_of_every_source() {
+    let bench = Bench::new();
+    let marks = [".dockerenv", "run/.containerenv", "run/systemd/container"];
+    let source = tar(|archive| {
+        archive.folder("usr", 0o755, (0, 0));
+        marks
+            .iter()
+            .for_each(|mark| archive.file(mark, 0o644, (0, 0), b""));
+        archive.file("home/.dockerenv", 0o644, (0, 0), b"");
+    });
+    let source = bench.write("source", source);
+    let folder = bench.path("folder");
+    fs::create_dir(&folder).expect("made");
+    shell("tar -xf \"$1\" -C \"$(dirname \"$1\")/folder\"", &source);
+    let mut layout = Layout::default();
+    layout.image("amd64", &[fs::read(&source).expect("read")]);
+    let layout = layout.folder(&bench.path("oci"));
+    for source in [&source, &folder, &layout] {
+        let (image, said) = bench.build(source, "image.sqfs", &[]);
+        for mark in marks {
+            let want = format!("left out: /{mark}: a mark of ");
+            assert!(said.contains(&want), "{said}");
+        }
+        let left = paths(&image);
+        assert!(marks.iter().all(|mark| !left.contains(&(*mark).to_owned())));
+        assert!(left.contains(&"home/.dockerenv".to_owned()), "{left:?}");
+    }
+}
+
+#[test]
+fn whiteouts_of_stored_containers_are_said_with_what_to_do() {
+    let bench = Bench::new();
+    let stored = "var/lib/docker/overlay2/1/diff";
+    let source = tar(|archive| {
+        archive.folder("usr", 0o755, (0, 0));
+        archive.device(&format!("{stored}/gone"), false, (0, 0));
+        archive.xattr("trusted.overlay.opaque", b"y");
+        archive.folder(&format!("{stored}/emptied"), 0o755, (0, 0));
+        archive.device("dev/null", false, (1, 3));
+    });
+    let (image, said) = bench.build(&bench.write("source", source), "image.sqfs", &[]);
+    let want = "note: 2 marks of overlayfs for deleted files are in stored containers";
+    assert!(said.contains(want), "{said}");
+    assert!(said.contains("docker system prune --all"), "{said}");
+    assert!(said.contains(&format!("/{stored}/")), "{said}");
+    // They are kept: what is in an image is what was in the source.
+    assert!(paths(&image).contains(&format!("{stored}/gone")));
 }
