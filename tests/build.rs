@@ -8,6 +8,8 @@ mod archives;
 mod containers;
 #[path = "build/left_out.rs"]
 mod left_out;
+#[path = "build/root_folder.rs"]
+mod root_folder;
 
 use std::fs;
 use std::io::Write;

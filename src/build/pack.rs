@@ -4,9 +4,11 @@
 //! Another packer would be a second truth about compression; and the one that is linked into this program, for reading, writes
 //! no extended attributes, so that file capabilities would be lost.
 
+mod root;
+
 use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, Command, Stdio};
 use std::thread::JoinHandle;
 
@@ -32,6 +34,8 @@ pub(super) struct Packer {
     made: Option<TempPath>,
     progress: Progress,
     packed: Packed,
+    /// Everything is packed below one folder, which becomes the root: see [`root`].
+    lifted: bool,
 }
 
 /// Counts of what was packed.
@@ -50,7 +54,7 @@ pub(super) struct Packed {
 }
 
 impl Packer {
-    /// Starts. The root's own entry is not in a tar that mksquashfs reads: it is given here. No time in the image will be later
+    /// Starts. The root's own entry in a tar is ignored by mksquashfs: what it has is given here. No time in the image will be later
     /// than `epoch`, and the image says that it was made then: the same entries make the same bytes.
     ///
     /// # Errors
@@ -73,6 +77,7 @@ impl Packer {
         command.env("SOURCE_DATE_EPOCH", epoch.to_string());
         command.stdin(Stdio::piped()).stdout(Stdio::null());
         command.stderr(Stdio::piped());
+        let lifted = root.xattrs.keys().any(|key| tar_write::holds(key));
         let mut child = command.spawn().context("starting mksquashfs")?;
         let input = child.stdin.take();
         let input = input.map(|pipe| BufWriter::with_capacity(1 << 20, pipe));
@@ -87,9 +92,10 @@ impl Packer {
             made: Some(made),
             progress,
             packed: Packed {
-                foreign_root,
+                foreign_root: foreign_root && !lifted,
                 ..Packed::default()
             },
+            lifted,
         })
     }
 
@@ -107,7 +113,11 @@ impl Packer {
         }
         let naming = || format!("writing {}", out.display());
         let made = self.made.take().with_context(naming)?;
-        let file = File::open(&made).with_context(naming)?;
+        let file = File::options().read(true).write(true).open(&made);
+        let file = file.with_context(naming)?;
+        if self.lifted {
+            root::lift(&file).context("reading what mksquashfs wrote")?;
+        }
         self.packed.image = file.metadata().with_context(naming)?.len();
         file.sync_all().with_context(naming)?;
         made.persist(out)
@@ -162,10 +172,13 @@ impl Sink for Packer {
         let xattrs = entry.meta.xattrs.keys();
         self.packed.lost_xattrs += xattrs.filter(|key| !tar_write::holds(key)).count() as u64;
         self.packed.entries += 1;
-        if entry.path.as_os_str().is_empty() {
+        if self.lifted {
+            self.write(&header(&below(entry))?)?;
+        } else if entry.path.as_os_str().is_empty() {
             return Ok(());
+        } else {
+            self.write(&header(entry)?)?;
         }
-        self.write(&header(entry)?)?;
         match entry.kind {
             Kind::File { size } => self.copy(&entry.path, size, content),
             _ => Ok(()),
@@ -178,6 +191,19 @@ impl Drop for Packer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The same entry in the folder that becomes the root.
+fn below(entry: &Entry) -> Entry {
+    let mut entry = entry.clone();
+    entry.path = match entry.path.as_os_str().is_empty() {
+        true => PathBuf::from(root::NAME),
+        false => Path::new(root::NAME).join(&entry.path),
+    };
+    if let Kind::Hardlink { to } = &mut entry.kind {
+        *to = Path::new(root::NAME).join(&to);
+    }
+    entry
 }
 
 /// mksquashfs, and whether the root folder will belong to this user: up to 4.5.1 at least, what reads a tar gives it to its
