@@ -11,6 +11,8 @@
 pub mod disk;
 pub mod entry;
 mod folder;
+mod foreign;
+mod iso;
 mod layers;
 mod lookup;
 mod mend;
@@ -104,6 +106,7 @@ pub fn build(args: &BuildArgs) -> anyhow::Result<Built> {
     let outline = source.outline()?;
     let of_source = || format!("reading {}", args.source.display());
     outline.top.check().with_context(of_source)?;
+    outline.check_size().with_context(of_source)?;
     let epoch = args.source_date_epoch.unwrap_or(outline.newest);
     let plain = || Meta {
         mode: 0o755,

@@ -106,7 +106,8 @@ pub enum Command {
 #[command(after_long_help = BUILD_EXAMPLES)]
 pub struct BuildArgs {
     /// A folder; a tar, also .gz, .xz or .zst; an OCI image layout, as a folder or a tar; an archive of "docker save"; a
-    /// disk image, also .gz, .xz or .zst; a squashfs. "-" reads from a pipe. What it is, its content says, not its name.
+    /// folder of "skopeo copy ... dir:"; a disk image, also .gz, .xz or .zst; a squashfs. "-" reads from a pipe. What it is,
+    /// its content says, not its name.
     pub source: PathBuf,
     /// The image to write; one that is there is replaced when the new one is complete.
     #[arg(short, long, value_name = "FILE")]
@@ -114,7 +115,7 @@ pub struct BuildArgs {
     /// Switch off what would stop or spoil a machine whose root is in RAM.
     #[arg(long)]
     pub fix: bool,
-    /// Of a container image for several machines, which: amd64, arm64 [default: this machine's].
+    /// Of a container image for several machines, which: amd64, amd64/v2, arm64, arm/v7 [default: this machine's].
     #[arg(long, value_name = "ARCH")]
     pub arch: Option<String>,
     /// Of a disk image with several Linux partitions, the number of the one that is the root.

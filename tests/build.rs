@@ -6,6 +6,8 @@
 mod archives;
 #[path = "build/containers.rs"]
 mod containers;
+#[path = "build/foreign.rs"]
+mod foreign;
 #[path = "build/left_out.rs"]
 mod left_out;
 #[path = "build/root_folder.rs"]
@@ -546,7 +548,7 @@ fn what_is_no_source_is_called_by_its_name() {
         (b"some words", "it is of no kind that is known"),
         (
             b"PK\x03\x04 and so on",
-            "it is a zip archive; unpack it first",
+            "it is a zip archive: make a tar of it with `bsdtar -cf root.tar @'",
         ),
         (b"BZh91AY", "it is packed with bzip2"),
         (b"QFI\xfb", "qemu-img convert -O raw"),

@@ -111,7 +111,7 @@ fn taken(image: &Path) -> (Kept, Vec<String>) {
     with(image, Options::default()).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
-fn with(image: &Path, options: Options) -> anyhow::Result<(Kept, Vec<String>)> {
+fn with(image: &Path, options: Options<'_>) -> anyhow::Result<(Kept, Vec<String>)> {
     let mut kept = Kept::default();
     let mut last = 0;
     let file = fs::File::open(image)?;
@@ -525,6 +525,7 @@ fn of_several_roots_one_is_named() {
     );
     let options = |number| Options {
         partition: Some(number),
+        folder: None,
     };
     let (kept, notes) = with(&image, options(5)).expect("it is there");
     assert!(kept.has("etc/second"));
@@ -566,20 +567,38 @@ fn what_cannot_be_read_is_named() {
         refused(&image)
     };
     let tar = "start that system, make a tar of it (`tar --xattrs --one-file-system -C / -cf ROOT.tar .`) and build from that";
-    let cases: [(&str, &[Mark]); 6] = [
-        ("btrfs", &[(0x1_0040, b"_BHRfS_M")]),
-        ("xfs", &[(0, b"XFSB")]),
-        ("LUKS (encrypted)", &[(0, b"LUKS\xba\xbe")]),
-        ("LVM", &[(536, b"LVM2 001")]),
-        ("NTFS (Windows)", &[(3, b"NTFS    "), (510, b"\x55\xaa")]),
-        ("nothing known", &[]),
+    let mount = "mount it and build from that folder: `sudo mount -o ro,loop,offset=1048576,sizelimit=4194304 'IMAGE' /mnt \
+        && sudo ramboot build /mnt -o worker.sqfs`";
+    let luks = "open it and build from the folder: `sudo cryptsetup open --readonly \"$(sudo losetup --find --show --read-only \
+        --offset 1048576 --sizelimit 4194304 'IMAGE')\" root && sudo mount -o ro /dev/mapper/root /mnt && sudo ramboot build \
+        /mnt -o worker.sqfs`";
+    let lvm = "activate its volumes with `sudo losetup --find --read-only --offset 1048576 --sizelimit 4194304 'IMAGE' && sudo \
+        vgchange --activate y && sudo lvs`, and build from the root's: `sudo mount -o ro /dev/GROUP/VOLUME /mnt && sudo \
+        ramboot build /mnt -o worker.sqfs`";
+    let qcow2 = "make a plain disk image of it: `qemu-img convert -O raw 'IMAGE' disk.img`";
+    let cases: [(&str, &[Mark], &str); 11] = [
+        ("btrfs", &[(0x1_0040, b"_BHRfS_M")], mount),
+        ("xfs", &[(0, b"XFSB")], mount),
+        ("erofs", &[(0x400, b"\xe2\xe1\xf5\xe0")], mount),
+        ("f2fs", &[(0x400, b"\x10\x20\xf5\xf2")], mount),
+        ("ISO 9660 (a CD)", &[(0x8001, b"CD001")], mount),
+        ("LUKS (encrypted)", &[(0, b"LUKS\xba\xbe")], luks),
+        ("LVM", &[(536, b"LVM2 001")], lvm),
+        ("qcow2", &[(0, b"QFI\xfb")], qcow2),
+        (
+            "NTFS (Windows)",
+            &[(3, b"NTFS    "), (510, b"\x55\xaa")],
+            tar,
+        ),
+        ("swap space", &[(4086, b"SWAPSPACE2")], tar),
+        ("nothing known", &[], tar),
     ];
-    for (name, marks) in cases {
+    for (name, marks, does) in cases {
         assert_eq!(
             marked(marks),
             format!(
-                "reading disk image IMAGE: it has no ext2, ext3 or ext4 partition with an operating system, but partition \
-                 1 ({name}, 5 MB): {tar}"
+                "reading disk image IMAGE: it has no ext2, ext3, ext4 or squashfs partition with an operating system, but \
+                 partition 1 ({name}, 5 MB): {does}"
             )
         );
     }
@@ -589,6 +608,80 @@ fn what_cannot_be_read_is_named() {
     assert_eq!(refused(&nothing), none);
     fs::write(&nothing, b"").expect("a file");
     assert_eq!(refused(&nothing), none);
+}
+
+/// mkosi, Yocto and OpenWrt write their root as a squashfs into a partition; behind it may be something else.
+#[test]
+fn a_squashfs_in_a_partition_is_the_root() {
+    let work = Work::new();
+    write(&work.root, "usr/lib/os-release", b"ID=small\n");
+    write(&work.root, "usr/bin/tool", &noise(300_000));
+    write(&work.root, "boot/efi/hidden", b"by what is mounted there");
+    fs::hard_link(
+        work.root.join("usr/bin/tool"),
+        work.root.join("usr/bin/other"),
+    )
+    .expect("made");
+    let root = work.path("root.sqfs");
+    run(
+        "mksquashfs",
+        &[text(&work.root), text(&root), "-quiet", "-no-progress"],
+    );
+    let esp = work.path("esp");
+    write(&esp, "EFI/BOOT/BOOTX64.EFI", b"loader");
+    let efi = work.path("esp.fat");
+    fat(&efi, &esp, 8, 16);
+    let image = work.path("disk.img");
+    let script = "label: gpt
+        start=1MiB, size=8MiB, type=U
+        start=9MiB, size=4MiB, type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709
+        start=13MiB, size=4MiB, type=L\n";
+    disk(&image, 18, script, &[(1, &efi), (9, &root), (13, &root)]);
+    // Of two, the type of one says which.
+    let (kept, notes) = taken(&image);
+    assert_eq!(kept.get("usr/lib/os-release").2, b"ID=small\n");
+    assert_eq!(kept.get("boot/efi/EFI/BOOT/BOOTX64.EFI").2, b"loader");
+    assert!(!kept.has("boot/efi/hidden"));
+    let tool = ["usr/bin/tool", "usr/bin/other"].map(|path| kept.get(path).0.clone());
+    assert!(tool.contains(&Kind::File { size: 300_000 }), "{tool:?}");
+    assert!(
+        tool.iter()
+            .any(|kind| matches!(kind, Kind::Hardlink { .. }))
+    );
+    assert_eq!(notes, ["left out: partition 3 (squashfs, 5 MB)"]);
+    let folder = work.path("temporary");
+    fs::create_dir(&folder).expect("made");
+    let options = Options {
+        partition: Some(3),
+        folder: Some(&folder),
+    };
+    assert!(with(&image, options).expect("taken").0.has("usr/bin/tool"));
+    assert_eq!(fs::read_dir(&folder).expect("there").count(), 0);
+
+    // Where no type says it, the user does.
+    let untyped = script.replace("type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709", "type=L");
+    disk(&image, 18, &untyped, &[(1, &efi), (9, &root), (13, &root)]);
+    let said = refused(&image);
+    let want = "partition 2 (squashfs, 5 MB), partition 3 (squashfs, 5 MB) could each be the root: say which with --partition";
+    assert!(said.ends_with(want), "{said}");
+    // An ext4 with an operating system comes before any squashfs; the squashfs has no /etc.
+    let ext = work.small("root.ext4", &["-t", "ext4"]);
+    disk(&image, 18, script, &[(1, &efi), (9, &root), (13, &ext)]);
+    assert!(taken(&image).0.has("etc/os-release"));
+
+    // Cut short, and damaged.
+    disk(&image, 18, script, &[(1, &efi), (9, &root)]);
+    let file = fs::File::options().write(true).open(&image).expect("it");
+    file.write_all_at(&(5_u64 << 20).to_le_bytes(), (9 << 20) + 40)
+        .expect("damage");
+    let said = refused(&image);
+    assert!(
+        said.contains("partition 2: it has 5242880 bytes, and 4194304 are there"),
+        "{said}"
+    );
+    file.write_all_at(&[0xff; 64], (9 << 20) + 40)
+        .expect("damage");
+    assert!(refused(&image).contains("partition 2: "));
 }
 
 #[test]

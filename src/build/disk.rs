@@ -1,9 +1,9 @@
 //! A disk image as a source: its root file system, and what belongs into `/boot` from its other partitions.
 //!
-//! Takes an image of a disk (GPT, or MBR with logical partitions) or of one file system. The root is ext2, ext3 or ext4; a
-//! `/boot` of its own is folded in, and so are FAT partitions: a Raspberry Pi's at `/boot/firmware`, an EFI system
+//! Takes an image of a disk (GPT, or MBR with logical partitions) or of one file system. The root is ext2, ext3, ext4 or a
+//! squashfs, as mkosi, Yocto and OpenWrt write it; a `/boot` of its own is folded in, and so are FAT partitions: a Raspberry Pi's at `/boot/firmware`, an EFI system
 //! partition at `/boot/efi`. What the root has below such a folder is hidden when that system runs, and is left out here.
-//! Other file systems are refused by name. The image is read only, and nothing in it is trusted.
+//! Other file systems are refused by name, with the command that makes something readable of them. The image is read only, and nothing in it is trusted.
 
 mod choose;
 mod crc;
@@ -12,6 +12,8 @@ mod fat;
 mod gpt;
 mod kind;
 mod le;
+mod remedy;
+mod squashfs;
 mod table;
 mod walk;
 mod window;
@@ -22,19 +24,22 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail, ensure};
 
 use super::entry::Sink;
-use choose::{Firmware, Is, Seen};
+use choose::{ChoiceError, Firmware, Is, Seen};
 use ext4::{Ext4, Unclean};
 use fat::Fat;
 use kind::Kind;
+use remedy::Remedy;
 use table::Partition;
 use walk::Out;
 use window::Window;
 
 /// What the user may say of an image.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct Options<'a> {
     /// The number of the root partition, where it cannot be told otherwise.
     pub partition: Option<u32>,
+    /// Where temporary files go; the system's folder for them if it is not said.
+    pub folder: Option<&'a Path>,
 }
 
 /// Gives everything in an image to `sink`, always in the same order, and tells `progress` how many bytes of content were
@@ -46,7 +51,7 @@ pub struct Options {
 pub fn read(
     file: File,
     image: &Path,
-    options: Options,
+    options: Options<'_>,
     sink: &mut dyn Sink,
     progress: &mut dyn FnMut(u64),
 ) -> anyhow::Result<Vec<String>> {
@@ -61,7 +66,7 @@ pub fn read(
 fn give_all(
     file: File,
     image: &Path,
-    options: Options,
+    options: Options<'_>,
     out: &mut Out<'_>,
 ) -> anyhow::Result<Vec<String>> {
     let whole = Window::whole(file)?;
@@ -87,14 +92,15 @@ fn give_all(
         });
         windows.push((number, window));
     }
-    let root = choose::root(&seen, options.partition)?;
+    let root = choose::root(&seen, options.partition)
+        .map_err(|error| helpful(error, image, &seen, &windows, options.partition))?;
     let (places, left_out) = choose::others(&seen, root);
     notes.extend(left_out);
 
     out.leave(places.keys().cloned());
     for (place, index) in std::iter::once((PathBuf::new(), root)).chain(places) {
         let (number, window) = windows.get(index).context("there is no such partition")?;
-        give(window.clone(), image, &place, out).with_context(|| match number {
+        give(window.clone(), image, options, &place, out).with_context(|| match number {
             0 => "its file system".to_owned(),
             number => format!("partition {number}"),
         })?;
@@ -106,6 +112,33 @@ fn give_all(
         ));
     }
     Ok(notes)
+}
+
+/// With what helps, if anything does.
+fn helpful(
+    error: ChoiceError,
+    image: &Path,
+    seen: &[Seen],
+    windows: &[(u32, Window)],
+    wanted: Option<u32>,
+) -> anyhow::Error {
+    if !matches!(error, ChoiceError::NotExt { .. } | ChoiceError::None { .. }) {
+        return error.into();
+    }
+    let helped = choose::helped(seen, wanted);
+    let found = helped.and_then(|index| Some((&seen.get(index)?.is, &windows.get(index)?.1)));
+    match found {
+        Some((Is::Other(_, remedy), window)) => {
+            let does = remedy::sentence(*remedy, image, window.start(), window.len());
+            anyhow!("{error}: {does}")
+        }
+        _ => anyhow!("{error}: {}", remedy::TAR),
+    }
+}
+
+/// Whether this is a file system that is known, without a partition table.
+pub(super) fn is_known(file: File) -> bool {
+    Window::whole(file).is_ok_and(|window| kind::kind(&window) != Kind::Unknown)
 }
 
 /// All of an image, or one without a number that is all of it.
@@ -128,7 +161,13 @@ fn partitions(whole: &Window) -> anyhow::Result<(Vec<Partition>, Vec<String>)> {
 }
 
 /// One file system, below a place.
-fn give(window: Window, image: &Path, place: &Path, out: &mut Out<'_>) -> anyhow::Result<()> {
+fn give(
+    window: Window,
+    image: &Path,
+    options: Options<'_>,
+    place: &Path,
+    out: &mut Out<'_>,
+) -> anyhow::Result<()> {
     let is_root = place.as_os_str().is_empty();
     if !is_root {
         out.mount_point(place)?;
@@ -136,6 +175,7 @@ fn give(window: Window, image: &Path, place: &Path, out: &mut Out<'_>) -> anyhow
     match kind::kind(&window) {
         Kind::Ext => walk::ext4(&open(window, image)?, place, out),
         Kind::Fat if !is_root => walk::fat(&Fat::open(window)?, place, out),
+        Kind::Squashfs if is_root => squashfs::give(&window, options.folder, out),
         _ => bail!("it is neither ext2, ext3, ext4 nor FAT"),
     }
 }
@@ -169,8 +209,9 @@ fn look(window: &Window, image: &Path) -> Is {
     let seen = match kind::kind(window) {
         Kind::Ext => open(window.clone(), image).and_then(|fs| look_at_ext(&fs)),
         Kind::Fat => Fat::open(window.clone()).and_then(|fs| look_at_fat(&fs)),
-        Kind::Other(name) => Ok(Is::Other(name)),
-        Kind::Unknown => Ok(Is::Other(choose::NOTHING)),
+        Kind::Squashfs => Ok(Is::Squashfs),
+        Kind::Other(name, remedy) => Ok(Is::Other(name, remedy)),
+        Kind::Unknown => Ok(Is::Other(choose::NOTHING, Remedy::None)),
     };
     seen.unwrap_or_else(|error| Is::Broken(format!("{error:#}")))
 }

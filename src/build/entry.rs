@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 
+/// Bytes of all files of a source, holes counted: what is in RAM in the end is not larger. Keeps a hole of 16 TiB from being
+/// packed for hours.
+pub const MAX_CONTENT_BYTES: u64 = 256 << 30;
+
 /// One file, folder or other thing of a root file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {

@@ -15,7 +15,7 @@ mod refusal;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 
-use super::entry::{Entry, Kind, Meta};
+use super::entry::{Entry, Kind, MAX_CONTENT_BYTES, Meta};
 use super::names::{self, BadName, MAX_DEPTH, MAX_PATH_BYTES};
 use super::tar_read::{Item, shown};
 pub use refusal::Refusal;
@@ -28,8 +28,6 @@ const MAX_KEPT_BYTES: usize = 1 << 29;
 const MAX_WAITING_BYTES: usize = 1 << 29;
 /// As the kernel follows.
 const MAX_LINKS: usize = 40;
-/// Bytes of all files: what is in RAM in the end is not larger.
-const MAX_CONTENT_BYTES: u64 = 1 << 38;
 /// The kernel's `XATTR_SIZE_MAX` and `XATTR_NAME_MAX`.
 const MAX_XATTR_BYTES: usize = 1 << 16;
 const MAX_XATTR_NAME_BYTES: usize = 255;

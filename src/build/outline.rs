@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
-use super::entry::{Entry, Kind, Meta, Sink};
+use super::entry::{Entry, Kind, MAX_CONTENT_BYTES, Meta, Sink};
 use super::names;
 
 /// A sink that reads no content: given a whole source, it knows what the packer is told at its start.
@@ -32,6 +32,36 @@ impl Outline {
             self.largest = Some((path.display().to_string(), size));
         }
     }
+}
+
+impl Outline {
+    /// Whether a worker has room for it. What is in the image has holes where files have, but whoever reads a file reads zeros.
+    ///
+    /// # Errors
+    /// It has not.
+    pub fn check_size(&self) -> Result<(), TooLarge> {
+        let bytes = self.bytes;
+        match &self.largest {
+            Some((largest, size)) if bytes > MAX_CONTENT_BYTES => Err(TooLarge {
+                bytes,
+                largest: largest.clone(),
+                size: *size,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// More than a worker takes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "its files have {bytes} bytes, holes counted, and an image takes at most {MAX_CONTENT_BYTES}. The largest is /{largest} \
+     with {size} bytes: remove it, or empty it with `truncate --size 0`"
+)]
+pub struct TooLarge {
+    bytes: u64,
+    largest: String,
+    size: u64,
 }
 
 impl Sink for Outline {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, stdin};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use super::oci::{self, Image};
 use super::outline::Outline;
 use super::tar_read::is_tar;
 use super::unpack::{Packing, Part, to_file};
-use super::{disk, folder};
+use super::{disk, folder, foreign, iso};
 
 /// Where entries come from.
 #[derive(Debug)]
@@ -38,7 +39,9 @@ enum What {
 struct Disk {
     /// Of an image that was packed, one without a name.
     file: Arc<File>,
-    options: disk::Options,
+    partition: Option<u32>,
+    /// Where temporary files go.
+    folder: PathBuf,
     /// What it is called, once it is unpacked.
     name: PathBuf,
 }
@@ -46,7 +49,11 @@ struct Disk {
 impl Disk {
     fn read(&self, sink: &mut dyn Sink) -> anyhow::Result<Vec<String>> {
         let file = self.file.try_clone().context("opening the disk image")?;
-        disk::read(file, &self.name, self.options, sink, &mut |_| {})
+        let options = disk::Options {
+            partition: self.partition,
+            folder: Some(&self.folder),
+        };
+        disk::read(file, &self.name, options, sink, &mut |_| {})
     }
 }
 
@@ -142,17 +149,31 @@ impl Source {
         if begin.starts_with(b"hsqs") {
             return Self::squashfs(wish, packing);
         }
-        if is_disk(&begin) {
-            let options = disk::Options {
-                partition: wish.partition,
-            };
+        let (source, unpacked) = match (wish.source == Path::new("-"), packing) {
+            (true, _) => (Path::new("FILE"), PathBuf::from("FILE")),
+            (false, None) => (wish.source, wish.source.to_owned()),
+            (false, Some(_)) => (wish.source, wish.source.with_extension("")),
+        };
+        if let Some(what) = foreign::name(&begin, &quoted(source), packing.map(Packing::name)) {
+            bail!("{what}");
+        }
+        // A live system's has the mark of a disk, too, so that it starts from a stick.
+        if begin
+            .get(0x8001..)
+            .is_some_and(|rest| rest.starts_with(b"CD001"))
+        {
+            bail!("{}", cd(&plain()?, &unpacked));
+        }
+        let probe = || match packing {
+            None => part.file.try_clone().context("opening it"),
+            Some(_) => to_file(&mut part.unpacked()?.take(PROBED), wish.folder),
+        };
+        if is_disk(&begin) || disk::is_known(probe()?) {
             let disk = Disk {
                 file: plain()?.file,
-                options,
-                name: match packing {
-                    Some(_) => wish.source.with_extension(""),
-                    None => wish.source.to_owned(),
-                },
+                partition: wish.partition,
+                folder: wish.folder.to_owned(),
+                name: unpacked,
             };
             return Ok(Self {
                 what: What::Disk(disk),
@@ -161,7 +182,11 @@ impl Source {
                 notes: Vec::new(),
             });
         }
-        bail!("{}: {KNOWN}", what_else(&begin))
+        let what = match begin[..] {
+            [] => "it is empty",
+            _ => "it is of no kind that is known",
+        };
+        bail!("{what}: {KNOWN}")
     }
 
     fn layers(layers: Layers, kind: String) -> Self {
@@ -249,35 +274,42 @@ impl Source {
 /// For refusals.
 const KNOWN: &str = "known are a folder, a tar (.gz, .xz, .zst), an OCI image layout, an archive of docker save, a folder of skopeo's dir: form, a disk image (.gz, .xz, .zst), and a squashfs";
 
+/// Bytes in which every file system says what it is.
+const PROBED: u64 = 1 << 20;
+
 /// A boot sector's mark, which the table of a GPT disk has too, or the superblock of ext2, ext3 and ext4.
 fn is_disk(begin: &[u8]) -> bool {
     begin.get(510..512) == Some(b"\x55\xaa") || begin.get(1080..1082) == Some(b"\x53\xef")
 }
 
-/// What it is, if it is something known that is not taken.
-fn what_else(begin: &[u8]) -> &'static str {
-    let at = |offset: usize, magic: &[u8]| {
-        begin
-            .get(offset..)
-            .is_some_and(|rest| rest.starts_with(magic))
+/// A path for a shell.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
+}
+
+/// A CD, and where in it a root file system is.
+fn cd(part: &Part, path: &Path) -> String {
+    let found = iso::squashfs(&|at, into| part.file.read_exact_at(into, at).is_ok());
+    let iso = quoted(path);
+    let Some(((largest, _), others)) = found.split_first() else {
+        return format!(
+            "it is a CD (ISO 9660) without a squashfs in it, so it is no live system. If it is an installer, install it to a disk \
+             and build from an image of that; if it holds a root file system itself: `sudo mount -o ro,loop {iso} /mnt && sudo \
+             ramboot build /mnt -o worker.sqfs`"
+        );
     };
-    if begin.is_empty() {
-        "it is empty"
-    } else if at(0, b"PK\x03\x04") {
-        "it is a zip archive; unpack it first"
-    } else if at(0, b"BZh") {
-        "it is packed with bzip2; unpack it first"
-    } else if at(0, b"7z\xbc\xaf\x27\x1c") {
-        "it is a 7z archive; unpack it first"
-    } else if at(0, b"QFI\xfb") {
-        "it is a disk of QEMU's own format; qemu-img convert -O raw makes a plain one of it"
-    } else if at(0x8001, b"CD001") {
-        "it is an image of a CD"
-    } else if at(0, b"!<arch>\n") {
-        "it is a package, not a root file system"
-    } else {
-        "it is of no kind that is known"
-    }
+    let shown = |path: &str| path.escape_debug().to_string();
+    let others: Vec<String> = others.iter().take(4).map(|(path, _)| shown(path)).collect();
+    let more = match &others[..] {
+        [] => String::new(),
+        others => format!("; it also has {}", others.join(", ")),
+    };
+    let inside = shown(largest);
+    format!(
+        "it is a CD of a live system (ISO 9660), whose root is the squashfs {inside} in it{more}. Build from that: `sudo mount \
+         -o ro,loop {iso} /mnt && ramboot build /mnt{} -o worker.sqfs`",
+        inside.replace(' ', "\\ ")
+    )
 }
 
 /// A tar of nothing: two blocks of zeros.

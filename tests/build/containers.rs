@@ -194,7 +194,7 @@ fn a_layer_may_stop_where_its_content_does_if_its_digest_holds() {
     let at = whole.windows(7).position(|bytes| bytes == b"content");
     let cut = whole[..at.expect("there") + 7].to_vec();
     let mut layout = Layout::default();
-    layout.image("amd64", &[cut.clone()]);
+    layout.image("amd64", std::slice::from_ref(&cut));
     let (image, _) = bench.build(&layout.folder(&bench.path("oci")), "image.sqfs", &[]);
     assert_eq!(content(&image, "usr/last"), "content");
     // Nothing vouches for a tar of its own.

@@ -32,7 +32,7 @@ fn taken(image: &Path) -> anyhow::Result<()> {
         entries: 0,
         bytes: 0,
     };
-    let options = Options { partition: None };
+    let options = Options::default();
     read(File::open(image)?, image, options, &mut sink, &mut |_| ()).map(drop)
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::gpt::guid;
+use super::remedy::Remedy;
 
 /// A partition, as far as the choice goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,10 +33,12 @@ pub(super) enum Is {
     },
     /// FAT, and where it belongs.
     Fat(Option<Firmware>),
+    /// A squashfs: what is in it is not looked at.
+    Squashfs,
     /// It cannot be read, and why.
     Broken(String),
-    /// A name of what is not read here.
-    Other(&'static str),
+    /// A name of what is not read here, and what helps.
+    Other(&'static str, Remedy),
 }
 
 /// Who reads a FAT partition before Linux does.
@@ -52,9 +55,9 @@ pub(super) enum Firmware {
 pub(super) enum ChoiceError {
     #[error("there is no partition {wanted}: it has {all}")]
     NoSuch { wanted: u32, all: String },
-    #[error("partition {number} is {what}: only ext2, ext3 and ext4 can be read; {TAR}")]
+    #[error("partition {number} is {what}: only ext2, ext3, ext4 and squashfs can be read")]
     NotExt { number: u32, what: String },
-    #[error("it has no ext2, ext3 or ext4 partition with an operating system, but {all}: {TAR}")]
+    #[error("it has no ext2, ext3, ext4 or squashfs partition with an operating system, but {all}")]
     None { all: String },
     #[error("no operating system is found in {all}")]
     Broken { all: String },
@@ -62,7 +65,17 @@ pub(super) enum ChoiceError {
     Several { all: String },
 }
 
-const TAR: &str = "start that system, make a tar of it (`tar --xattrs --one-file-system -C / -cf ROOT.tar .`) and build from that";
+/// Which partition may hold what is looked for, by index, where none can be read: the one that was named, or the largest that
+/// something helps with.
+pub(super) fn helped(seen: &[Seen], wanted: Option<u32>) -> Option<usize> {
+    let may = |seen: &&(usize, &Seen)| match (&seen.1.is, wanted) {
+        (Is::Other(_, remedy), None) => *remedy != Remedy::None,
+        (_, wanted) => wanted == Some(seen.1.number),
+    };
+    let all: Vec<(usize, &Seen)> = seen.iter().enumerate().collect();
+    let found = all.iter().filter(may).max_by_key(|(_, seen)| seen.len);
+    found.map(|(index, _)| *index)
+}
 
 /// Types of a root partition, for x86-64, arm64, arm, x86 and riscv64 (Discoverable Partitions Specification).
 const ROOT_GUIDS: [[u8; 16]; 5] = [
@@ -89,7 +102,7 @@ pub(super) fn root(seen: &[Seen], wanted: Option<u32>) -> Result<usize, ChoiceEr
             }),
             Some(index) => match seen.get(index).map(|seen| &seen.is) {
                 // Why it cannot be read is said by who opens it.
-                Some(Is::Ext { .. } | Is::Broken(_)) => Ok(index),
+                Some(Is::Ext { .. } | Is::Squashfs | Is::Broken(_)) => Ok(index),
                 _ => Err(ChoiceError::NotExt {
                     number: wanted,
                     what: name(&index),
@@ -100,11 +113,17 @@ pub(super) fn root(seen: &[Seen], wanted: Option<u32>) -> Result<usize, ChoiceEr
     let has = |index: &usize, test: fn(&Seen) -> bool| seen.get(*index).is_some_and(test);
     let is_root = |seen: &Seen| matches!(seen.is, Is::Ext { root: true, .. });
     let is_typed = |seen: &Seen| seen.guid.is_some_and(|guid| ROOT_GUIDS.contains(&guid));
-    let roots: Vec<usize> = all
-        .iter()
-        .copied()
-        .filter(|index| has(index, is_root))
-        .collect();
+    let those = |test: fn(&Seen) -> bool| -> Vec<usize> {
+        all.iter()
+            .copied()
+            .filter(|index| has(index, test))
+            .collect()
+    };
+    let roots = match those(is_root) {
+        // What it holds is found out when it is read.
+        none if none.is_empty() => those(|seen| seen.is == Is::Squashfs),
+        roots => roots,
+    };
     let typed: Vec<usize> = roots
         .iter()
         .copied()
@@ -137,7 +156,7 @@ pub(super) fn others(seen: &[Seen], root: usize) -> (BTreeMap<PathBuf, usize>, V
             Is::Fat(Some(Firmware::RaspberryPi)) => "boot/firmware",
             Is::Fat(Some(Firmware::Efi)) => "boot/efi",
             // Nobody misses it.
-            Is::Other(name) if *name == NOTHING => continue,
+            Is::Other(name, _) if *name == NOTHING => continue,
             _ => {
                 notes.push(format!("left out: {}", name(partition)));
                 continue;
@@ -169,8 +188,9 @@ fn name(seen: &Seen) -> String {
         Is::Ext { label, .. } if label.is_empty() => "ext".to_owned(),
         Is::Ext { label, .. } => format!("ext, named {label}"),
         Is::Fat(_) => "FAT".to_owned(),
+        Is::Squashfs => "squashfs".to_owned(),
         Is::Broken(_) => String::new(),
-        Is::Other(what) => (*what).to_owned(),
+        Is::Other(what, _) => (*what).to_owned(),
     };
     if !what.is_empty() {
         what.push_str(", ");

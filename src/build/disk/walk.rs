@@ -12,12 +12,10 @@ use anyhow::{Context, anyhow, bail, ensure};
 
 use super::ext4::{self, Ext4, Inode, Names};
 use super::fat::{self, Fat};
-use crate::build::entry::{Entry, Kind, Meta, Sink};
+use crate::build::entry::{Entry, Kind, MAX_CONTENT_BYTES as MOST_CONTENT, Meta, Sink};
 
 /// Names in an image; a desktop has half a million.
 const MOST_ENTRIES: u64 = 16 << 20;
-/// Of all files, holes counted: no worker has room for more. Keeps a hole of 16 TiB from being packed for hours.
-const MOST_CONTENT: u64 = 256 << 30;
 /// Of one path: `PATH_MAX`.
 const MOST_PATH: usize = 4096;
 /// Of all paths of files with several names.
@@ -71,7 +69,14 @@ impl<'a> Out<'a> {
         Ok(())
     }
 
-    fn give(
+    /// Whether what is there is another file system's: below a place where one is folded in.
+    pub(super) fn is_hidden(&self, path: &Path) -> bool {
+        let mut above = path.ancestors().skip(1);
+        above.any(|path| self.mounts.contains(path))
+    }
+
+    /// One entry, with its content.
+    pub(super) fn give(
         &mut self,
         path: &Path,
         kind: Kind,

@@ -1,6 +1,7 @@
 //! Why a stack of layers cannot be taken, in sentences.
 
-use super::{MAX_CONTENT_BYTES, MAX_ENTRIES, MAX_KEPT_BYTES, MAX_LINKS};
+use super::{MAX_ENTRIES, MAX_KEPT_BYTES, MAX_LINKS};
+use crate::build::entry::MAX_CONTENT_BYTES;
 use crate::build::names::BadName;
 
 /// Why an entry cannot be taken.
