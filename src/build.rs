@@ -12,7 +12,7 @@ pub mod disk;
 pub mod entry;
 mod folder;
 mod foreign;
-mod iso;
+pub mod iso;
 mod layers;
 mod lookup;
 mod mend;

@@ -17,10 +17,11 @@ const MOST_FILES: u32 = 100_000;
 const MOST_DEPTH: usize = 16;
 
 /// A squashfs in an image: its path there, and its bytes.
-pub(super) type Found = (String, u64);
+pub type Found = (String, u64);
 
 /// All of them, the largest first. `read` fills a buffer from a byte on, or says that it cannot.
-pub(super) fn squashfs(read: &dyn Fn(u64, &mut [u8]) -> bool) -> Vec<Found> {
+#[must_use]
+pub fn squashfs(read: &dyn Fn(u64, &mut [u8]) -> bool) -> Vec<Found> {
     let mut found = Vec::new();
     let mut descriptor = [0; 190];
     if !read(DESCRIPTOR, &mut descriptor) || !descriptor.starts_with(b"\x01CD001") {
