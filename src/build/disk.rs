@@ -122,7 +122,10 @@ fn helpful(
     windows: &[(u32, Window)],
     wanted: Option<u32>,
 ) -> anyhow::Error {
-    if !matches!(error, ChoiceError::NotExt { .. } | ChoiceError::None { .. }) {
+    if matches!(
+        error,
+        ChoiceError::NoSuch { .. } | ChoiceError::Broken { .. } | ChoiceError::Several { .. }
+    ) {
         return error.into();
     }
     let helped = choose::helped(seen, wanted);

@@ -11,7 +11,7 @@ use crate::{Bench, content, paths, shell};
 type Mark<'a> = (u64, &'a [u8]);
 
 /// A file with marks.
-fn marked(bench: &Bench, marks: &[Mark]) -> PathBuf {
+fn marked(bench: &Bench, marks: &[Mark<'_>]) -> PathBuf {
     let path = bench.path("source");
     let file = fs::File::create(&path).expect("made");
     file.set_len(1 << 20).expect("set");
@@ -24,7 +24,7 @@ fn marked(bench: &Bench, marks: &[Mark]) -> PathBuf {
 #[test]
 fn each_is_named_with_one_command() {
     let bench = Bench::new();
-    let cases: [(&[Mark], &str, &str); 17] = [
+    let cases: [(&[Mark<'_>], &str, &str); 17] = [
         (
             &[(0, b"070701")],
             "a cpio archive",
@@ -67,7 +67,7 @@ fn each_is_named_with_one_command() {
         ),
         (
             &[(1024, b"\xe2\xe1\xf5\xe0")],
-            "erofs",
+            "it is erofs, which is not read here",
             "sudo mount -o ro,loop 'SOURCE' /mnt",
         ),
         (

@@ -57,6 +57,8 @@ pub(super) enum ChoiceError {
     NoSuch { wanted: u32, all: String },
     #[error("partition {number} is {what}: only ext2, ext3, ext4 and squashfs can be read")]
     NotExt { number: u32, what: String },
+    #[error("it is {what}, which is not read here")]
+    Whole { what: &'static str },
     #[error("it has no ext2, ext3, ext4 or squashfs partition with an operating system, but {all}")]
     None { all: String },
     #[error("no operating system is found in {all}")]
@@ -109,6 +111,16 @@ pub(super) fn root(seen: &[Seen], wanted: Option<u32>) -> Result<usize, ChoiceEr
                 }),
             },
         };
+    }
+    if let [
+        Seen {
+            number: 0,
+            is: Is::Other(what, _),
+            ..
+        },
+    ] = seen
+    {
+        return Err(ChoiceError::Whole { what });
     }
     let has = |index: &usize, test: fn(&Seen) -> bool| seen.get(*index).is_some_and(test);
     let is_root = |seen: &Seen| matches!(seen.is, Is::Ext { root: true, .. });
