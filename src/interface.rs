@@ -82,6 +82,20 @@ pub enum ChooseError {
     },
 }
 
+/// The largest IP packet that the interface with this address of ours carries; `None` if the system does not say.
+#[must_use]
+pub fn mtu_at(address: Ipv4Addr) -> Option<u32> {
+    let mut all = nix::ifaddrs::getifaddrs().ok()?;
+    let found = all.find(|found| {
+        let own = found.address.as_ref().and_then(|own| own.as_sockaddr_in());
+        own.is_some_and(|own| own.ip() == address)
+    })?;
+    // sysfs is no disk. An alias ("eth0:1") is its interface.
+    let name = found.interface_name.split(':').next().unwrap_or_default();
+    let text = std::fs::read_to_string(format!("/sys/class/net/{name}/mtu")).ok()?;
+    text.trim().parse().ok()
+}
+
 /// Picks the interfaces the user named or, if none were, the only one that can be meant.
 ///
 /// # Errors

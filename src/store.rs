@@ -22,6 +22,7 @@ pub mod marks;
 pub mod profiles;
 pub mod retire;
 mod scratch;
+mod stored;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -46,6 +47,7 @@ pub use map::{Mapping, WINDOW_BYTES};
 use marks::Mark;
 use profiles::Profiles;
 pub(crate) use scratch::make_root;
+pub use stored::Stored;
 
 const IMAGE: &str = "image.sqfs";
 const CHUNKS: &str = "chunks";

@@ -1,7 +1,7 @@
-//! TFTP for firmware that knows nothing better: read requests (RFC 1350), answered from slices that lie in memory.
+//! TFTP for firmware that knows nothing better: read requests (RFC 1350), answered from memory and from files of the store.
 //!
-//! [`packet`] reads and writes datagrams, [`transfer`] is one transfer without socket and clock, [`sessions`] says which
-//! transfers there may be, [`serve`] and its tasks own the sockets. Options: block size (RFC 2348), size and timeout (RFC 2349),
+//! [`packet`] reads and writes datagrams, [`transfer`] is one transfer without socket and clock, [`timer`] says when it repeats,
+//! [`sessions`] which transfers there may be, [`serve`] and its tasks own the sockets. Options: block size (RFC 2348), size and timeout (RFC 2349),
 //! window (RFC 7440). Writing is refused.
 //!
 //! A name is looked up by whoever implements [`Files`], never joined to a path.
@@ -10,11 +10,12 @@ pub mod packet;
 pub mod serve;
 pub mod sessions;
 mod task;
+pub mod timer;
 pub mod transfer;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -36,8 +37,13 @@ pub struct Ask<'a> {
 
 /// What a server answers from.
 pub trait Files: Send + Sync + 'static {
-    /// The file of that name, `None` where there is none. Called where all requests pass, so it must not wait for anything.
+    /// The file of that name, `None` where there is none. May wait for a disk: it is called on a thread that nothing else needs.
     fn open(&self, ask: &Ask<'_>) -> Option<Parts>;
+
+    /// DHCP has heard of the machine at this address: it is served when there is no room for strangers. Must not wait.
+    fn knows(&self, _client: Ipv4Addr) -> bool {
+        false
+    }
 
     /// A client has taken all of a file.
     fn taken(&self, _client: SocketAddrV4, _name: &str) {}

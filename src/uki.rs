@@ -17,7 +17,7 @@ use bytes::Bytes;
 use ramboot_wire::Arch;
 
 use crate::parts::Parts;
-use pe::{Headers, Name, PeError};
+use pe::{Headers, MAX_HEADER_BYTES, Name, PeError};
 
 /// What all of systemd's stubs have in them, with the version behind it.
 const MARK: &[u8] = b"#### LoaderInfo: systemd-stub ";
@@ -54,6 +54,9 @@ pub enum UkiError {
         "kernel: {0} (UEFI wants one built with CONFIG_EFI_STUB, and on arm64 not packed by gzip)"
     )]
     Kernel(PeError),
+    /// The disk does not give it.
+    #[error("kernel: {0}")]
+    Unread(String),
     /// Kernel and stub are for different machines.
     #[error("kernel: it is for machine type {0:#x}, the EFI stub for {1}")]
     KernelMachine(u16, Arch),
@@ -76,9 +79,9 @@ pub struct Payload<'a> {
     /// The kernel's version, as `uname -r` prints it.
     pub uname: &'a str,
     /// x86: a bzImage. arm64: an Image, or one packed as EFI zboot.
-    pub kernel: Bytes,
+    pub kernel: Parts,
     /// As the kernel unpacks it.
-    pub initrd: Bytes,
+    pub initrd: Parts,
 }
 
 impl Stub {
@@ -113,23 +116,24 @@ impl Stub {
     /// # Errors
     /// The kernel cannot be started this way, or all of it does not fit.
     pub fn compose(&self, payload: &Payload<'_>) -> Result<Parts, UkiError> {
-        let kernel = Headers::parse(&payload.kernel).map_err(UkiError::Kernel)?;
+        let mut head = vec![0; MAX_HEADER_BYTES as usize];
+        let read = payload.kernel.read_at(0, &mut head);
+        let read = read.map_err(|error| UkiError::Unread(error.to_string()))?;
+        let kernel = Headers::of_head(&head[..read], payload.kernel.len());
+        let kernel = kernel.map_err(UkiError::Kernel)?;
         if machine(kernel.machine) != Some(self.arch) {
             return Err(UkiError::KernelMachine(kernel.machine, self.arch));
         }
         // In ukify's order.
-        let sections = [
-            (".uname", Bytes::copy_from_slice(payload.uname.as_bytes())),
-            (
-                ".cmdline",
-                Bytes::copy_from_slice(payload.cmdline.as_bytes()),
-            ),
+        let sections: [(&str, Parts); 4] = [
+            (".uname", payload.uname.as_bytes().to_vec().into()),
+            (".cmdline", payload.cmdline.as_bytes().to_vec().into()),
             (".initrd", payload.initrd.clone()),
             (".linux", payload.kernel.clone()),
         ];
         let named: Vec<(Name, u64)> = sections
             .iter()
-            .map(|(name, content)| (Name::new(name), content.len() as u64))
+            .map(|(name, content)| (Name::new(name), content.len()))
             .collect();
         let appended = self.headers.append(&named)?;
         let head = appended.headers.len();
@@ -140,7 +144,7 @@ impl Stub {
         );
         for (offset, (_, content)) in appended.offsets.into_iter().zip(sections) {
             pad(&mut parts, offset);
-            parts.push(content);
+            parts.append(content);
         }
         pad(&mut parts, appended.file_len);
         Ok(parts)

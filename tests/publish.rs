@@ -149,11 +149,12 @@ fn what_is_published_can_be_served() {
     assert_eq!(opened.sqfs.bytes(), bytes);
     assert_eq!(generation.image.0, *blake3::hash(&bytes).as_bytes());
     let kernel = opened.boot(&generation.kernel.name).expect("sound");
-    assert_eq!(kernel.expect("there"), bzimage());
+    assert_eq!(kernel.expect("there").bytes(), bzimage());
     let initrd = opened
         .boot(&generation.initrd.name)
         .expect("sound")
-        .expect("there");
+        .expect("there")
+        .bytes();
     assert_eq!(initrd.len() as u64, generation.initrd.size);
     let unpacked = zstd::decode_all(&initrd[..]).expect("zstd frames");
     let text = String::from_utf8_lossy(&unpacked);
@@ -492,7 +493,7 @@ fn pi_files(bench: &Bench) -> (ramboot::store::Generation, ramboot::pi::files::F
         .expect("there");
     let pi = generation.pi.clone().expect("for Raspberry Pis");
     let archive = image.boot(&pi.files.name).expect("sound").expect("there");
-    let files = ramboot::pi::files::Files::open(&archive).expect("sound");
+    let files = ramboot::pi::files::Files::open(&archive.into()).expect("sound");
     (generation, files)
 }
 
@@ -619,7 +620,8 @@ fn three_layouts_of_raspberry_pi_images() {
                 None => (firmware, name),
             };
             let want = format!("{folder} {file}");
-            assert_eq!(files.get(name).expect("there"), want.as_bytes());
+            let found = files.get(name).expect("there").slices();
+            assert_eq!(found.concat(), want.as_bytes());
         }
         let many = files
             .names()
@@ -639,7 +641,7 @@ fn three_layouts_of_raspberry_pi_images() {
             .image(generation.image)
             .expect("sound")
             .expect("there");
-        let boot = |name: &str| image.boot(name).expect("sound").expect("there");
+        let boot = |name: &str| image.boot(name).expect("sound").expect("there").bytes();
         assert_eq!(boot(&generation.kernel.name), arm64_image());
         assert_eq!(
             boot(&pi.kernel.name),
@@ -873,7 +875,7 @@ fn the_efi_stub_of_the_image_is_taken_along() {
     assert_eq!(generation.stub, Some(uki.stub.clone()));
     let image = store.image(published.image).expect("read").expect("there");
     let stored = image.boot(&uki.stub.name).expect("read").expect("there");
-    assert_eq!(stored, stub);
+    assert_eq!(stored.bytes(), stub);
 }
 
 #[test]

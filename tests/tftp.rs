@@ -245,7 +245,7 @@ fn what_a_client_asks_for_is_cut_to_what_is_safe() {
     ];
     ask(&server, &socket, "/undionly.kpxe", &all);
     let (oack, _) = receive(&socket);
-    let expected = b"\0\x06tsize\x0070000\0blksize\x001468\0windowsize\x0016\0";
+    let expected = b"\0\x06tsize\x0070000\0blksize\x001468\0windowsize\x0016\0timeout\x00255\0";
     assert_eq!(oack, expected, "{}", oack.escape_ascii());
 }
 
@@ -437,6 +437,7 @@ fn refusals_are_errors_and_counted() {
         (RRQ, "/etc/passwd", "octet", 1),
         (RRQ, "", "octet", 1),
         (RRQ, "undionly.kpxe", "mail", 4),
+        (RRQ, "undionly.kpxe", "netascii", 4),
         (WRQ, "undionly.kpxe", "octet", 4),
         (WRQ, "../../tmp/x", "octet", 4),
     ] {
@@ -453,7 +454,7 @@ fn refusals_are_errors_and_counted() {
     }
     assert_eq!(
         server.counters.to_string(),
-        "0 sent, 0 probed, 3 not found, 5 refused, 0 failed"
+        "0 sent, 0 probed, 3 not found, 6 refused, 0 failed"
     );
 }
 

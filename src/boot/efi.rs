@@ -9,7 +9,7 @@ use super::{Choice, Desk};
 use crate::ipxe;
 use crate::parts::Parts;
 use crate::store::{BootFile, Generation};
-use crate::uki::{Payload, Stub, UkiError};
+use crate::uki::{MAX_STUB_BYTES, Payload, Stub, UkiError};
 
 /// How a machine asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,19 +76,19 @@ impl Desk {
         })?;
         let image = self.store.image(*id)?;
         let image = image.with_context(|| format!("image {id} is gone"))?;
-        let read = |file: &BootFile| {
-            let bytes = image.boot(&file.name)?;
-            bytes.with_context(|| format!("{} of image {id} is gone", file.name))
+        let open = |file: &BootFile| {
+            let found = image.boot(&file.name)?;
+            found.with_context(|| format!("{} of image {id} is gone", file.name))
         };
-        let stub = Stub::parse(read(stub)?)?;
+        let stub = Stub::parse(open(stub)?.read(MAX_STUB_BYTES)?)?;
         if stub.arch != *arch {
             return Err(UkiError::StubMachine(stub.arch, *arch).into());
         }
         Ok(stub.compose(&Payload {
             cmdline: &choice.args.render(&choice.extra)?,
             uname: kernel_version,
-            kernel: read(kernel)?,
-            initrd: read(initrd)?,
+            kernel: open(kernel)?.into(),
+            initrd: open(initrd)?.into(),
         })?)
     }
 

@@ -27,7 +27,7 @@ use crate::pi::choice::{Content, PiChoice};
 use crate::pi::files::{Files, Opened};
 use crate::pi::tree::{Answer, Tree, Who, Why};
 use crate::pxelinux;
-use crate::store::{BootFile, Image};
+use crate::store::{BootFile, Image, Stored};
 use crate::tftp;
 
 /// Files a Raspberry Pi that has nothing to boot asks for again and again; each of them would be a line in the log.
@@ -114,8 +114,8 @@ impl Shelf {
         let image = image.with_context(|| format!("image {} is gone", generation.image))?;
         let content = Content {
             files: self.files(&image, &pi.files)?,
-            kernel: boot_file(&image, &pi.kernel)?,
-            initrd: boot_file(&image, &pi.initrd)?,
+            kernel: boot_file(&image, &pi.kernel)?.into(),
+            initrd: boot_file(&image, &pi.initrd)?.into(),
         };
         let made = PiChoice::new(pi, content, args, extra)?;
         if back == 0 {
@@ -127,7 +127,7 @@ impl Shelf {
     }
 
     fn files(&self, image: &Image, file: &BootFile) -> anyhow::Result<Arc<Files>> {
-        let archive = boot_file(image, file)?;
+        let archive = Parts::from(boot_file(image, file)?);
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(opened.get(&file.name, &archive)?)
     }
@@ -155,13 +155,13 @@ impl Shelf {
             return Ok(None);
         };
         let image = desk.store.image(id)?;
-        let bytes = image.map(|image| image.boot(&file)).transpose()?.flatten();
-        Ok(bytes.map(Parts::from))
+        let found = image.map(|image| image.boot(&file)).transpose()?.flatten();
+        Ok(found.map(Parts::from))
     }
 }
 
 impl tftp::Files for Shelf {
-    /// Reads a few small files at most, and maps a boot file once.
+    /// Reads a few small files at most, and all of a boot file when it is first asked for.
     fn open(&self, ask: &tftp::Ask<'_>) -> Option<Parts> {
         let found = self.find(ask)?;
         let who = self.who(*ask.client.ip());
@@ -171,6 +171,10 @@ impl tftp::Files for Shelf {
             .fleet
             .saw(Event::Begins(who, part(ask.name)));
         Some(found)
+    }
+
+    fn knows(&self, client: Ipv4Addr) -> bool {
+        self.desk.now().fleet.lock().at(client).is_some()
     }
 
     fn taken(&self, client: SocketAddrV4, name: &str) {
@@ -217,9 +221,9 @@ impl Shelf {
     }
 }
 
-fn boot_file(image: &Image, file: &BootFile) -> anyhow::Result<Bytes> {
-    let bytes = image.boot(&file.name)?;
-    bytes.with_context(|| format!("{} is not in the store", file.name))
+fn boot_file(image: &Image, file: &BootFile) -> anyhow::Result<Stored> {
+    let found = image.boot(&file.name)?;
+    found.with_context(|| format!("{} is not in the store", file.name))
 }
 
 #[cfg(test)]

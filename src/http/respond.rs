@@ -201,7 +201,7 @@ fn turn<'a>(
     Some(Box::pin(pass.turn(wish)))
 }
 
-/// Waits for a disk: called aside. Images and boot files are mapped once and kept.
+/// Waits for a disk: called aside. Images are mapped once and kept; all of a boot file is read when it is first asked for.
 pub(super) fn look_up(
     resource: &Resource,
     local: SocketAddr,
@@ -217,7 +217,10 @@ pub(super) fn look_up(
             image(id)?.map(|image| binary(image.chunks.clone(), format!("{id}-chunks")))
         }
         Resource::Boot(id, name) => match image(id)? {
-            Some(image) => image.boot(name)?.map(|bytes| binary(bytes, name.clone())),
+            Some(image) => image.boot(name)?.map(|file| Content {
+                mapping: file.mapping(),
+                ..binary(file.bytes(), name.clone())
+            }),
             None => None,
         },
         Resource::Script(_) | Resource::Efi(_) | Resource::Files(..) => {

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use ramboot_wire::{BootArgs, BootFiles};
 
 use super::config_txt::{Cmdline, ConfigTxtError, Names, config_txt};
 use super::files::Files;
+use crate::parts::Parts;
 use crate::store::PiBoot;
 
 /// The file that decides what boots.
@@ -14,15 +14,15 @@ pub(super) const CONFIG: &str = "config.txt";
 /// Default of config.txt's `cmdline=`, for who does not know the key.
 pub(super) const CMDLINE: &str = "cmdline.txt";
 
-/// The boot files of an image as they are mapped.
+/// The boot files of an image.
 #[derive(Debug, Clone)]
 pub struct Content {
     /// [`PiBoot::files`], read.
     pub files: Arc<Files>,
     /// [`PiBoot::kernel`]
-    pub kernel: Bytes,
+    pub kernel: Parts,
     /// [`PiBoot::initrd`]
-    pub initrd: Bytes,
+    pub initrd: Parts,
 }
 
 /// What one machine boots. Cloning costs counters.
@@ -30,7 +30,7 @@ pub struct Content {
 pub struct PiChoice {
     files: Arc<Files>,
     /// What is not in [`Files`]: both texts, and what config.txt names.
-    own: [(String, Bytes); 5],
+    own: [(String, Parts); 5],
 }
 
 impl PiChoice {
@@ -58,11 +58,11 @@ impl PiChoice {
             cmdline: &cmdline.name,
         };
         let config = config_txt(&pi.config, pi.upstream, &names)?;
-        let text = Bytes::from(cmdline.text);
+        let text = Parts::from(cmdline.text.into_bytes());
         Ok(Self {
             files: content.files,
             own: [
-                (CONFIG.to_owned(), config.into()),
+                (CONFIG.to_owned(), config.into_bytes().into()),
                 (CMDLINE.to_owned(), text.clone()),
                 (cmdline.name, text),
                 (pi.kernel.name.clone(), content.kernel),
@@ -73,9 +73,9 @@ impl PiChoice {
 
     /// The file that firmware knows by `name`.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Bytes> {
+    pub fn get(&self, name: &str) -> Option<&Parts> {
         let own = self.own.iter().find(|(own, _)| own == name);
-        own.map(|(_, bytes)| bytes).or_else(|| self.files.get(name))
+        own.map(|(_, parts)| parts).or_else(|| self.files.get(name))
     }
 
     /// All names, in no order.

@@ -1,14 +1,14 @@
-//! The firmware files of an image: one cpio archive, mapped once, handed out in slices. `cpio -t` lists it.
+//! The firmware files of an image: one cpio archive, opened once, handed out in slices. `cpio -t` lists it.
 //!
-//! Takes bytes that anybody may have written. Gives names that [`is_wanted`] and slices inside the archive, at most
+//! Takes bytes that anybody may have written and a disk may refuse to give. Gives names that [`is_wanted`] and slices inside the archive, at most
 //! [`MAX_FILES`] of at most [`MAX_FILE_BYTES`]; anything else is refused by name, and nothing is copied.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::initrd::cpio::{self, CpioError};
+use crate::parts::Parts;
 
 /// Raspberry Pi OS has 330 overlays.
 pub const MAX_FILES: usize = 1024;
@@ -31,7 +31,7 @@ pub enum BadFiles {
     #[error("Raspberry Pi files: at byte {at}: {what}")]
     Entry {
         /// Where.
-        at: usize,
+        at: u64,
         /// What is wrong there.
         what: &'static str,
     },
@@ -56,6 +56,9 @@ pub enum BadFiles {
         /// Together.
         bytes: usize,
     },
+    /// It cannot be read.
+    #[error("Raspberry Pi files: {0}")]
+    Unread(String),
     /// Not possible in a cpio archive.
     #[error(transparent)]
     Cpio(#[from] CpioError),
@@ -93,18 +96,21 @@ pub fn is_wanted(name: &str) -> bool {
 
 /// Files by name, each a slice of one archive.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Files(BTreeMap<String, Bytes>);
+pub struct Files(BTreeMap<String, Parts>);
 
 impl Files {
     /// Reads the archive's headers.
     ///
     /// # Errors
-    /// It is not one that [`pack`] writes.
-    pub fn open(archive: &Bytes) -> Result<Self, BadFiles> {
+    /// It is not one that [`pack`] writes, or cannot be read.
+    pub fn open(archive: &Parts) -> Result<Self, BadFiles> {
         let mut files = BTreeMap::new();
         let (mut at, mut total) = (0, 0);
         loop {
-            let entry = Entry::read(archive, at)?;
+            let mut head = [0; HEADER_BYTES + MAX_NAME_BYTES + 1];
+            let read = archive.read_at(at, &mut head);
+            let read = read.map_err(|error| BadFiles::Unread(error.to_string()))?;
+            let entry = Entry::read(&head[..read], at, archive.len())?;
             if entry.name == TRAILER {
                 return Ok(Self(files));
             }
@@ -112,7 +118,8 @@ impl Files {
                 at = entry.next;
                 continue;
             }
-            let bytes = entry.content.len();
+            let bytes = entry.content.end - entry.content.start;
+            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
             if entry.is_folder || !is_wanted(entry.name) {
                 return Err(BadFiles::Name(entry.name.to_owned()));
             }
@@ -121,7 +128,7 @@ impl Files {
                 return Err(BadFiles::File { name, bytes });
             }
             total += bytes;
-            let content = archive.slice(entry.content.clone());
+            let content = archive.range(entry.content.clone());
             if files.insert(entry.name.to_owned(), content).is_some() {
                 return Err(BadFiles::Name(entry.name.to_owned()));
             }
@@ -133,9 +140,9 @@ impl Files {
         }
     }
 
-    /// One file's bytes.
+    /// One file's content.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Bytes> {
+    pub fn get(&self, name: &str) -> Option<&Parts> {
         self.0.get(name)
     }
 
@@ -154,7 +161,7 @@ impl Opened {
     ///
     /// # Errors
     /// See [`Files::open`]; nothing is kept then.
-    pub fn get(&mut self, name: &str, archive: &Bytes) -> Result<Arc<Files>, BadFiles> {
+    pub fn get(&mut self, name: &str, archive: &Parts) -> Result<Arc<Files>, BadFiles> {
         if let Some((_, files)) = self.0.iter().find(|(known, _)| known == name) {
             return Ok(Arc::clone(files));
         }
@@ -194,15 +201,15 @@ pub fn pack(files: BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>, BadFiles> {
 struct Entry<'a> {
     name: &'a str,
     is_folder: bool,
-    content: std::ops::Range<usize>,
-    next: usize,
+    content: Range<u64>,
+    next: u64,
 }
 
 impl<'a> Entry<'a> {
-    fn read(archive: &'a [u8], at: usize) -> Result<Self, BadFiles> {
+    /// `head` is what stands at `at` of an archive of `len` bytes, as much of it as a header and the longest name are.
+    fn read(head: &'a [u8], at: u64, len: u64) -> Result<Self, BadFiles> {
         let bad = |what| BadFiles::Entry { at, what };
-        let rest = archive.get(at..).unwrap_or_default();
-        let header = rest
+        let header = head
             .get(..HEADER_BYTES)
             .filter(|header| header.starts_with(MAGIC))
             .ok_or_else(|| bad("no header of a newc archive"))?;
@@ -211,17 +218,20 @@ impl<'a> Entry<'a> {
                 .ok_or_else(|| bad("no number in the header"))
         };
         let (mode, size, name_bytes) = (field(1)?, field(6)?, field(11)?);
+        let name_bytes = usize::try_from(name_bytes).unwrap_or(usize::MAX);
         if !(2..=MAX_NAME_BYTES + 1).contains(&name_bytes) {
             return Err(bad("no name that firmware would ask for"));
         }
-        let name = rest
+        let name = head
             .get(HEADER_BYTES..HEADER_BYTES + name_bytes)
             .and_then(|name| std::str::from_utf8(name.strip_suffix(b"\0")?).ok())
             .ok_or_else(|| bad("the name is cut off"))?;
-        // Numbers of 32 bits that count from inside memory: their sums are far from a usize's end, 32-bit ones aside.
-        let start = (at + HEADER_BYTES + name_bytes).next_multiple_of(4);
-        let end = start.checked_add(size).filter(|&end| end <= archive.len());
-        let end = end.ok_or_else(|| bad("the content is cut off"))?;
+        // Numbers of 32 bits, and an offset inside a file: their sums are far from a u64's end.
+        let start = (at + (HEADER_BYTES + name_bytes) as u64).next_multiple_of(4);
+        let end = start + u64::from(size);
+        if end > len {
+            return Err(bad("the content is cut off"));
+        }
         let is_folder = mode & 0o170_000 == 0o040_000;
         if !is_folder && mode & 0o170_000 != 0o100_000 && name != TRAILER {
             return Err(bad("neither a file nor a folder"));
@@ -236,16 +246,17 @@ impl<'a> Entry<'a> {
 }
 
 /// Eight digits; `from_str_radix` would take a sign, too.
-fn hex(digits: &[u8]) -> Option<usize> {
+fn hex(digits: &[u8]) -> Option<u32> {
     if !digits.iter().all(u8::is_ascii_hexdigit) {
         return None;
     }
-    usize::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     fn some() -> BTreeMap<String, Vec<u8>> {
@@ -264,32 +275,32 @@ mod tests {
     #[test]
     fn what_is_packed_is_read_in_place() {
         let archive = Bytes::from(pack(some()).expect("packed"));
-        let files = Files::open(&archive).expect("read");
+        let files = Files::open(&archive.clone().into()).expect("read");
         assert_eq!(files.names().count(), 6);
         for (name, content) in some() {
-            let slice = files.get(&name).expect("there");
-            assert_eq!(slice, &content, "{name}");
+            let slices = files.get(&name).expect("there").slices();
+            assert_eq!(slices.concat(), content, "{name}");
             let inside = archive.as_ptr_range();
             assert!(
-                content.is_empty() || inside.contains(&slice.as_ptr()),
+                slices.iter().all(|slice| inside.contains(&slice.as_ptr())),
                 "{name}"
             );
         }
         assert_eq!(files.get("overlays"), None);
         let empty = Bytes::from(pack(BTreeMap::new()).expect("packed"));
-        assert_eq!(Files::open(&empty), Ok(Files::default()));
+        assert_eq!(Files::open(&empty.into()), Ok(Files::default()));
     }
 
     #[test]
     fn machines_share_what_is_open_and_not_much_is() {
-        let archive = Bytes::from(pack(some()).expect("packed"));
+        let archive = Parts::from(pack(some()).expect("packed"));
         let mut opened = Opened::default();
         let first = opened.get("pi-0", &archive).expect("read");
         assert!(Arc::ptr_eq(
             &first,
             &opened.get("pi-0", &archive).expect("read")
         ));
-        let damaged = opened.get("pi-1", &archive.slice(1..));
+        let damaged = opened.get("pi-1", &archive.range(1..archive.len()));
         assert!(matches!(damaged, Err(BadFiles::Entry { at: 0, .. })));
         for i in 1..=MAX_OPENED {
             opened.get(&format!("pi-{i}"), &archive).expect("read");
@@ -387,10 +398,7 @@ mod tests {
     fn a_cut_or_flipped_archive_is_no_panic_and_no_escape() {
         let whole = pack(some()).expect("packed");
         for cut in 0..whole.len() - 4 {
-            assert!(
-                Files::open(&Bytes::copy_from_slice(&whole[..cut])).is_err(),
-                "{cut}"
-            );
+            assert!(Files::open(&whole[..cut].to_vec().into()).is_err(), "{cut}");
         }
         for at in 0..whole.len() {
             for value in [0, b'0', b'f', b'/', 0xff] {

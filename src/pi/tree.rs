@@ -154,15 +154,15 @@ impl Tree {
 /// The file, or what can stand for it. Most files of the firmware are optional. A device tree is not; but a board whose name
 /// for it nobody used in this image is content with another that fits.
 fn look_up(choice: &PiChoice, name: &str) -> Answer {
-    let found = |bytes: &bytes::Bytes| Answer::Found(bytes.clone().into());
-    if let Some(bytes) = choice.get(name) {
-        return found(bytes);
+    let found = |parts: &Parts| Answer::Found(parts.clone());
+    if let Some(parts) = choice.get(name) {
+        return found(parts);
     }
     let Some(board) = board::of_tree(name) else {
         return Answer::Missing(Why::Expected);
     };
     match board.trees().find_map(|tree| choice.get(tree)) {
-        Some(bytes) => found(bytes),
+        Some(parts) => found(parts),
         None => Answer::Missing(Why::Loud(format!(
             "the image has no device tree for a {}: {name}",
             board.name

@@ -49,8 +49,8 @@ fn longest<'a>(kernel: &Bytes, initrd: &Bytes) -> Payload<'a> {
     Payload {
         cmdline: std::str::from_utf8(&LONGEST).unwrap_or_default(),
         uname: "",
-        kernel: kernel.clone(),
-        initrd: initrd.clone(),
+        kernel: kernel.clone().into(),
+        initrd: initrd.clone().into(),
     }
 }
 

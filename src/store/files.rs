@@ -61,17 +61,23 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<Option<File>> {
     Ok(Some(file))
 }
 
-/// Reads a small file.
-pub(super) fn read_json<T: DeserializeOwned>(path: &Path, limit: u64) -> anyhow::Result<T> {
-    let file = open(path)?.with_context(|| format!("{} is missing", path.display()))?;
-    let mut text = Vec::new();
+/// Reads all of a small file, whose name is `path`.
+pub(super) fn read(file: File, path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
     file.take(limit + 1)
-        .read_to_end(&mut text)
+        .read_to_end(&mut bytes)
         .with_context(|| format!("reading {}", path.display()))?;
     ensure!(
-        text.len() as u64 <= limit,
+        bytes.len() as u64 <= limit,
         "{} has more than {limit} bytes",
         path.display()
     );
+    Ok(bytes)
+}
+
+/// Reads a small file.
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path, limit: u64) -> anyhow::Result<T> {
+    let file = open(path)?.with_context(|| format!("{} is missing", path.display()))?;
+    let text = read(file, path, limit)?;
     serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))
 }

@@ -12,8 +12,8 @@ use ramboot_wire::{ChunkList, ImageId};
 use rayon::prelude::*;
 
 use super::{
-    BOOT, CHUNKS, DIGEST_DIGITS, FACTS, IMAGE, ImageFacts, MAX_JSON_BYTES, Mapping, WINDOW_BYTES,
-    files, map,
+    BOOT, CHUNKS, DIGEST_DIGITS, FACTS, IMAGE, ImageFacts, MAX_JSON_BYTES, Mapping, Stored,
+    WINDOW_BYTES, files,
 };
 
 /// One image and its boot files.
@@ -26,7 +26,7 @@ pub struct Image {
     /// The chunk list, proven to belong to the image's id.
     pub chunks: Bytes,
     folder: PathBuf,
-    boot: Mutex<HashMap<String, Bytes>>,
+    boot: Mutex<HashMap<String, Stored>>,
 }
 
 impl Image {
@@ -51,7 +51,13 @@ impl Image {
         );
         let sqfs = Mapping::of(&file).with_context(|| format!("mapping {}", path.display()))?;
         let (file, path) = open(CHUNKS)?;
-        let chunks = map(&file).with_context(|| format!("mapping {}", path.display()))?;
+        // In memory: it is read here, and a mapping's pages must not be (a disk that fails is a signal there).
+        let chunks = files::read(
+            file,
+            &path,
+            ChunkList::encoded_len(facts.size).max(MAX_JSON_BYTES),
+        )?;
+        let chunks = Bytes::from(chunks);
         ChunkList::prove(id, facts.size, &chunks)
             .with_context(|| format!("reading {}", folder.join(CHUNKS).display()))?;
         Ok(Self {
@@ -92,26 +98,30 @@ impl Image {
         Ok(())
     }
 
-    /// A file of the `boot` folder; `None` if there is none of this name.
+    /// A file of the `boot` folder; `None` if there is none of this name. Reads all of it when it is first asked for, and again
+    /// when somebody has changed it.
     ///
     /// # Errors
-    /// Its bytes are not those it was named after.
-    pub fn boot(&self, name: &str) -> anyhow::Result<Option<Bytes>> {
+    /// Its bytes are not those it was named after, or cannot be read.
+    pub fn boot(&self, name: &str) -> anyhow::Result<Option<Stored>> {
         if !is_boot_name(name) {
             return Ok(None);
         }
+        // Held while it is read: a rack that is switched on reads it once.
         let mut boot = self.boot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bytes) = boot.get(name) {
-            return Ok(Some(bytes.clone()));
+        if let Some(file) = boot.get(name).filter(|file| file.is_in_place()) {
+            return Ok(Some(file.clone()));
         }
         let path = self.folder.join(BOOT).join(name);
-        let Some(file) = files::open(&path)? else {
-            return Ok(None);
+        let found = Stored::open(&path)?;
+        let checked = found
+            .map(|file| check_boot_file(&path, name, &file).map(|()| file))
+            .transpose();
+        match &checked {
+            Ok(Some(file)) => boot.insert(name.to_owned(), file.clone()),
+            _ => boot.remove(name),
         };
-        let bytes = map(&file).with_context(|| format!("mapping {}", path.display()))?;
-        check_boot_file(&path, name, &bytes)?;
-        boot.insert(name.to_owned(), bytes.clone());
-        Ok(Some(bytes))
+        checked
     }
 }
 
@@ -129,8 +139,12 @@ pub(super) fn read_facts(folder: &Path, id: ImageId) -> anyhow::Result<ImageFact
 }
 
 /// Verify, then serve: a boot file is small enough to be read whole when it is first asked for.
-fn check_boot_file(path: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
-    let found = blake3::hash(bytes).to_hex();
+fn check_boot_file(path: &Path, name: &str, file: &Stored) -> anyhow::Result<()> {
+    let found = file.digest().with_context(|| {
+        let path = path.display();
+        format!("reading {path} (if the disk is sound, remove it and publish the image again)")
+    })?;
+    let found = found.to_hex();
     let named = name.rsplit_once('-').map_or(name, |(_, digits)| digits);
     ensure!(
         named == &found[..DIGEST_DIGITS],

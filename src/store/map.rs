@@ -85,6 +85,12 @@ impl Mapping {
         (len, absent.then_some(window))
     }
 
+    /// Whether a window was read in.
+    pub(super) fn was_read_in(&self, window: usize) -> bool {
+        let present = self.0.present.get(window);
+        present.is_some_and(|present| present.load(Ordering::Relaxed))
+    }
+
     /// Reads a window in and waits for the disk.
     ///
     /// # Errors

@@ -125,7 +125,7 @@ fn what_is_published_is_found_at_once() {
     assert_eq!(opened.sqfs.bytes(), image);
     assert_eq!(opened.chunks, chunks_of(&image));
     let kernel = opened.boot(&first.kernel.name).expect("sound");
-    assert_eq!(kernel.expect("there"), "kernel");
+    assert_eq!(kernel.expect("there").bytes(), "kernel");
     for nothing in ["", ".", "../image.json", "vmlinuz-0000000000000000"] {
         assert_eq!(opened.boot(nothing).expect("no error"), None, "{nothing}");
     }
@@ -183,8 +183,40 @@ fn publishing_again_adds_and_never_modifies() {
     assert!(Arc::ptr_eq(&opened, &again), "the mapping is kept");
     for (generation, content) in [(first, "initrd 1"), (second, "initrd 2")] {
         let initrd = opened.boot(&generation.initrd.name).expect("sound");
-        assert_eq!(initrd.expect("there"), content);
+        assert_eq!(initrd.expect("there").bytes(), content);
     }
+}
+
+/// A file that is as it was is not read again; one that somebody changed is, and what was put right is served again.
+#[test]
+fn a_boot_file_is_looked_at_each_time() {
+    let state = state();
+    let store = Store::open(state.path()).expect("opens");
+    let first = publish(state.path(), b"image", b"initrd 1").expect("published");
+    let image = store.image(first.image).expect("sound").expect("there");
+    let name = &first.initrd.name;
+    let sound = image.boot(name).expect("sound").expect("there");
+    let path = image_file(&state, first.image).with_file_name("boot");
+    let path = path.join(name);
+    for (content, said) in [
+        (&b"init"[..], "is damaged"),
+        (b"initrd 2", "is damaged"),
+        (b"", "is damaged"),
+    ] {
+        fs::remove_file(&path).expect("removed");
+        fs::write(&path, content).expect("written");
+        let error = image.boot(name).expect_err("not what was published");
+        assert!(error.to_string().contains(said), "{error:#}");
+    }
+    fs::remove_file(&path).expect("removed");
+    assert_eq!(image.boot(name).expect("no error"), None);
+    fs::write(&path, "initrd 1").expect("written");
+    let again = image.boot(name).expect("sound").expect("there");
+    assert_eq!(
+        (again.bytes(), sound.bytes()),
+        ("initrd 1".into(), "initrd 1".into())
+    );
+    assert_eq!(image.boot(name).expect("sound"), Some(again));
 }
 
 #[test]

@@ -37,8 +37,7 @@ pub enum Packet<'a> {
     },
 }
 
-/// A read request in mode octet, or netascii: that is sent as it lies, too, since boot files have no lines to translate
-/// and `tsize` would be wrong.
+/// A read request in mode octet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// See [`normalise`].
@@ -78,8 +77,8 @@ pub enum Unreadable {
     /// Name or mode lacks its NUL.
     #[error("a request ends before its mode does")]
     Unfinished,
-    /// RFC 1350's `mail`, or something that never was one.
-    #[error("mode \"{0}\" is neither octet nor netascii")]
+    /// RFC 1350's `netascii`, which would change the bytes of a boot file; its `mail`, or something that never was a mode.
+    #[error("mode \"{0}\" is not octet")]
     Mode(String),
     /// See [`normalise`].
     #[error(
@@ -95,7 +94,8 @@ impl Unreadable {
         match self {
             Self::Short(_) | Self::Opcode(_) => None,
             Self::Write => Some(Refusal::ReadOnly),
-            Self::Long | Self::Unfinished | Self::Mode(_) => Some(Refusal::Illegal),
+            Self::Long | Self::Unfinished => Some(Refusal::Illegal),
+            Self::Mode(_) => Some(Refusal::Mode),
             Self::Name(_) => Some(Refusal::NotFound),
         }
     }
@@ -137,10 +137,7 @@ fn request(mut rest: &[u8]) -> Result<Request, Unreadable> {
     };
     let name = word().ok_or(Unreadable::Unfinished)?;
     let mode = word().ok_or(Unreadable::Unfinished)?;
-    if ![&b"octet"[..], b"netascii"]
-        .iter()
-        .any(|known| mode.eq_ignore_ascii_case(known))
-    {
+    if !mode.eq_ignore_ascii_case(b"octet") {
         return Err(Unreadable::Mode(mode.escape_ascii().to_string()));
     }
     let name = normalise(name).ok_or_else(|| Unreadable::Name(name.escape_ascii().to_string()))?;
@@ -200,8 +197,16 @@ pub struct Accepted {
 impl Accepted {
     /// Nothing was asked for, or nothing of it is known: no OACK is sent.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+    pub const fn is_empty(&self) -> bool {
+        matches!(
+            self,
+            Self {
+                tsize: None,
+                blksize: None,
+                windowsize: None,
+                timeout: None
+            }
+        )
     }
 }
 
@@ -225,18 +230,17 @@ pub fn oack<'b>(accepted: &Accepted, buffer: &'b mut Buffer) -> &'b [u8] {
     &buffer[..len]
 }
 
-/// A DATA packet of `block` modulo 65 536; `fill` writes at most `size` bytes of content and says how many those were.
-pub fn data(
-    block: u64,
-    size: u16,
-    fill: impl FnOnce(&mut [u8]) -> usize,
-    buffer: &mut Buffer,
-) -> &[u8] {
+/// A DATA packet of `block` modulo 65 536, whose `len` bytes of content are in their [`place`] already.
+pub fn data(block: u64, len: usize, buffer: &mut Buffer) -> &[u8] {
     buffer[..2].copy_from_slice(&DATA.to_be_bytes());
     buffer[2..HEADER_BYTES].copy_from_slice(&number(block).to_be_bytes());
+    &buffer[..HEADER_BYTES + len.min(usize::from(MAX_BLOCK_BYTES))]
+}
+
+/// Where the content of a DATA packet stands.
+pub fn place(size: u16, buffer: &mut Buffer) -> &mut [u8] {
     let size = usize::from(size.min(MAX_BLOCK_BYTES));
-    let len = fill(&mut buffer[HEADER_BYTES..HEADER_BYTES + size]).min(size);
-    &buffer[..HEADER_BYTES + len]
+    &mut buffer[HEADER_BYTES..HEADER_BYTES + size]
 }
 
 /// A block's number on the wire: after 65 535 comes 0, as all clients that go on at all expect it.
@@ -255,6 +259,11 @@ pub enum Refusal {
     ReadOnly,
     /// Code 4 as well.
     Illegal,
+    /// Code 4: of RFC 1350's modes there is one here. Programs for people (tftp-hpa's, BSD's) ask in netascii unless they are told
+    /// otherwise, and show this sentence.
+    Mode,
+    /// Code 0: our disk.
+    Unreadable,
     /// Code 0: a Raspberry Pi asks again after 5 s.
     Busy,
 }
@@ -267,6 +276,11 @@ impl Refusal {
             Self::NotFound => (1_u16, "File not found"),
             Self::ReadOnly => (4, "This server is read-only"),
             Self::Illegal => (4, "Illegal TFTP operation"),
+            Self::Mode => (
+                4,
+                "Files are sent in mode octet only: ask for mode octet (binary)",
+            ),
+            Self::Unreadable => (0, "The server cannot read this file, its log says why"),
             Self::Busy => (0, "Busy, ask again"),
         };
         let mut bytes = ERROR.to_be_bytes().to_vec();

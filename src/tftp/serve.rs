@@ -1,4 +1,7 @@
-//! The shell: one socket all requests come to, and for each transfer a socket and a [`Task`] of its own.
+//! The shell: one socket all requests come to, and for each transfer a [`Task`] and a socket of its own.
+//!
+//! Nothing is waited for here but packets: a file is opened by its task. A client that repeats its request meanwhile has a
+//! transfer already.
 //!
 //! A transfer's socket is connected to its client, so the kernel keeps everybody else's packets from it and says when the
 //! client's port is closed. What runs ends with [`run`]'s own future.
@@ -7,27 +10,29 @@
     reason = "shell: owns the sockets and the clock"
 )]
 
-use std::fmt::Display;
-use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::net::UdpSocket;
+use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tracing::{debug, warn};
 
 use super::packet::{self, MAX_REQUEST_BYTES, Packet, Refusal, Request};
-use super::sessions::{Place, Pulse, Room, Session, Sessions};
-use super::task::{Ended, Task};
-use super::transfer::Transfer;
-use super::{Ask, Counters, Files};
+use super::sessions::{MAX_SESSIONS, Place, Pulse, Room, Session, Sessions};
+use super::task::{Ended, Shared, Task, asynchronous};
+use super::{Counters, Files};
 
 /// Requests that wait to be read while a rack is switched on; the usual 208 KiB are some 270 of them.
 const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
 /// After a receive error (the interface went down, say), so that a lasting one does not spin.
 const RECEIVE_PAUSE: Duration = Duration::from_millis(100);
+/// Threads that wait for a disk at a time: it has no more to give to more of them.
+const DISK_THREADS: usize = 16;
+/// From so many transfers on it matters who asks.
+const CROWDED: usize = MAX_SESSIONS / 2;
 
 /// A server that answers on `socket` for ever; polled by whoever spawns it.
 ///
@@ -43,11 +48,11 @@ pub async fn run<F: Files>(
     let mut buffer = [0; MAX_REQUEST_BYTES + 1];
     loop {
         tokio::select! {
-            received = server.socket.recv_from(&mut buffer) => match received {
+            received = server.shared.socket.recv_from(&mut buffer) => match received {
                 Ok((len, SocketAddr::V4(client))) => server.datagram(&buffer[..len], client).await,
                 Ok((_, SocketAddr::V6(_))) => {}
                 Err(error) => {
-                    warn!(local = %server.local, "TFTP: receiving: {error}");
+                    warn!(local = %server.shared.local, "TFTP: receiving: {error}");
                     tokio::time::sleep(RECEIVE_PAUSE).await;
                 }
             },
@@ -57,19 +62,14 @@ pub async fn run<F: Files>(
 }
 
 struct Server<F> {
-    socket: UdpSocket,
-    local: SocketAddrV4,
-    files: Arc<F>,
-    counters: Arc<Counters>,
+    shared: Arc<Shared<F>>,
     sessions: Sessions<Handle>,
     tasks: JoinSet<Ended>,
-    /// All times are counted from here.
-    epoch: Instant,
 }
 
 struct Handle {
     abort: AbortHandle,
-    socket: Arc<UdpSocket>,
+    socket: Arc<OnceLock<UdpSocket>>,
 }
 
 impl<F: Files> Server<F> {
@@ -86,14 +86,18 @@ impl<F: Files> Server<F> {
         if let Err(error) = buffer {
             debug!("TFTP: a larger receive buffer: {error}");
         }
-        Ok(Self {
+        let shared = Shared {
             socket: asynchronous(socket).context("making the TFTP socket asynchronous")?,
             local,
             files,
             counters,
+            disk: Arc::new(Semaphore::new(DISK_THREADS)),
+            epoch: Instant::now(),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
             sessions: Sessions::default(),
             tasks: JoinSet::new(),
-            epoch: Instant::now(),
         })
     }
 
@@ -103,17 +107,18 @@ impl<F: Files> Server<F> {
             // A transfer that is over, seen from the client: what it sends then goes to a port that is closed, not here.
             Ok(packet) => debug!(%client, ?packet, "TFTP: not answered, it is no request"),
             Err(why) => {
-                Counters::add(&self.counters.refused);
+                Counters::add(&self.shared.counters.refused);
                 debug!(%client, "TFTP: refused: {why}");
                 if let Some(refusal) = why.answer() {
-                    self.refuse(client, refusal).await;
+                    self.shared.refuse(client, refusal).await;
                 }
             }
         }
     }
 
     async fn request(&mut self, request: Request, client: SocketAddrV4) {
-        match self.sessions.place(client, &request, self.epoch.elapsed()) {
+        let now = self.shared.epoch.elapsed();
+        match self.sessions.place(client, &request, now) {
             Place::Duplicate => {
                 return debug!(%client, name = %request.name.escape_default(), "TFTP: asked again, its transfer answers");
             }
@@ -123,66 +128,41 @@ impl<F: Files> Server<F> {
             }
             Place::New(None) => {}
         }
-        let ask = Ask {
-            client,
-            local: self.local,
-            name: &request.name,
-        };
-        let Some(file) = self.files.open(&ask) else {
-            Counters::add(&self.counters.missing);
-            debug!(%client, name = %request.name.escape_default(), "TFTP: no such file");
-            return self.refuse(client, Refusal::NotFound).await;
-        };
-        match self.sessions.make_room(client, self.epoch.elapsed()) {
+        // Asked only where it matters.
+        let crowded = self.sessions.len() >= CROWDED;
+        let known = crowded && self.shared.files.knows(*client.ip());
+        match self.sessions.make_room(client, known, now) {
             Room::Free => {}
-            Room::Made(idle, session) => {
-                debug!(client = %idle, name = %session.name.escape_default(), "TFTP: ended to make room, it was idle for longest");
-                // Best effort: whoever is there asks again sooner.
-                let _ = session.handle.socket.try_send(&Refusal::Busy.bytes());
+            Room::Made(left, session) => {
+                debug!(client = %left, name = %session.name.escape_default(), "TFTP: ended to make room");
+                if let Some(socket) = session.handle.socket.get() {
+                    // Best effort: whoever is there asks again sooner.
+                    let _ = socket.try_send(&Refusal::Busy.bytes());
+                }
                 session.handle.abort.abort();
             }
-            Room::Full => return self.busy(client, &request.name, "too many transfers").await,
-        }
-        match self.socket_for(client) {
-            Ok(socket) => {
-                let transfer = Transfer::begin(&request.options, file, self.epoch.elapsed());
-                self.start(client, request.name, socket, transfer);
+            Room::Full => {
+                Counters::add(&self.shared.counters.refused);
+                warn!(%client, name = %request.name.escape_default(), "TFTP: refused for now: too many transfers");
+                return self.shared.refuse(client, Refusal::Busy).await;
             }
-            Err(error) => self.busy(client, &request.name, error).await,
         }
+        self.start(client, request);
     }
 
-    async fn busy(&self, client: SocketAddrV4, name: &str, why: impl Display) {
-        Counters::add(&self.counters.refused);
-        warn!(%client, name = %name.escape_default(), "TFTP: refused for now: {why}");
-        self.refuse(client, Refusal::Busy).await;
-    }
-
-    /// A new port of the same address (RFC 1350 §4).
-    fn socket_for(&self, client: SocketAddrV4) -> io::Result<Arc<UdpSocket>> {
-        let socket = std::net::UdpSocket::bind((*self.local.ip(), 0))?;
-        socket.connect(client)?;
-        asynchronous(socket).map(Arc::new)
-    }
-
-    fn start(
-        &mut self,
-        client: SocketAddrV4,
-        name: String,
-        socket: Arc<UdpSocket>,
-        transfer: Transfer,
-    ) {
-        let pulse = Arc::new(Pulse::new(self.epoch.elapsed()));
+    fn start(&mut self, client: SocketAddrV4, request: Request) {
+        let Request { name, options } = request;
+        let pulse = Arc::new(Pulse::new(self.shared.epoch.elapsed()));
+        let socket = Arc::new(OnceLock::new());
         let task = Task {
             client,
             name: name.clone(),
-            socket: Arc::clone(&socket),
+            shared: Arc::clone(&self.shared),
             pulse: Arc::clone(&pulse),
-            counters: Arc::clone(&self.counters),
-            epoch: self.epoch,
+            socket: Arc::clone(&socket),
             told: false,
         };
-        let abort = self.tasks.spawn(task.run(transfer));
+        let abort = self.tasks.spawn(task.run(options));
         let session = Session::new(name, pulse, Handle { abort, socket });
         self.sessions.insert(client, session);
     }
@@ -191,9 +171,9 @@ impl<F: Files> Server<F> {
         match ended {
             Ok((id, Ended { client, taken })) => {
                 if let Some(name) = taken {
-                    self.files.taken(client, &name);
+                    self.shared.files.taken(client, &name);
                 }
-                let now = self.epoch.elapsed();
+                let now = self.shared.epoch.elapsed();
                 let is_it = |handle: &Handle| handle.abort.id() == id;
                 if let Some(request) = self.sessions.remove(client, is_it, now) {
                     self.request(request, client).await;
@@ -204,15 +184,4 @@ impl<F: Files> Server<F> {
             Err(error) => warn!("TFTP: {error}"),
         }
     }
-
-    async fn refuse(&self, client: SocketAddrV4, refusal: Refusal) {
-        if let Err(error) = self.socket.send_to(&refusal.bytes(), client).await {
-            debug!(%client, "TFTP: sending an error: {error}");
-        }
-    }
-}
-
-fn asynchronous(socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
-    socket.set_nonblocking(true)?;
-    UdpSocket::from_std(socket)
 }

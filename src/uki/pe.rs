@@ -111,6 +111,14 @@ impl Headers {
     /// # Errors
     /// See [`PeError`].
     pub fn parse(file: &[u8]) -> Result<Self, PeError> {
+        Self::of_head(file, file.len() as u64)
+    }
+
+    /// Reads the headers at the start of a file of `len` bytes; `file` is all of it or its first [`MAX_HEADER_BYTES`].
+    ///
+    /// # Errors
+    /// See [`PeError`].
+    pub fn of_head(file: &[u8], len: u64) -> Result<Self, PeError> {
         if !file.starts_with(b"MZ") {
             return Err(PeError::NotPe("it does not begin with MZ"));
         }
@@ -146,12 +154,12 @@ impl Headers {
             memory_end: u64::from(size),
         };
         for i in 0..usize::from(u16_at(file, coff + 2)?) {
-            headers.section(file.len(), table + i * SECTION_BYTES)?;
+            headers.section(len, table + i * SECTION_BYTES)?;
         }
         Ok(headers)
     }
 
-    fn section(&mut self, file_len: usize, at: usize) -> Result<(), PeError> {
+    fn section(&mut self, file_len: u64, at: usize) -> Result<(), PeError> {
         let header = &self.bytes;
         let name = header.get(at..).and_then(|rest| rest.first_chunk());
         let name = Name(*name.ok_or_else(|| outside("section header", at))?);
@@ -165,7 +173,7 @@ impl Headers {
         self.memory_end = self.memory_end.max(memory_end);
         if in_file > 0 {
             let end = offset.checked_add(in_file);
-            let end = end.filter(|end| index(*end) <= file_len);
+            let end = end.filter(|end| u64::from(*end) <= file_len);
             let want = "the section would end past the file";
             let end = end.ok_or_else(|| damaged("PointerToRawData", offset, want))?;
             self.file_end = self.file_end.max(end);

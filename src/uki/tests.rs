@@ -72,8 +72,8 @@ fn payload(arch: Arch) -> Payload<'static> {
     Payload {
         cmdline: "ramboot.image=x quiet",
         uname: "6.1.0-56-amd64",
-        kernel: kernel(arch),
-        initrd: Bytes::from(vec![0x42; 12_345]),
+        kernel: kernel(arch).into(),
+        initrd: vec![0x42; 12_345].into(),
     }
 }
 
@@ -115,11 +115,13 @@ fn sections_hold_what_they_should_and_the_stub_stays_as_it_is() {
                 ".text", ".sdmagic", ".uname", ".cmdline", ".initrd", ".linux"
             ]
         );
+        let [kernel, initrd] =
+            [&payload.kernel, &payload.initrd].map(|parts| parts.slices().concat());
         for (name, content) in [
             (".uname", payload.uname.as_bytes()),
             (".cmdline", payload.cmdline.as_bytes()),
-            (".initrd", &payload.initrd),
-            (".linux", &payload.kernel),
+            (".initrd", &initrd),
+            (".linux", &kernel),
         ] {
             let section = found
                 .iter()
@@ -167,12 +169,10 @@ fn kernel_and_initramfs_are_not_copied() {
         assert!(
             uki.slices()
                 .iter()
-                .any(|slice| slice.as_ptr() == content.as_ptr())
+                .any(|slice| slice.as_ptr() == content.slices()[0].as_ptr())
         );
     }
-    let written: usize = uki.slices().iter().map(Bytes::len).sum::<usize>()
-        - payload.kernel.len()
-        - payload.initrd.len();
+    let written = uki.len() - payload.kernel.len() - payload.initrd.len();
     assert!(written < 8192, "{written} bytes that are neither");
 }
 
@@ -238,7 +238,7 @@ fn a_payload_that_cannot_boot_is_refused_with_a_reason() {
         .expect_err("another machine");
     assert_eq!(arm, UkiError::KernelMachine(0xaa64, Arch::X86_64));
     let packed = Payload {
-        kernel: Bytes::from_static(b"\x1f\x8b\x08 and so on"),
+        kernel: Bytes::from_static(b"\x1f\x8b\x08 and so on").into(),
         ..payload(Arch::Aarch64)
     };
     let error = stub(Arch::Aarch64)
@@ -292,8 +292,8 @@ proptest! {
         file[at..at + 4].copy_from_slice(&value.to_le_bytes());
         let payload = payload(arch);
         if let Ok(uki) = Stub::parse(file.clone().into()).and_then(|stub| stub.compose(&payload)) {
-            let most = file.len() + payload.kernel.len() + payload.initrd.len() + 8 * 65_536;
-            prop_assert!(uki.len() <= most as u64);
+            let most = file.len() as u64 + payload.kernel.len() + payload.initrd.len() + 8 * 65_536;
+            prop_assert!(uki.len() <= most);
             let made = uki.slices().concat();
             for (name, _, _, offset, len) in sections(&made).into_iter().rev().take(4) {
                 prop_assert!(u64::from(offset) + u64::from(len) <= uki.len(), "{}", name);
@@ -314,7 +314,8 @@ proptest! {
             initrd: vec![1; initrd].into(),
         };
         let made = stub(Arch::X86_64).compose(&payload).expect("composed").slices().concat();
-        for (section, content) in sections(&made)[2..].iter().zip([&b""[..], cmdline.as_bytes(), &payload.initrd, &payload.kernel]) {
+        let [kernel, initrd] = [&payload.kernel, &payload.initrd].map(|parts| parts.slices().concat());
+        for (section, content) in sections(&made)[2..].iter().zip([&b""[..], cmdline.as_bytes(), &initrd, &kernel]) {
             prop_assert_eq!(&made[section.3 as usize..][..section.2 as usize], content);
         }
     }

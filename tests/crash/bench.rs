@@ -398,7 +398,7 @@ fn check_whole(what: &str, store: &Store, generation: &Generation) {
         let bytes = bytes
             .unwrap_or_else(|e| panic!("{what}: {e:#}"))
             .expect(what);
-        assert_eq!(bytes.len() as u64, file.size, "{what}: {}", file.name);
+        assert_eq!(bytes.len(), file.size, "{what}: {}", file.name);
     }
 }
 

@@ -165,11 +165,42 @@ fn each_machine_gets_its_own_command_line_and_all_the_same_kernel() {
     }
     let kernel = kernel(Arch::X86_64);
     let addresses = made.iter().map(|uki| {
-        let slice = uki.slices().iter().find(|slice| **slice == kernel);
+        let slices = uki.slices();
+        let slice = slices.iter().find(|slice| **slice == kernel);
         slice.map(|slice| slice.as_ptr()).expect("the kernel")
     });
     let addresses: Vec<_> = addresses.collect();
     assert_eq!(addresses[0], addresses[1], "one mapping for all");
+}
+
+/// A kernel that somebody shortens: an error where a block is read, and no program at all for who asks then.
+#[test]
+fn a_damaged_kernel_is_an_error_and_no_signal() {
+    let bench = Bench::new(&[]);
+    bench.publish("worker", Arch::X86_64, true);
+    let desk = bench.desk();
+    let client = client(Some(Arch::X86_64));
+    let uki = desk.efi(&client, &base(), Via::Http).expect("a program");
+    let mut all = vec![0; usize::try_from(uki.len()).expect("small")];
+    assert_eq!(uki.read_at(0, &mut all).expect("read"), all.len());
+    assert!(all == uki.slices().concat());
+    let generation = desk.store.current(&"worker".parse().expect("a name"));
+    let generation = generation.expect("read").expect("published");
+    let state = bench.folder.path().join("state/images");
+    let boot = state.join(generation.image.to_string()).join("boot");
+    let kernel = fs::OpenOptions::new()
+        .write(true)
+        .open(boot.join(&generation.kernel.name));
+    kernel.and_then(|file| file.set_len(9)).expect("shortened");
+    assert_eq!(uki.read_now(0, &mut all), None);
+    let error = uki.read_at(0, &mut all).expect_err("shortened");
+    assert!(
+        error.to_string().contains(&generation.kernel.name),
+        "{error}"
+    );
+    assert_eq!(desk.efi(&client, &base(), Via::Tftp), None);
+    // What was read before is still right: headers, command line, stub.
+    assert_eq!(uki.read_at(0, &mut all[..512]).expect("headers"), 512);
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn choice_of(files: &[&str], generation: u8, mac: Option<Mac>) -> PiChoice {
         boot: None,
     };
     let content = Content {
-        files: Arc::new(Files::open(&archive).expect("read")),
+        files: Arc::new(Files::open(&archive.clone().into()).expect("read")),
         kernel: kernel.into(),
         initrd: initrd.into(),
     };

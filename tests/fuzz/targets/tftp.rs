@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use ramboot::parts::Parts;
-use ramboot::tftp::packet::{Buffer, MAX_REQUEST_BYTES, Options, Packet, normalise, parse};
-use ramboot::tftp::transfer::{GIVE_UP, MAX_WINDOW_BLOCKS, Transfer};
+use ramboot::tftp::packet::{
+    MAX_BLOCK_BYTES, MAX_REQUEST_BYTES, Options, Packet, normalise, number, parse,
+};
+use ramboot::tftp::transfer::{Due, MAX_WINDOW_BLOCKS, Transfer, max_block};
 
-/// A datagram; then a transfer: bytes of the file, its options, and milliseconds and a packet at a time.
-type Input<'a> = (&'a [u8], u16, Asked, Vec<(u16, &'a [u8])>);
+/// A datagram; then a transfer: bytes of the file, the path's MTU, its options, and milliseconds and a packet at a time.
+type Input<'a> = (&'a [u8], u16, u32, Asked, Vec<(u16, &'a [u8])>);
 type Asked = (bool, Option<u64>, Option<u64>, Option<u64>);
 
 /// As it is, and where a fuzzer hardly gets by itself: behind the opcode, and behind name and mode.
@@ -29,7 +29,7 @@ fn read(bytes: &[u8]) {
 }
 
 fuzz_target!(|input: Input<'_>| {
-    let (bytes, len, (tsize, blksize, windowsize, timeout), steps) = input;
+    let (bytes, len, mtu, (tsize, blksize, windowsize, timeout), steps) = input;
     read(bytes);
     let options = Options {
         tsize,
@@ -37,27 +37,36 @@ fuzz_target!(|input: Input<'_>| {
         windowsize,
         timeout,
     };
-    let file = Parts::from(Bytes::from(vec![0x5a; len.into()]));
     let mut now = Duration::ZERO;
-    let mut transfer = Transfer::begin(&options, file, now);
-    let mut buffer = [0; size_of::<Buffer>()];
+    let max_block = max_block(mtu);
+    assert!(max_block <= MAX_BLOCK_BYTES && (u32::from(max_block) + 32 <= mtu.max(40)));
+    let mut transfer = Transfer::begin(&options, len.into(), max_block, now);
     let mut next = steps.into_iter();
     loop {
         let mut due = 0;
-        while let Some(datagram) = transfer.next(&mut buffer) {
+        while let Some(datagram) = transfer.next(now) {
             due += 1;
-            // Half of the clients are good ones, so that the end of files is reached.
-            if len % 2 == 0 && datagram[1] == 3 {
-                let number = u16::from_be_bytes([datagram[2], datagram[3]]);
-                if transfer.on_packet(&Packet::Ack(number), now).is_some() {
-                    return;
+            if let Due::Block {
+                number: block,
+                offset,
+                size,
+            } = datagram
+            {
+                assert!(offset <= len.into() && size <= max_block.max(512));
+                // Half of the clients are good ones, so that the end of files is reached.
+                if len % 2 == 0 {
+                    let ack = Packet::Ack(number(block));
+                    if transfer.on_packet(&ack, now).is_some() {
+                        return;
+                    }
+                    due = 0;
                 }
-                due = 0;
             }
             assert!(due <= MAX_WINDOW_BLOCKS, "more than a window is due");
         }
         let deadline = transfer.deadline();
-        assert!(deadline > now && deadline <= now + GIVE_UP);
+        // RFC 2349's longest timeout.
+        assert!(deadline > now && deadline <= now + Duration::from_secs(255));
         // When there are no more packets, time alone ends it.
         now = match next.next() {
             Some((ms, bytes)) => {
