@@ -40,7 +40,7 @@ fn offered(server: u16, client: Ipv4Addr) -> (String, usize) {
 fn no_block_is_cut_into_fragments() {
     if std::env::var_os(INSIDE).is_none() {
         let output = Command::new("unshare")
-            .args(["--user", "--map-root-user", "--net"])
+            .args(["--user", "--map-root-user", "--net", "--mount"])
             .arg(std::env::current_exe().expect("this program"))
             .args([NAME, "--exact", "--nocapture"])
             .env(INSIDE, "1")
@@ -52,6 +52,10 @@ fn no_block_is_cut_into_fragments() {
         assert!(passed, "{}: {said}{errors}", output.status);
         return;
     }
+    // The interfaces of this network namespace, as a machine's own sysfs has its own.
+    let mut mount = Command::new("mount");
+    let mounted = mount.args(["-t", "sysfs", "sysfs", "/sys"]).status();
+    assert!(mounted.expect("mount(8)").success());
     ip("link set lo up");
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
     let port = socket.local_addr().expect("address").port();
