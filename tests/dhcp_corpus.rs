@@ -139,13 +139,27 @@ fn mirrors(asked: &[u8], reply: &Reply) -> Result<(), TestCaseError> {
         ("htype, hlen", range(1, 3)),
         ("xid", range(4, 8)),
         ("giaddr", range(24, 28)),
-        ("chaddr", range(28, 34)),
+        // InfiniBand has none (RFC 4390 §2.1).
+        ("chaddr", range(28, 28 + usize::from(asked[2]))),
     ] {
         prop_assert_eq!(asked, sent, "{}", name);
     }
     // The BROADCAST bit of a relayed NAK is the server's to set (RFC 2131 §4.3.2).
     prop_assert_eq!(asked[10] & 0x7f, sent[10] & 0x7f);
     prop_assert_eq!(asked[11], sent[11]);
+    // RFC 3046 §2.2: option 82 once.
+    let mut codes = Vec::new();
+    let mut rest = &sent[240..];
+    while let [code, len, tail @ ..] = rest
+        && *code != 255
+    {
+        codes.push(*code);
+        rest = &tail[usize::from(*len)..];
+    }
+    codes.dedup();
+    let relays = codes.iter().filter(|code| **code == 82).count();
+    prop_assert!(relays <= 1, "{:?}", codes);
+    prop_assert!(relays == 0 || codes.last() == Some(&82), "{:?}", codes);
     let message = Message::decode(&mut Decoder::new(&sent)).expect("decodes");
     prop_assert_eq!(message.opcode(), Opcode::BootReply);
     Ok(())

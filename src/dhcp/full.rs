@@ -84,7 +84,7 @@ impl Case<'_> {
         match (server, requested, ciaddr.is_unspecified()) {
             // SELECTING, another server: what we offered is free again, and what it chose is taken. Two managers with one
             // pool hear of each other's machines only this way.
-            (Some(server), ..) if server != self.policy.server => Verdict {
+            (Some(server), ..) if !self.is_ours(server) => Verdict {
                 answer: Answer::Ignore(Why::OtherServer(server)),
                 lease: Some(self.gone(requested)),
                 probe: None,
@@ -122,6 +122,12 @@ impl Case<'_> {
         }
     }
 
+    /// The address that a client knows this server by: its own, or what the relay has it show (RFC 5107 §5).
+    fn is_ours(&self, server: Ipv4Addr) -> bool {
+        let own = self.policy.server;
+        server == own || server == self.request.server_seen(own)
+    }
+
     /// Acknowledges an address the client names, if it may have it.
     fn confirm(&self, address: Ipv4Addr, state: State) -> Verdict {
         let mac = self.request.mac;
@@ -141,7 +147,9 @@ impl Case<'_> {
             || !self.scope.network.contains(address)
             || self.leases.last(self.scope.network, mac).is_some()
             || self.scope.plan.reservation(mac).is_some();
-        if state != State::Selecting && !on_record {
+        // Behind such a relay every server has the relay's address, and another one may have made the offer.
+        let shown = self.request.server != Some(self.policy.server);
+        if !on_record && (state != State::Selecting || shown) {
             return Verdict::ignore(Why::NoRecord(address));
         }
         Verdict {
@@ -173,10 +181,7 @@ impl Case<'_> {
     }
 
     fn farewell(&self, address: Ipv4Addr, why: Why, change: LeaseChange) -> Verdict {
-        let other = self
-            .request
-            .server
-            .filter(|server| *server != self.policy.server);
+        let other = self.request.server.filter(|server| !self.is_ours(*server));
         if let Some(server) = other {
             return Verdict::ignore(Why::OtherServer(server));
         }
@@ -242,6 +247,11 @@ impl Case<'_> {
 
     fn reply(&self, kind: MessageType, yours: Ipv4Addr) -> Reply {
         let mut reply = Reply::new(self.request, self.policy, kind, yours);
+        let server = self.request.server_seen(self.policy.server);
+        reply
+            .message
+            .opts_mut()
+            .insert(DhcpOption::ServerIdentifier(server));
         if kind == MessageType::Nak && !self.request.giaddr.is_unspecified() {
             // RFC 2131 §4.3.2: so that the relay broadcasts it; the client's address may be of another network.
             reply

@@ -167,7 +167,7 @@ impl Full {
     pub fn scope(&self, request: &Request) -> Result<&Scope, Why> {
         let giaddr = request.giaddr;
         if !giaddr.is_unspecified() {
-            let selected = request.relay_info.as_deref().and_then(link_selection);
+            let selected = request.relay.as_ref().and_then(|relay| relay.link);
             return self
                 .scope_of(selected.unwrap_or(giaddr))
                 .ok_or(Why::Relayed(giaddr));
@@ -186,18 +186,6 @@ impl Full {
         let scopes = &self.scopes;
         scopes.iter().find(|scope| scope.network.contains(address))
     }
-}
-
-/// Sub-option 5 of option 82 (RFC 3527 §3): code, length, data, one after the other.
-fn link_selection(mut relay_info: &[u8]) -> Option<Ipv4Addr> {
-    while let [code, len, rest @ ..] = relay_info {
-        let (data, rest) = rest.split_at_checked(usize::from(*len))?;
-        if *code == 5 {
-            return <[u8; 4]>::try_from(data).ok().map(Ipv4Addr::from);
-        }
-        relay_info = rest;
-    }
-    None
 }
 
 #[cfg(test)]
@@ -381,21 +369,6 @@ mod tests {
             ),
         ] {
             assert_eq!(two(&config), Err(want.to_owned()));
-        }
-    }
-
-    #[test]
-    fn link_selection_is_found_or_left() {
-        for (info, want) in [
-            (&b""[..], None),
-            (b"\x05\x04\x0a\x09\x00\x00", Some([10, 9, 0, 0])),
-            (b"\x01\x02ab\x05\x04\x0a\x09\x00\x00", Some([10, 9, 0, 0])),
-            (b"\x05\x03\x0a\x09\x00", None),
-            (b"\x05\x04\x0a\x09\x00", None),
-            (b"\x01\xffab\x05\x04\x0a\x09\x00\x00", None),
-            (b"\x05", None),
-        ] {
-            assert_eq!(link_selection(info), want.map(Ipv4Addr::from), "{info:?}");
         }
     }
 }

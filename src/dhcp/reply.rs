@@ -5,18 +5,13 @@ use std::time::Duration;
 
 use dhcproto::error::EncodeError;
 use dhcproto::v4::{
-    DhcpOption, Encodable as _, Message, MessageType, Opcode, OptionCode, UnknownOption,
+    DhcpOption, Encodable as _, HType, Message, MessageType, Opcode, OptionCode, UnknownOption,
 };
 
 use super::bootfile::{self, BootFile};
+use super::encode;
 use super::policy::Policy;
-use super::request::{Port, Request};
-
-/// RFC 951 has 64 bytes where the options stand today; relays and old ROMs drop what is shorter (RFC 1542 §2.1).
-const MIN_REPLY_BYTES: usize = 300;
-
-/// Fixed fields and magic cookie.
-const OPTIONS_AT: usize = 240;
+use super::request::{Link, Port, Request};
 
 const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
@@ -31,8 +26,12 @@ const ROM_DELAY: Duration = Duration::from_millis(1_750);
 /// What to send, and where to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// The answer.
+    /// The answer, without option 82.
     pub message: Message,
+    /// Option 82, as the relay sent it: the last option (RFC 3046 §2.2).
+    pub relay_info: Option<Vec<u8>>,
+    /// Bytes of the longest message the client takes.
+    pub limit: usize,
     /// From the port the request came to.
     pub to: SocketAddrV4,
     /// What it tells the client to boot.
@@ -56,26 +55,30 @@ impl Reply {
         } else {
             none
         };
-        let mut message = Message::new_with_id(
-            request.xid,
-            ciaddr,
-            yours,
-            none,
-            request.giaddr,
-            &request.mac.0,
-        );
+        let (chaddr, flags) = match &request.link {
+            Link::Ethernet => (request.mac.0.as_slice(), request.flags),
+            // RFC 4390 §2.2: with no hardware address to send to, only a broadcast arrives.
+            Link::Infiniband { guid } => (
+                guid.as_ref().map_or(&[][..], |guid| guid),
+                request.flags | BROADCAST,
+            ),
+        };
+        let mut message =
+            Message::new_with_id(request.xid, ciaddr, yours, none, request.giaddr, chaddr);
+        if request.link != Link::Ethernet {
+            message.set_htype(HType::Infiniband);
+        }
         message.set_opcode(Opcode::BootReply);
-        message.set_flags(request.flags.into());
+        message.set_flags(flags.into());
         message.opts_mut().insert(DhcpOption::MessageType(kind));
         message
             .opts_mut()
             .insert(DhcpOption::ServerIdentifier(policy.server));
-        if let Some(info) = &request.relay_info {
-            unknown(&mut message, OptionCode::RelayAgentInformation, info);
-        }
         Self {
             to: destination(request, kind),
             message,
+            relay_info: request.relay.as_ref().map(|relay| relay.info.clone()),
+            limit: request.limit,
             boot: None,
             delay: Duration::ZERO,
         }
@@ -119,34 +122,8 @@ impl Reply {
     /// # Errors
     /// The message cannot be written; nothing this module builds is like that.
     pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
-        let mut bytes = self.message.to_vec()?;
-        // dhcproto sorts options by number. Every server puts the message type first, and a ROM's parser may never have
-        // seen it elsewhere.
-        let message_type = [53, 1];
-        let options = bytes.get_mut(OPTIONS_AT..).unwrap_or_default();
-        if let Some(at) = option_at(options, 53)
-            && let Some(before) = options.get_mut(..at + 3)
-            && before[at..].starts_with(&message_type)
-        {
-            before.rotate_right(3);
-        }
-        if bytes.len() < MIN_REPLY_BYTES {
-            bytes.resize(MIN_REPLY_BYTES, 0);
-        }
-        Ok(bytes)
-    }
-}
-
-/// Where an option begins.
-fn option_at(options: &[u8], code: u8) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        match options.get(at..)? {
-            [found, ..] if *found == code => return Some(at),
-            [0, ..] => at += 1,
-            [255, ..] | [] | [_] => return None,
-            [_, len, ..] => at += 2 + usize::from(*len),
-        }
+        let encoded = self.message.to_vec()?;
+        Ok(encode::fit(encoded, self.relay_info.as_deref(), self.limit))
     }
 }
 
@@ -170,11 +147,21 @@ fn destination(request: &Request, kind: MessageType) -> SocketAddrV4 {
             source
         };
     }
-    if !request.giaddr.is_unspecified() {
-        return SocketAddrV4::new(request.giaddr, SERVER_PORT);
+    if let Some(port) = relay_port(request) {
+        return SocketAddrV4::new(request.giaddr, port);
     }
     if kind == MessageType::Nak || request.ciaddr.is_unspecified() {
         return broadcast;
     }
     SocketAddrV4::new(request.ciaddr, CLIENT_PORT)
+}
+
+/// The port of the relay that a request came through: 67, or the one it sent from, if it says so (RFC 8357 §5.3).
+fn relay_port(request: &Request) -> Option<u16> {
+    let from_its_port = request.relay().is_some_and(|relay| relay.from_its_port);
+    let source = request.arrival.source.port();
+    request.is_relayed().then_some(match source {
+        1.. if from_its_port => source,
+        _ => SERVER_PORT,
+    })
 }

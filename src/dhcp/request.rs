@@ -1,15 +1,17 @@
 //! A packet and how it arrived become facts, once. Nobody below this looks at options again.
 //!
-//! Takes any bytes; refuses with a reason what is not a client's DHCP message over Ethernet. Options are read one by
-//! one from the packet, so an option that makes no sense cannot hide the ones behind it, and options nobody here
-//! asks for are never parsed.
+//! Takes any bytes; refuses with a reason what is not a client's DHCP message over Ethernet or InfiniBand. Options are
+//! read one by one from the packet ([`super::options`]), so an option that makes no sense cannot hide the ones behind it,
+//! and options nobody here asks for are never parsed.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use dhcproto::v4::{OptionCode, borrowed};
+use dhcproto::v4::borrowed;
 use ramboot_wire::{Client, Mac, Uuid};
 
 use super::firmware::{Firmware, Marks};
+use super::options::Options;
+use super::relay::Relay;
 use super::why::Why;
 
 /// Longest request taken: an Ethernet frame's worth. iPXE sends 400 bytes, UEFI firmware 347.
@@ -23,6 +25,19 @@ const MACHINE_ID_BYTES: usize = 17;
 
 const BOOTREQUEST: u8 = 1;
 const ETHERNET: (u8, u8) = (1, 6);
+
+/// RFC 4390 §2.1: no hardware address stands in `chaddr`, since it has 20 bytes.
+const INFINIBAND: (u8, u8) = (32, 0);
+/// iPXE writes its port's GUID there.
+const INFINIBAND_GUID: (u8, u8) = (32, 8);
+/// A type and at least one byte (RFC 2132 §9.14).
+const MIN_CLIENT_ID_BYTES: usize = 2;
+
+/// RFC 2131 §2: a datagram that every client takes, whatever it says in option 57.
+const MIN_DATAGRAM_BYTES: u16 = 576;
+/// What an Ethernet takes without fragments.
+const MAX_DATAGRAM_BYTES: u16 = 1_500;
+const IP_UDP_BYTES: usize = 20 + 8;
 
 /// How a packet came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +81,11 @@ pub struct Request {
     pub kind: Kind,
     /// What sent it.
     pub firmware: Firmware,
-    /// Hardware address. Transactions are told apart by it, as a Pi 3's ROM always sends the same `xid`.
+    /// Hardware address. Transactions are told apart by it, as a Pi 3's ROM always sends the same `xid`. On InfiniBand it is
+    /// made of the client identifier, and is no address that anybody has.
     pub mac: Mac,
+    /// The link the client is on.
+    pub link: Link,
     /// Mirrored.
     pub xid: u32,
     /// All sixteen bits, mirrored; the highest is BROADCAST.
@@ -84,8 +102,22 @@ pub struct Request {
     pub client_id: Option<Vec<u8>>,
     /// Option 97, to be mirrored.
     pub machine_id: Option<Vec<u8>>,
-    /// Option 82, to be mirrored (RFC 3046 §2.2).
-    pub relay_info: Option<Vec<u8>>,
+    /// Option 82.
+    pub relay: Option<Relay>,
+    /// Bytes of the longest message the client takes: option 57 (RFC 2132 §9.10) without the headers of IP and UDP.
+    pub limit: usize,
+}
+
+/// The link a client is on, and how its hardware address is mirrored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// `chaddr` is the MAC.
+    Ethernet,
+    /// RFC 4390: `chaddr` is empty, or has a GUID.
+    Infiniband {
+        /// As it stands in the packet.
+        guid: Option<[u8; 8]>,
+    },
 }
 
 /// Reads a packet.
@@ -106,27 +138,46 @@ pub fn parse(bytes: &[u8], arrival: Arrival) -> Result<Request, Why> {
     if op != BOOTREQUEST {
         return Err(Why::NotARequest(op));
     }
-    if (htype, hlen) != ETHERNET {
-        return Err(Why::NotEthernet { htype, hlen });
-    }
-    let mac = machine(message.chaddr())?;
-    let options = Options::read(&message)?;
+    let options = Options::read(bytes);
+    let client_id = options.whole(61);
+    let (mac, link) = match (htype, hlen) {
+        ETHERNET => (machine(message.chaddr())?, Link::Ethernet),
+        INFINIBAND | INFINIBAND_GUID => (
+            infiniband(client_id.as_deref())?,
+            Link::Infiniband {
+                guid: message.chaddr().try_into().ok(),
+            },
+        ),
+        _ => return Err(Why::NotEthernet { htype, hlen }),
+    };
+    let requested = options.fixed(50)?.map(Ipv4Addr::from);
+    let message_type = options.fixed(53)?.map(|[kind]: [u8; 1]| kind);
+    let machine_id = options.whole(97);
+    let (class, user_class, ipxe) = (options.whole(60), options.whole(77), options.whole(175));
+    let marks = Marks {
+        class: class.as_deref().unwrap_or_default(),
+        user_class: user_class.as_deref().unwrap_or_default(),
+        arch: options.whole(93).map(|data| arch(&data)).transpose()?,
+        machine_id: machine_id.as_deref().unwrap_or_default(),
+        ipxe: ipxe.as_deref(),
+        xid: message.xid(),
+    };
     Ok(Request {
         arrival,
-        kind: kind(options.message_type)?,
-        firmware: Firmware::recognise(&options.marks(message.xid()), mac),
+        kind: kind(message_type)?,
+        firmware: Firmware::recognise(&marks, mac),
         mac,
+        link,
         xid: message.xid(),
         flags: message.flags().into(),
         ciaddr: message.ciaddr(),
         giaddr: message.giaddr(),
-        requested: options
-            .requested
-            .filter(|address| !address.is_unspecified()),
-        server: options.server,
-        client_id: options.client_id,
-        machine_id: options.machine_id.filter(|id| id.len() == MACHINE_ID_BYTES),
-        relay_info: options.relay_info,
+        requested: requested.filter(|address| !address.is_unspecified()),
+        server: options.fixed(54)?.map(Ipv4Addr::from),
+        client_id,
+        machine_id: machine_id.filter(|id| id.len() == MACHINE_ID_BYTES),
+        relay: options.whole(82).map(Relay::parse),
+        limit: limit(options.fixed(57)?.map(u16::from_be_bytes)),
     })
 }
 
@@ -138,6 +189,20 @@ fn machine(chaddr: &[u8]) -> Result<Mac, Why> {
     } else {
         Ok(mac)
     }
+}
+
+/// RFC 4390 §2.1: the client identifier is all that tells one machine from another. What is made of it is a locally
+/// administered unicast address (IEEE 802 §8.2.2), the same one at each start.
+fn infiniband(client_id: Option<&[u8]>) -> Result<Mac, Why> {
+    let id = client_id.filter(|id| id.len() >= MIN_CLIENT_ID_BYTES);
+    let [first, b, c, d, e, f, ..] = *blake3::hash(id.ok_or(Why::NoClientId)?).as_bytes();
+    Ok(Mac([first & 0xfc | 2, b, c, d, e, f]))
+}
+
+fn limit(asked: Option<u16>) -> usize {
+    let datagram = asked.unwrap_or(MIN_DATAGRAM_BYTES);
+    let datagram = datagram.clamp(MIN_DATAGRAM_BYTES, MAX_DATAGRAM_BYTES);
+    usize::from(datagram) - IP_UDP_BYTES
 }
 
 const fn kind(message_type: Option<u8>) -> Result<Kind, Why> {
@@ -152,80 +217,6 @@ const fn kind(message_type: Option<u8>) -> Result<Kind, Why> {
     }
 }
 
-/// The options that matter; of one that stands twice apart, the first counts.
-#[derive(Default)]
-struct Options {
-    message_type: Option<u8>,
-    requested: Option<Ipv4Addr>,
-    server: Option<Ipv4Addr>,
-    class: Option<Vec<u8>>,
-    client_id: Option<Vec<u8>>,
-    user_class: Option<Vec<u8>>,
-    relay_info: Option<Vec<u8>>,
-    arch: Option<u16>,
-    machine_id: Option<Vec<u8>>,
-    ipxe: Option<Vec<u8>>,
-}
-
-impl Options {
-    fn read(message: &borrowed::Message<'_>) -> Result<Self, Why> {
-        let mut options = Self::default();
-        for option in message.opts() {
-            let data = option.data();
-            match option.code() {
-                OptionCode::RequestedIpAddress => first(&mut options.requested, address(50, data)?),
-                OptionCode::MessageType => first(&mut options.message_type, byte(53, data)?),
-                OptionCode::ServerIdentifier => first(&mut options.server, address(54, data)?),
-                OptionCode::ClassIdentifier => first(&mut options.class, data.to_vec()),
-                OptionCode::ClientIdentifier => first(&mut options.client_id, data.to_vec()),
-                OptionCode::UserClass => first(&mut options.user_class, data.to_vec()),
-                OptionCode::RelayAgentInformation => first(&mut options.relay_info, data.to_vec()),
-                OptionCode::ClientSystemArchitecture => first(&mut options.arch, arch(data)?),
-                OptionCode::ClientMachineIdentifier => {
-                    first(&mut options.machine_id, data.to_vec())
-                }
-                OptionCode::Unknown(175) => first(&mut options.ipxe, data.to_vec()),
-                _ => {}
-            }
-        }
-        Ok(options)
-    }
-
-    fn marks(&self, xid: u32) -> Marks<'_> {
-        Marks {
-            class: self.class.as_deref().unwrap_or_default(),
-            user_class: self.user_class.as_deref().unwrap_or_default(),
-            arch: self.arch,
-            machine_id: self.machine_id.as_deref().unwrap_or_default(),
-            ipxe: self.ipxe.as_deref(),
-            xid,
-        }
-    }
-}
-
-fn first<T>(slot: &mut Option<T>, value: T) {
-    slot.get_or_insert(value);
-}
-
-fn byte(code: u8, data: &[u8]) -> Result<u8, Why> {
-    match data {
-        [byte] => Ok(*byte),
-        _ => Err(Why::BadOption {
-            code,
-            len: data.len(),
-        }),
-    }
-}
-
-fn address(code: u8, data: &[u8]) -> Result<Ipv4Addr, Why> {
-    <[u8; 4]>::try_from(data)
-        .map(Ipv4Addr::from)
-        .map_err(|_| Why::BadOption {
-            code,
-            len: data.len(),
-        })
-}
-
 /// RFC 4578 §2.1: a list of sixteen-bit numbers; the first is what runs now.
 fn arch(data: &[u8]) -> Result<u16, Why> {
     match data {
@@ -238,6 +229,31 @@ fn arch(data: &[u8]) -> Result<u16, Why> {
 }
 
 impl Request {
+    /// It is the same question, though perhaps in another transaction.
+    #[must_use]
+    pub fn asks_as(&self, other: &Self) -> bool {
+        let question = |one: &Self| (one.kind, one.requested, one.server, one.ciaddr, one.giaddr);
+        question(self) == question(other)
+    }
+
+    /// It came through a relay.
+    #[must_use]
+    pub const fn is_relayed(&self) -> bool {
+        !self.giaddr.is_unspecified()
+    }
+
+    /// What the relay says, if the request came through one.
+    #[must_use]
+    pub fn relay(&self) -> Option<&Relay> {
+        self.relay.as_ref().filter(|_| self.is_relayed())
+    }
+
+    /// The address a server that has this one is to show itself with: its own, or the relay's (RFC 5107 §5).
+    #[must_use]
+    pub fn server_seen(&self, own: Ipv4Addr) -> Ipv4Addr {
+        self.relay().and_then(|relay| relay.server).unwrap_or(own)
+    }
+
     /// The machine, as far as its firmware describes it.
     #[must_use]
     pub fn client(&self) -> Client {

@@ -55,6 +55,12 @@ impl Client {
         self
     }
 
+    /// In parts, if it is longer than one holds (RFC 3396); none if it is empty.
+    pub(super) fn long_option(self, code: u8, data: &[u8]) -> Self {
+        let parts = data.chunks(255);
+        parts.fold(self, |client, part| client.option(code, part))
+    }
+
     fn kind(mut self, kind: u8) -> Self {
         self.options.insert(0, (53, vec![kind]));
         self

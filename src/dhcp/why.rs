@@ -22,9 +22,9 @@ pub enum Why {
     /// Somebody's answer, not a question.
     #[error("op {0} is not BOOTREQUEST")]
     NotARequest(u8),
-    /// Not Ethernet, which `chaddr` is read as.
+    /// Neither Ethernet nor InfiniBand.
     #[error(
-        "hardware type {htype} with addresses of {hlen} bytes, only Ethernet (1, 6) is possible"
+        "hardware type {htype} with addresses of {hlen} bytes, only Ethernet (1, 6) and InfiniBand (32, 0) are possible"
     )]
     NotEthernet {
         /// As it stands in the packet.
@@ -32,6 +32,9 @@ pub enum Why {
         /// As it stands in the packet.
         hlen: u8,
     },
+    /// RFC 4390 §2.1: without it no machine on InfiniBand can be told from another.
+    #[error("a client on InfiniBand that sends no client identifier (option 61)")]
+    NoClientId,
     /// No machine has this address.
     #[error("{0} is not the address of a machine")]
     NotAMachine(Mac),
@@ -116,6 +119,7 @@ impl Why {
             Self::TooShort(_) => "too-short",
             Self::NotARequest(_) => "not-a-request",
             Self::NotEthernet { .. } => "not-ethernet",
+            Self::NoClientId => "no-client-id",
             Self::NotAMachine(_) => "not-a-machine",
             Self::Bootp => "bootp",
             Self::NotAClients(_) => "not-a-clients",
@@ -147,6 +151,7 @@ impl Why {
                 | Self::TooShort(_)
                 | Self::NotARequest(_)
                 | Self::NotEthernet { .. }
+                | Self::NoClientId
                 | Self::NotAMachine(_)
                 | Self::Bootp
                 | Self::NotAClients(_)

@@ -13,6 +13,8 @@ use super::*;
 use crate::config::network::Network;
 
 mod firmwares;
+mod messages;
+mod relays;
 
 const NOW: Duration = Duration::from_secs(1000);
 const HOUR: Duration = Duration::from_secs(3600);
