@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use dhcproto::v4::{DhcpOption, MessageType};
 
-use super::lease::{LeaseChange, Leases, OFFER_FOR, SET_ASIDE_FOR, TAKEN_FOR};
+use super::lease::{Choice, LeaseChange, Leases, OFFER_FOR, Owner, SET_ASIDE_FOR, TAKEN_FOR};
 use super::policy::{Full, Policy};
 use super::reply::Reply;
 use super::request::{Kind, Request};
 use super::scope::Scope;
 use super::verdict::{Answer, Verdict};
 use super::why::Why;
+
+/// A manager that has just started listens for so long before it gives an address behind a relay of which it has not heard:
+/// in that time each running worker sends a heartbeat (every 40 s at most), and ARP does not reach there.
+pub(super) const LISTEN_FOR: Duration = Duration::from_secs(60);
 
 /// All that a rule can look at.
 struct Case<'a> {
@@ -52,7 +56,8 @@ pub(super) fn decide(
 impl Case<'_> {
     fn discover(&self) -> Verdict {
         let Request { mac, requested, .. } = *self.request;
-        match self.leases.pick(&self.scope.plan, mac, requested, self.now) {
+        let (plan, choice) = (&self.scope.plan, self.choice());
+        match self.leases.pick(plan, mac, requested, choice, self.now) {
             Ok(address) => {
                 let binding = self.request.firmware.takes_offers();
                 let hold_for = if binding { TAKEN_FOR } else { OFFER_FOR };
@@ -65,11 +70,22 @@ impl Case<'_> {
         }
     }
 
+    /// Behind a relay an address of which nothing was heard may be in use by a machine that has not renewed yet. After a
+    /// whole lease each has.
+    fn choice(&self) -> Choice {
+        let lease = Duration::from_secs(self.scope.lease.into());
+        match self.now {
+            _ if !self.request.is_relayed() => Choice::Any,
+            now if now < LISTEN_FOR => Choice::KnownOnly,
+            now if now < lease => Choice::KnownFirst,
+            _ => Choice::Any,
+        }
+    }
+
     /// RFC 2131 §3.1 step 2: a new address is looked for on its network before it is offered, and one that was offered
-    /// before a restart before it is given. A relay's network cannot be asked: ARP does not leave its link.
+    /// before a restart before it is given.
     fn probe(&self, address: Ipv4Addr) -> Option<Ipv4Addr> {
-        let Request { mac, giaddr, .. } = *self.request;
-        let unproven = giaddr.is_unspecified() && self.leases.is_unproven(mac, address, self.now);
+        let unproven = self.leases.is_unproven(self.request.mac, address, self.now);
         unproven.then_some(address)
     }
 
@@ -116,9 +132,18 @@ impl Case<'_> {
                 mac,
                 address,
                 at: self.now,
-                // It may have to ask for a minute (RFC 2131 §4.1) until it has the address and can be found there.
-                until: self.now + SET_ASIDE_FOR,
+                until: self.now + self.gone_for(),
             },
+        }
+    }
+
+    /// On this link it can be found by ARP after the minute for which it may have to ask (RFC 2131 §4.1). Behind a relay only
+    /// its own word would say that it is there, and that goes to the other server.
+    fn gone_for(&self) -> Duration {
+        if self.request.is_relayed() {
+            Duration::from_secs(self.scope.lease.into()).max(SET_ASIDE_FOR)
+        } else {
+            SET_ASIDE_FOR
         }
     }
 
@@ -132,9 +157,10 @@ impl Case<'_> {
     fn confirm(&self, address: Ipv4Addr, state: State) -> Verdict {
         let mac = self.request.mac;
         let allowed = self.scope.plan.allows(mac, address);
-        // Who has only been offered it starts over, and the address is looked for then.
-        let disputed = state == State::Selecting && self.leases.is_disputed(address);
-        if allowed && !disputed && self.leases.is_free_for(mac, address, self.now) {
+        if allowed && state == State::Rebooting && self.is_uncertain(address) {
+            return Verdict::ignore(Why::JustStarted);
+        }
+        if allowed && self.is_to_be_had(address, state) {
             let lease = Duration::from_secs(self.scope.lease.into());
             return Verdict {
                 // Who uses it already would only find itself, or have found another.
@@ -145,18 +171,54 @@ impl Case<'_> {
         // A wrong network, somebody else's address, or not the one that is on record: the client has to start over.
         let on_record = allowed
             || !self.scope.network.contains(address)
-            || self.leases.last(self.scope.network, mac).is_some()
-            || self.scope.plan.reservation(mac).is_some();
+            || self.scope.plan.reservation(mac).is_some()
+            || (state != State::Using && self.has_lease());
         // Behind such a relay every server has the relay's address, and another one may have made the offer.
         let shown = self.request.server != Some(self.policy.server);
         if !on_record && (state != State::Selecting || shown) {
             return Verdict::ignore(Why::NoRecord(address));
+        }
+        if state == State::Rebooting && allowed && self.is_set_aside(address) {
+            return Verdict::ignore(Why::InUse(address));
         }
         Verdict {
             answer: Answer::Reply(self.reply(MessageType::Nak, Ipv4Addr::UNSPECIFIED)),
             lease: None,
             probe: None,
         }
+    }
+
+    /// The machine was given an address here and may use it. An offer is none: it may have taken another server's, and its
+    /// word of that was lost. Who uses an address that is not of our pool has it from there in any case.
+    fn has_lease(&self) -> bool {
+        let last = self.leases.last(self.scope.network, self.request.mac);
+        last.is_some_and(|last| self.leases.is_acknowledged(last, self.now))
+    }
+
+    /// The machine may have the address as far as others go.
+    fn is_to_be_had(&self, address: Ipv4Addr, state: State) -> bool {
+        let (mac, now) = (self.request.mac, self.now);
+        match state {
+            // Who has only been offered it starts over, and the address is looked for then.
+            State::Selecting if self.leases.is_disputed(address) => false,
+            State::Selecting => self.leases.is_free_for(mac, address, now),
+            // An answer to ARP says who is there, so that is asked once more; a ping's does not.
+            State::Rebooting if self.is_set_aside(address) => !self.request.is_relayed(),
+            // A lease of before is older than an offer.
+            State::Rebooting | State::Using => self.leases.gives_way_to(mac, address, now),
+        }
+    }
+
+    /// Somebody was found there, and nobody knows who.
+    fn is_set_aside(&self, address: Ipv4Addr) -> bool {
+        self.leases.owner(address, self.now) == Some(Owner::Stranger)
+    }
+
+    /// The manager has not listened for long enough to know whether the address is in use behind a relay. Silence (RFC 2131
+    /// §4.3.2: no record) lets a machine that has the address keep it.
+    fn is_uncertain(&self, address: Ipv4Addr) -> bool {
+        let of_another = self.scope.plan.reservation(self.request.mac) != Some(address);
+        self.choice() == Choice::KnownOnly && of_another && self.leases.is_unheard_of(address)
     }
 
     /// RFC 2131 §4.3.3. Only who holds an address may say that it is in use: the word of anybody would empty the pool.
@@ -217,19 +279,24 @@ impl Case<'_> {
         options.insert(DhcpOption::Rebinding(lease - lease / 8));
         Verdict {
             answer: Answer::Reply(reply.with_boot(self.request, self.policy)),
-            lease: Some(self.hold(address, hold_for, kind == MessageType::Ack)),
+            lease: Some(self.hold(address, hold_for, kind)),
             probe: None,
         }
     }
 
-    fn hold(&self, address: Ipv4Addr, hold_for: Duration, acknowledged: bool) -> LeaseChange {
+    fn hold(&self, address: Ipv4Addr, hold_for: Duration, kind: MessageType) -> LeaseChange {
+        let (network, mac) = (self.scope.network, self.request.mac);
+        let renews = !self.request.ciaddr.is_unspecified();
         LeaseChange::Hold {
-            network: self.scope.network,
-            mac: self.request.mac,
+            network,
+            mac,
             address,
             at: self.now,
             until: self.now + hold_for,
-            acknowledged,
+            acknowledged: kind == MessageType::Ack,
+            known: renews
+                || self.scope.plan.reservation(mac).is_some()
+                || self.leases.is_known(mac),
         }
     }
 

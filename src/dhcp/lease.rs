@@ -2,18 +2,27 @@
 //!
 //! An address is derived from the MAC (a hash into the pool, the next free one on collision), so it survives a
 //! restart without a file. What was promised is in [`Leases`] while the manager runs; what a client asks to keep is
-//! honoured when it is free. Memory is bounded by the pool, since entries are kept by address. Time is what passed
-//! since the manager started.
+//! honoured when it is free, and a machine that is heard at an address has it, whoever gave it. Memory is bounded by the
+//! pool, since entries are kept by address. Time is what passed since the manager started.
+//!
+//! A full pool costs no more than an empty one: free addresses are found by words of bits, and leases that may be taken
+//! back (see [`STRANGER_FOR`]) are kept in the order of their age.
 
-use std::collections::{HashMap, HashSet};
+mod addresses;
+mod change;
+mod plan;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use ramboot_wire::Mac;
 
 use super::why::Why;
-use crate::cli::Pool;
 use crate::config::network::Network;
+use addresses::Addresses;
+pub use change::LeaseChange;
+pub use plan::Plan;
 
 /// An offer that is not taken up: longer than iPXE needs from OFFER to REQUEST with a proxy wait between (10 s).
 pub const OFFER_FOR: Duration = Duration::from_secs(60);
@@ -29,15 +38,14 @@ pub const PROVEN_FOR: Duration = Duration::from_secs(300);
 /// A declined address is somebody's who does not ask us; ten minutes on, that machine may be gone.
 pub const SET_ASIDE_FOR: Duration = Duration::from_secs(600);
 
-/// Which addresses of a network may be given, and to whom.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    network: Network,
-    pool: Pool,
-    reserved: HashMap<Mac, Ipv4Addr>,
-    /// In the pool, but not to be given freely: the server, the router, reservations, the network's two ends.
-    kept: HashSet<Ipv4Addr>,
-}
+/// A machine that was heard at an address keeps it for so long after. A running worker never renews; it sends a heartbeat
+/// every 40 s at most, so fifteen may be lost.
+pub const HEARD_FOR: Duration = Duration::from_secs(600);
+
+/// After so long a full pool takes an address back from a stranger: a machine that neither loaded a boot file, nor renewed,
+/// nor was heard at its address. Machines that only exist in packets are strangers. A known machine need not wait. The
+/// address is looked for first, so that no machine loses the address it uses.
+pub const STRANGER_FOR: Duration = Duration::from_secs(300);
 
 /// What has been promised, in all networks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,6 +53,16 @@ pub struct Leases {
     by_address: HashMap<Ipv4Addr, Entry>,
     /// One address a network: a router shows the same MAC in several.
     by_mac: HashMap<Mac, Vec<Ipv4Addr>>,
+    /// Entries that had not ended when [`Leases::pass`] looked last.
+    busy: Addresses,
+    /// The others: their machines gave them up, and nobody else can have them.
+    over: Addresses,
+    /// The busy ones, by their end.
+    ends: BTreeSet<(Duration, Ipv4Addr)>,
+    /// The busy ones of strangers, by age.
+    strangers: BTreeSet<(Network, Duration, Ipv4Addr)>,
+    /// Machines that are none.
+    known: HashSet<Mac>,
 }
 
 /// One address.
@@ -57,6 +75,10 @@ struct Entry {
     acknowledged: bool,
     /// A machine asked another server for it since.
     disputed: bool,
+    /// Of a machine that is no stranger ([`STRANGER_FOR`]).
+    known: bool,
+    /// Where the machine has it; none if it is set aside.
+    network: Option<Network>,
 }
 
 /// Whose an address is.
@@ -68,107 +90,35 @@ pub enum Owner {
     Stranger,
 }
 
-/// What a verdict wants remembered, once its answer is sent.
+/// Which addresses of a pool a machine may be given that has none yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LeaseChange {
-    /// The address is the machine's until then.
-    Hold {
-        /// Of its addresses, only the one in this network is another from now on.
-        network: Network,
-        /// Whose.
-        mac: Mac,
-        /// Which.
-        address: Ipv4Addr,
-        /// Now.
-        at: Duration,
-        /// How long.
-        until: Duration,
-        /// A DHCPACK said so, not only an offer.
-        acknowledged: bool,
-    },
-    /// The machine does not want what it holds.
-    Free {
-        /// Where.
-        network: Network,
-        /// Whose it was.
-        mac: Mac,
-    },
-    /// The machine takes an address from another server. That address is offered to nobody else, and what it held here
-    /// is free.
-    Elsewhere {
-        /// Where.
-        network: Network,
-        /// Whose.
-        mac: Mac,
-        /// Which.
-        address: Ipv4Addr,
-        /// Now.
-        at: Duration,
-        /// How long.
-        until: Duration,
-    },
-    /// Nobody gets this address before then.
-    SetAside {
-        /// Which.
-        address: Ipv4Addr,
-        /// How long.
-        until: Duration,
-    },
-}
-
-impl Plan {
-    /// `kept` are addresses of the pool that are somebody's already.
-    #[must_use]
-    pub fn new(
-        network: Network,
-        pool: Pool,
-        reserved: HashMap<Mac, Ipv4Addr>,
-        kept: impl IntoIterator<Item = Ipv4Addr>,
-    ) -> Self {
-        let kept = kept.into_iter().chain(reserved.values().copied()).collect();
-        Self {
-            network,
-            pool,
-            reserved,
-            kept,
-        }
-    }
-
-    /// The machine may have this address, whoever else has it now.
-    #[must_use]
-    pub fn allows(&self, mac: Mac, address: Ipv4Addr) -> bool {
-        match self.reserved.get(&mac) {
-            Some(reserved) => *reserved == address,
-            None => self.is_for_all(address),
-        }
-    }
-
-    /// Any machine may have the address.
-    #[must_use]
-    pub fn is_for_all(&self, address: Ipv4Addr) -> bool {
-        (self.pool.first..=self.pool.last).contains(&address) && !self.kept.contains(&address)
-    }
-
-    /// The address reserved for the machine.
-    #[must_use]
-    pub fn reservation(&self, mac: Mac) -> Option<Ipv4Addr> {
-        self.reserved.get(&mac).copied()
-    }
-
-    /// All of the pool, beginning where the MAC's hash points.
-    fn candidates(&self, mac: Mac) -> impl Iterator<Item = Ipv4Addr> {
-        let first = u32::from(self.pool.first);
-        let size = u64::from(u32::from(self.pool.last) - first) + 1;
-        let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(&mac.0).as_bytes();
-        let start = u64::from_be_bytes([a, b, c, d, e, f, g, h]) % size;
-        (0..size).filter_map(move |i| {
-            let offset = u32::try_from((start + i) % size).ok()?;
-            Some(Ipv4Addr::from(first + offset))
-        })
-    }
+pub enum Choice {
+    /// Any that is free.
+    Any,
+    /// Any that is free, but first those that somebody had and gave up since the manager started: nobody else can have them.
+    KnownFirst,
+    /// Only those.
+    KnownOnly,
 }
 
 impl Leases {
+    /// Time has come to `now`: entries that ended are no longer busy. Without it everything stays right, but in a full pool
+    /// the entries that ended since are looked at one by one.
+    pub fn pass(&mut self, now: Duration) {
+        while let Some((end, address)) = self.ends.first().copied().filter(|(end, _)| *end <= now) {
+            self.ends.remove(&(end, address));
+            match self.by_address.get(&address) {
+                Some(entry) if entry.owner != Owner::Stranger && !entry.disputed => {
+                    self.strangers.remove(&entry.age(address));
+                    self.busy.remove(address);
+                    self.over.insert(address);
+                }
+                // Somebody may still be there whom nobody here knows.
+                _ => self.take(address),
+            }
+        }
+    }
+
     /// Whose the address is now.
     #[must_use]
     pub fn owner(&self, address: Ipv4Addr, now: Duration) -> Option<Owner> {
@@ -176,11 +126,32 @@ impl Leases {
         (now < entry.until).then_some(entry.owner)
     }
 
+    /// The machine that had the address last, even if that time is over.
+    #[must_use]
+    pub fn last_owner(&self, address: Ipv4Addr) -> Option<Mac> {
+        match self.by_address.get(&address)?.owner {
+            Owner::Machine(mac) => Some(mac),
+            Owner::Stranger => None,
+        }
+    }
+
     /// The address the machine was promised last in a network, even if that time is over.
     #[must_use]
     pub fn last(&self, network: Network, mac: Mac) -> Option<Ipv4Addr> {
         let mut all = self.by_mac.get(&mac)?.iter().copied();
         all.find(|address| network.contains(*address))
+    }
+
+    /// The machine is no stranger ([`STRANGER_FOR`]).
+    #[must_use]
+    pub fn is_known(&self, mac: Mac) -> bool {
+        self.known.contains(&mac)
+    }
+
+    /// Nothing was heard of the address since the manager started, so anybody may have it.
+    #[must_use]
+    pub fn is_unheard_of(&self, address: Ipv4Addr) -> bool {
+        !self.by_address.contains_key(&address)
     }
 
     /// Nothing vouches for the address being free for the machine: it does not hold it and nobody was asked for it
@@ -207,11 +178,32 @@ impl Leases {
         self.owner(address, now) == Some(Owner::Machine(mac))
     }
 
+    /// The address is leased now, not only offered.
+    #[must_use]
+    pub fn is_acknowledged(&self, address: Ipv4Addr, now: Duration) -> bool {
+        let entry = self.by_address.get(&address);
+        entry.is_some_and(|entry| entry.acknowledged && now < entry.until)
+    }
+
     /// Nobody else has the address now.
     #[must_use]
     pub fn is_free_for(&self, mac: Mac, address: Ipv4Addr, now: Duration) -> bool {
         self.owner(address, now)
             .is_none_or(|owner| owner == Owner::Machine(mac))
+    }
+
+    /// Nobody else was acknowledged the address and has it for certain: an offer, the word that somebody is there, or a lease of
+    /// which a machine asked another server since, gives way to the machine that uses it.
+    #[must_use]
+    pub fn gives_way_to(&self, mac: Mac, address: Ipv4Addr, now: Duration) -> bool {
+        let entry = self.by_address.get(&address);
+        entry.is_none_or(|entry| {
+            now >= entry.until
+                || match entry.owner {
+                    Owner::Machine(owner) => owner == mac || !entry.acknowledged || entry.disputed,
+                    Owner::Stranger => true,
+                }
+        })
     }
 
     /// Every address that is promised to a machine now.
@@ -224,15 +216,17 @@ impl Leases {
             })
     }
 
-    /// The address to offer: the reserved one, else the one it had, else the one it asks for, else the hash's.
+    /// The address to offer: the reserved one, else the one it had, else the one it asks for, else the hash's, else a
+    /// stranger's.
     ///
     /// # Errors
-    /// None is free.
+    /// None is free, or none that may be given yet.
     pub fn pick(
         &self,
         plan: &Plan,
         mac: Mac,
         wanted: Option<Ipv4Addr>,
+        choice: Choice,
         now: Duration,
     ) -> Result<Ipv4Addr, Why> {
         let free =
@@ -242,100 +236,63 @@ impl Leases {
                 .filter(free)
                 .ok_or(Why::ReservationInUse(reserved));
         }
-        self.last(plan.network, mac)
-            .filter(free)
-            .or_else(|| wanted.filter(free))
-            .or_else(|| plan.candidates(mac).find(free))
-            .ok_or(Why::PoolExhausted)
-    }
-
-    /// Remembers. An address has one owner and a machine one address, whatever is applied in whatever order.
-    pub fn apply(&mut self, change: LeaseChange) {
-        match change {
-            LeaseChange::Hold {
-                network,
-                mac,
-                address,
-                at,
-                until,
-                acknowledged,
-            } => {
-                // An offer repeated to a machine that has a lease does not shorten it.
-                let held = self.by_address.get(&address).copied();
-                let held = held.filter(|entry| entry.owner == Owner::Machine(mac));
-                let entry = Entry {
-                    owner: Owner::Machine(mac),
-                    at,
-                    until: held.map_or(until, |held| held.until.max(until)),
-                    acknowledged: acknowledged
-                        || held.is_some_and(|held| held.acknowledged && at < held.until),
-                    disputed: false,
-                };
-                self.forget(network, mac);
-                self.put(address, entry);
-                self.by_mac.entry(mac).or_default().push(address);
-            }
-            LeaseChange::Free { network, mac } => self.forget(network, mac),
-            LeaseChange::Elsewhere {
-                network,
-                mac,
-                address,
-                at,
-                until,
-            } => {
-                if self.last(network, mac) != Some(address) {
-                    self.forget(network, mac);
-                }
-                let leased = self.by_address.get(&address).is_some_and(|entry| {
-                    entry.owner != Owner::Machine(mac) && entry.acknowledged && at < entry.until
-                });
-                // An offer gives way, a lease does not.
-                if !leased {
-                    self.apply(LeaseChange::Hold {
-                        network,
-                        mac,
-                        address,
-                        at,
-                        until,
-                        acknowledged: false,
-                    });
-                }
-                if let Some(entry) = self.by_address.get_mut(&address) {
-                    entry.disputed = true;
-                }
-            }
-            LeaseChange::SetAside { address, until } => {
-                let entry = Entry {
-                    owner: Owner::Stranger,
-                    at: until,
-                    until,
-                    acknowledged: true,
-                    disputed: false,
-                };
-                self.put(address, entry);
-            }
+        if let Some(last) = self.last(plan.network, mac).filter(free) {
+            return Ok(last);
+        }
+        let only_known = choice == Choice::KnownOnly;
+        let wanted = wanted.filter(|wanted| !only_known || !self.is_unheard_of(*wanted));
+        if let Some(wanted) = wanted.filter(free) {
+            return Ok(wanted);
+        }
+        let any = || plan.search(mac, |word| !self.busy.word(word));
+        let known = || plan.search(mac, |word| self.over.word(word));
+        let found = match choice {
+            Choice::Any => any(),
+            Choice::KnownFirst => known().or_else(any),
+            Choice::KnownOnly => known(),
+        };
+        let found = found
+            .or_else(|| self.ended(plan, now))
+            .or_else(|| self.of_a_stranger(plan, mac, now));
+        match found {
+            Some(address) => Ok(address),
+            None if only_known && any().is_some() => Err(Why::JustStarted),
+            None => Err(Why::PoolExhausted),
         }
     }
 
-    fn forget(&mut self, network: Network, mac: Mac) {
-        if let Some(address) = self.last(network, mac) {
-            self.by_address.remove(&address);
-            self.unlist(mac, address);
-        }
+    /// An address whose entry ended after [`Leases::pass`] looked last.
+    fn ended(&self, plan: &Plan, now: Duration) -> Option<Ipv4Addr> {
+        let ended = self.ends.range(..=(now, Ipv4Addr::BROADCAST));
+        let mut ended = ended.map(|(_, address)| *address);
+        ended.find(|address| plan.is_for_all(*address))
     }
 
-    fn put(&mut self, address: Ipv4Addr, entry: Entry) {
-        if let Some(Entry {
-            owner: Owner::Machine(mac),
-            ..
-        }) = self.by_address.insert(address, entry)
+    /// The address of the stranger that was not heard of for longest, if the machine may have it.
+    fn of_a_stranger(&self, plan: &Plan, mac: Mac, now: Duration) -> Option<Ipv4Addr> {
+        let network = plan.network;
+        let all = (network, Duration::ZERO, Ipv4Addr::UNSPECIFIED)
+            ..=(network, Duration::MAX, Ipv4Addr::BROADCAST);
+        let may_have = |at: Duration| now >= at + STRANGER_FOR || self.is_known(mac);
+        let mut strangers = self.strangers.range(all);
+        strangers
+            .find(|(_, _, address)| plan.is_for_all(*address))
+            .filter(|(_, at, _)| may_have(*at))
+            .map(|(_, _, address)| *address)
+    }
+
+    /// Nothing is known of the address any more.
+    fn take(&mut self, address: Ipv4Addr) {
+        let Some(entry) = self.by_address.remove(&address) else {
+            return;
+        };
+        self.busy.remove(address);
+        self.over.remove(address);
+        self.ends.remove(&(entry.until, address));
+        self.strangers.remove(&entry.age(address));
+        if let Owner::Machine(mac) = entry.owner
+            && let Some(all) = self.by_mac.get_mut(&mac)
         {
-            self.unlist(mac, address);
-        }
-    }
-
-    fn unlist(&mut self, mac: Mac, address: Ipv4Addr) {
-        if let Some(all) = self.by_mac.get_mut(&mac) {
             all.retain(|one| *one != address);
             if all.is_empty() {
                 self.by_mac.remove(&mac);
@@ -344,256 +301,13 @@ impl Leases {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const HOUR: Duration = Duration::from_secs(3600);
-
-    fn address(last: u8) -> Ipv4Addr {
-        Ipv4Addr::new(10, 0, 0, last)
-    }
-
-    fn mac(last: u8) -> Mac {
-        Mac([2, 0, 0, 0, 0, last])
-    }
-
-    fn plan(first: u8, last: u8) -> Plan {
-        let pool = Pool {
-            first: address(first),
-            last: address(last),
-        };
-        let reserved = HashMap::from([(mac(99), address(3))]);
-        Plan::new(network(), pool, reserved, [address(1)])
-    }
-
-    fn network() -> Network {
-        Network::of(address(0), 24)
-    }
-
-    fn hold(mac: Mac, address: Ipv4Addr, until: Duration) -> LeaseChange {
-        LeaseChange::Hold {
-            network: Network::of(address, 24),
-            mac,
-            address,
-            at: Duration::ZERO,
-            until,
-            acknowledged: true,
-        }
-    }
-
-    fn free(mac: Mac) -> LeaseChange {
-        LeaseChange::Free {
-            network: network(),
-            mac,
-        }
-    }
-
-    #[test]
-    fn a_manager_that_lost_its_memory_gives_the_same_address() {
-        let plan = plan(1, 200);
-        let first = Leases::default()
-            .pick(&plan, mac(7), None, HOUR)
-            .expect("one");
-        let again = Leases::default()
-            .pick(&plan, mac(7), None, Duration::ZERO)
-            .expect("one");
-        assert_eq!(first, again);
-    }
-
-    #[test]
-    fn every_address_but_those_kept_is_given_once() {
-        let plan = plan(0, 9);
-        let mut leases = Leases::default();
-        let mut given = HashSet::new();
-        for i in 0..8 {
-            let picked = leases
-                .pick(&plan, mac(i), None, Duration::ZERO)
-                .expect("one");
-            assert!(given.insert(picked), "{picked} twice");
-            leases.apply(hold(mac(i), picked, HOUR));
-        }
-        assert!(!given.contains(&address(1)) && !given.contains(&address(3)));
-        assert_eq!(
-            leases.pick(&plan, mac(50), None, Duration::ZERO),
-            Err(Why::PoolExhausted)
-        );
-        assert_eq!(
-            leases.pick(&plan, mac(99), None, Duration::ZERO),
-            Ok(address(3))
-        );
-        assert!(
-            leases.pick(&plan, mac(50), None, HOUR).is_ok(),
-            "they are over"
-        );
-    }
-
-    #[test]
-    fn what_a_client_asks_for_is_honoured_when_free() {
-        let plan = plan(1, 200);
-        let mut leases = Leases::default();
-        assert_eq!(
-            leases.pick(&plan, mac(7), Some(address(50)), HOUR),
-            Ok(address(50))
-        );
-        for not_its in [
-            address(1),
-            address(3),
-            address(201),
-            Ipv4Addr::new(10, 0, 1, 50),
-        ] {
-            assert_ne!(leases.pick(&plan, mac(7), Some(not_its), HOUR), Ok(not_its));
-        }
-        leases.apply(hold(mac(8), address(50), 2 * HOUR));
-        assert_ne!(
-            leases.pick(&plan, mac(7), Some(address(50)), HOUR),
-            Ok(address(50))
-        );
-        assert_eq!(
-            leases.pick(&plan, mac(8), Some(address(60)), HOUR),
-            Ok(address(50)),
-            "its own first"
-        );
-        assert_eq!(
-            leases.pick(&plan, mac(99), Some(address(60)), HOUR),
-            Ok(address(3))
-        );
-    }
-
-    #[test]
-    fn a_declined_address_is_nobodys_for_a_time() {
-        let plan = plan(5, 5);
-        let mut leases = Leases::default();
-        leases.apply(hold(mac(7), address(5), HOUR));
-        leases.apply(LeaseChange::SetAside {
-            address: address(5),
-            until: HOUR,
-        });
-        assert_eq!(leases.last(network(), mac(7)), None);
-        assert_eq!(
-            leases.pick(&plan, mac(7), None, Duration::ZERO),
-            Err(Why::PoolExhausted)
-        );
-        assert_eq!(leases.pick(&plan, mac(7), None, HOUR), Ok(address(5)));
-        leases.apply(LeaseChange::SetAside {
-            address: address(3),
-            until: HOUR,
-        });
-        assert_eq!(
-            leases.pick(&plan, mac(99), None, Duration::ZERO),
-            Err(Why::ReservationInUse(address(3)))
-        );
-    }
-
-    #[test]
-    fn an_offer_does_not_shorten_a_lease() {
-        let mut leases = Leases::default();
-        leases.apply(hold(mac(7), address(5), HOUR));
-        leases.apply(hold(mac(7), address(5), OFFER_FOR));
-        assert!(leases.holds(mac(7), address(5), HOUR / 2));
-        leases.apply(free(mac(7)));
-        assert_eq!(leases, Leases::default());
-    }
-
-    #[test]
-    fn a_machine_has_an_address_in_each_network_it_shows_itself_in() {
-        let mut leases = Leases::default();
-        let other = Ipv4Addr::new(10, 0, 1, 5);
-        leases.apply(hold(mac(7), address(5), HOUR));
-        leases.apply(hold(mac(7), other, HOUR));
-        assert!(leases.holds(mac(7), address(5), Duration::ZERO));
-        assert_eq!(leases.last(Network::of(other, 24), mac(7)), Some(other));
-        leases.apply(hold(mac(7), address(6), HOUR));
-        assert_eq!(leases.owner(address(5), Duration::ZERO), None);
-        leases.apply(free(mac(7)));
-        assert!(leases.holds(mac(7), other, Duration::ZERO));
-    }
-
-    #[test]
-    fn what_vouches_for_an_address() {
-        let mut leases = Leases::default();
-        let unproven = |leases: &Leases, m, now| leases.is_unproven(mac(m), address(5), now);
-        assert!(unproven(&leases, 7, Duration::ZERO), "nobody was asked");
-        leases.apply(hold(mac(7), address(5), OFFER_FOR));
-        for (machine, now, want) in [
-            (7, OFFER_FOR / 2, false),
-            (7, PROVEN_FOR - OFFER_FOR, false),
-            (7, PROVEN_FOR, true),
-            (8, OFFER_FOR, true),
-        ] {
-            assert_eq!(unproven(&leases, machine, now), want, "{machine} {now:?}");
-        }
-        leases.apply(hold(mac(7), address(5), HOUR));
-        assert!(!unproven(&leases, 7, HOUR / 2), "it holds it");
-        leases.apply(elsewhere(mac(8), address(5)));
-        assert!(
-            unproven(&leases, 7, HOUR / 2),
-            "another took it from another server"
-        );
-        assert!(leases.holds(mac(7), address(5), HOUR / 2));
-    }
-
-    #[test]
-    fn what_another_server_gives_is_kept_from_others() {
-        let mut leases = Leases::default();
-        leases.apply(LeaseChange::Hold {
-            network: network(),
-            mac: mac(7),
-            address: address(5),
-            at: Duration::ZERO,
-            until: OFFER_FOR,
-            acknowledged: false,
-        });
-        leases.apply(hold(mac(8), address(6), HOUR));
-        leases.apply(elsewhere(mac(8), address(5)));
-        let live: Vec<_> = leases.live(Duration::ZERO).collect();
-        assert_eq!(live, [(address(5), mac(8))], "an offer gives way");
-        assert!(!leases.is_free_for(mac(7), address(5), Duration::ZERO));
-    }
-
-    fn elsewhere(mac: Mac, address: Ipv4Addr) -> LeaseChange {
-        LeaseChange::Elsewhere {
-            network: network(),
-            mac,
-            address,
-            at: Duration::ZERO,
-            until: OFFER_FOR,
-        }
-    }
-
-    fn any_change() -> impl Strategy<Value = LeaseChange> {
-        let until = (0_u64..100).prop_map(Duration::from_secs);
-        (0_u8..5, 0_u8..12, 0_u8..12, until).prop_map(|(which, m, a, until)| match which {
-            0 => hold(mac(m), address(a), until),
-            3 => hold(mac(m), Ipv4Addr::new(10, 0, 1, a), until),
-            1 => free(mac(m)),
-            4 => elsewhere(mac(m), address(a)),
-            _ => LeaseChange::SetAside {
-                address: address(a),
-                until,
-            },
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn one_owner_an_address_one_address_a_machine(changes in prop::collection::vec(any_change(), 0..60)) {
-            let mut leases = Leases::default();
-            for change in changes {
-                leases.apply(change);
-                let live: Vec<_> = leases.live(Duration::ZERO).collect();
-                let macs: HashSet<_> = live.iter().map(|(address, mac)| (address.octets()[2], mac)).collect();
-                prop_assert_eq!(macs.len(), live.len(), "one address a network");
-                for (mac, addresses) in &leases.by_mac {
-                    prop_assert!(!addresses.is_empty());
-                    for address in addresses {
-                        prop_assert_eq!(leases.by_address[address].owner, Owner::Machine(*mac));
-                    }
-                }
-                let listed: usize = leases.by_mac.values().map(Vec::len).sum();
-                prop_assert!(listed <= leases.by_address.len());
-            }
-        }
+impl Entry {
+    /// Its place among those of strangers.
+    fn age(&self, address: Ipv4Addr) -> (Network, Duration, Ipv4Addr) {
+        let network = self.network.unwrap_or_else(|| Network::of(address, 32));
+        (network, self.at, address)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -182,7 +182,13 @@ impl Full {
             .ok_or(Why::NoPoolHere(self.own))
     }
 
-    fn scope_of(&self, address: Ipv4Addr) -> Option<&Scope> {
+    /// Some of the networks are behind relays.
+    #[must_use]
+    pub fn has_relays(&self) -> bool {
+        self.scopes.iter().any(|scope| scope.network != self.own)
+    }
+
+    pub(super) fn scope_of(&self, address: Ipv4Addr) -> Option<&Scope> {
         let scopes = &self.scopes;
         scopes.iter().find(|scope| scope.network.contains(address))
     }

@@ -18,22 +18,25 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UdpSocket;
-use tokio::sync::watch;
-use tracing::{Level, debug, enabled, info, warn};
+use tokio::sync::{broadcast, watch};
+use tracing::{debug, info, warn};
 
 use super::arp;
+use super::consider::{Means, Office, learn};
 use super::decide::decide;
 use super::delay::Delayed;
 use super::firmware::Firmware;
-use super::lease::{LeaseChange, Leases, SET_ASIDE_FOR};
+use super::lease::Leases;
+use super::ping::Pinger;
 use super::policy::{Mode, Policy};
-use super::probe::{Due, Probes, Start};
+use super::probe::{Conflict, Due, Probes, Way};
 use super::reply::Reply;
 use super::request::{Arrival, Kind, MAX_REQUEST_BYTES, Port, Request, parse};
+use super::said::{answered, ignored, seen};
 use super::socket::{Counters, Sockets};
-use super::verdict::Answer;
+use super::verdict::{Answer, Verdict};
 use super::why::Why;
-use crate::fleet::event::{Asked, AskedBy, Event};
+use crate::fleet::event::Sign;
 use crate::fleet::watch::Watch;
 use crate::link::Link;
 use crate::pi::seen::Seen;
@@ -103,21 +106,30 @@ pub async fn run(
         sockets,
         policy: policies.borrow_and_update().clone(),
         shared,
+        pinger: None,
         probes: Probes::default(),
         delayed: Delayed::default(),
         other_servers: HashSet::new(),
     };
+    let mut signs = shared.fleet.signs();
+    desk.reach_relays();
     loop {
         let wake = desk.wake();
         let received = tokio::select! {
             () = &mut shutdown => return,
             Ok(()) = policies.changed() => {
                 desk.policy.clone_from(&policies.borrow_and_update());
+                desk.reach_relays();
                 Ok(())
             }
             ready = desk.sockets.dhcp.readable() => ready.and_then(|()| desk.receive(Port::Dhcp)),
             ready = desk.sockets.boot_server.readable() => ready.and_then(|()| desk.receive(Port::BootServer)),
             heard = hear(desk.sockets.arp.as_ref()) => heard.map(|claims| desk.heard(claims)),
+            heard = echoes(desk.pinger.as_ref()) => heard.map(|from| desk.echoed(from)),
+            sign = next(&mut signs) => {
+                desk.learn(sign);
+                Ok(())
+            }
             () = tokio::time::sleep_until(wake.unwrap_or(shared.start).into()), if wake.is_some() => Ok(()),
         };
         if let Err(error) = received {
@@ -147,11 +159,31 @@ async fn hear(arp: Option<&AsyncFd<Link>>) -> io::Result<Vec<arp::Claim>> {
     Ok(claims)
 }
 
+/// Who answered echo requests since the last time; never without a socket for them.
+async fn echoes(pinger: Option<&Pinger>) -> io::Result<Vec<Ipv4Addr>> {
+    match pinger {
+        Some(pinger) => pinger.hear(BATCH).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What is heard of a machine next; what was missed is missed.
+async fn next(signs: &mut broadcast::Receiver<Sign>) -> Sign {
+    loop {
+        match signs.recv().await {
+            Ok(sign) => return sign,
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
 /// One interface.
 struct Desk<'a> {
     sockets: Sockets,
     policy: Policy,
     shared: &'a Shared,
+    pinger: Option<Pinger>,
     probes: Probes<Request>,
     delayed: Delayed<Packet>,
     other_servers: HashSet<Ipv4Addr>,
@@ -206,31 +238,39 @@ impl Desk<'_> {
         if let Firmware::Pi(identity) = &request.firmware {
             self.shared.boards.note(identity);
         }
-        if let Some(request) = self.probes.again(request.mac, request) {
-            self.judge(request);
-        }
+        self.judge(request);
     }
 
     fn judge(&mut self, request: Request) {
-        let now = self.now();
         let mut leases = self.shared.leases();
-        let verdict = decide(&request, &self.policy, &leases, now);
-        let probe = verdict.probe.filter(|_| self.sockets.arp.is_some());
-        let request = match probe.map(|address| (address, request.mac)) {
-            None => request,
-            // The address is the machine's meanwhile, so that nobody else waits for it.
-            Some((address, mac)) => match self.probes.start(mac, address, request, now) {
-                Start::Waits => return verdict.lease.into_iter().for_each(|c| leases.apply(c)),
-                Start::Full(request) => request,
+        let decided = self.office(&mut leases).consider(request);
+        if let Some((request, verdict)) = decided {
+            self.answer(leases, &request, verdict);
+        }
+    }
+
+    fn office<'b>(&'b mut self, leases: &'b mut Leases) -> Office<'b> {
+        Office {
+            now: self.now(),
+            policy: &self.policy,
+            leases,
+            probes: &mut self.probes,
+            means: Means {
+                arp: self.sockets.arp.is_some(),
+                echo: self.pinger.is_some(),
             },
-        };
+        }
+    }
+
+    fn answer(&mut self, mut leases: MutexGuard<'_, Leases>, request: &Request, verdict: Verdict) {
+        let now = self.now();
         // Whoever asks DHCP is believed; before it is answered, or what it does next might be heard of first.
-        let _ = self.shared.fleet.saw(seen(&request, &verdict.answer));
+        let _ = self.shared.fleet.saw(seen(request, &verdict.answer));
         match &verdict.answer {
             Answer::Reply(reply) => match self.send_or_delay(reply, request.arrival.port, now) {
                 Ok(()) => {
                     Counters::add(&self.shared.counters.answered);
-                    answered(&request, reply, &self.policy);
+                    answered(request, reply, &self.policy);
                     self.count("answered", request.firmware.label());
                 }
                 // What was not sent was not promised: no lease.
@@ -244,7 +284,7 @@ impl Desk<'_> {
             },
             Answer::Ignore(why) => {
                 Counters::add(&self.shared.counters.ignored);
-                ignored(&request, why, &self.policy);
+                ignored(request, why, &self.policy);
                 self.count("ignored", why.label());
             }
         }
@@ -253,7 +293,7 @@ impl Desk<'_> {
         }
         drop(leases);
         if let Answer::Ignore(Why::OtherServer(server)) = verdict.answer {
-            self.other_server(server, &request);
+            self.other_server(server, request);
         }
     }
 
@@ -283,20 +323,53 @@ impl Desk<'_> {
             return;
         };
         for claim in claims {
-            let Some(conflict) = self.probes.heard(claim, own) else {
-                continue;
-            };
-            let request = conflict.waiting;
-            info!(
-                "{} on {} is in use by {}: {} gets another address",
-                claim.address, self.policy.interface, claim.mac, request.mac
-            );
-            let until = self.now() + SET_ASIDE_FOR;
-            let address = claim.address;
-            self.shared
-                .leases()
-                .apply(LeaseChange::SetAside { address, until });
-            self.judge(request);
+            if let Some(conflict) = self.probes.heard(claim, own) {
+                self.in_use(conflict);
+            }
+        }
+    }
+
+    fn echoed(&mut self, from: Vec<Ipv4Addr>) {
+        for address in from {
+            if let Some(conflict) = self.probes.echoed(address) {
+                self.in_use(conflict);
+            }
+        }
+    }
+
+    fn in_use(&mut self, conflict: Conflict<Request>) {
+        let by = conflict
+            .who
+            .map_or_else(String::new, |mac| format!(" by {mac}"));
+        info!(
+            "{} on {} is in use{by}: {} gets another address",
+            conflict.wish.address, self.policy.interface, conflict.wish.mac
+        );
+        let mut leases = self.shared.leases();
+        let decided = self.office(&mut leases).reconsider(conflict);
+        if let Some((request, verdict)) = decided {
+            self.answer(leases, &request, verdict);
+        }
+    }
+
+    /// Addresses behind relays are looked for from the first policy on that has some.
+    fn reach_relays(&mut self) {
+        let relays = matches!(&self.policy.mode, Mode::Full(full) if full.has_relays());
+        if !relays || self.pinger.is_some() {
+            return;
+        }
+        match Pinger::open() {
+            Ok(pinger) => self.pinger = Some(pinger),
+            Err(error) => warn!(
+                "addresses behind relays are offered without asking who has them: opening a raw ICMP socket: {error}; start as root or from the systemd unit (CAP_NET_RAW)"
+            ),
+        }
+    }
+
+    /// A machine was heard of by another way than DHCP.
+    fn learn(&self, sign: Sign) {
+        if let Some(change) = learn(sign, &self.policy, self.now()) {
+            self.shared.leases().apply(change);
         }
     }
 
@@ -304,7 +377,7 @@ impl Desk<'_> {
         let now = self.now();
         for due in self.probes.due(now) {
             match due {
-                Due::Ask(address) => self.ask(address),
+                Due::Ask(way, address) => self.ask(way, address),
                 Due::Free(request) => self.judge(request),
             }
         }
@@ -315,11 +388,14 @@ impl Desk<'_> {
         }
     }
 
-    fn ask(&self, address: Ipv4Addr) {
-        let Some(arp) = self.sockets.arp.as_ref().map(AsyncFd::get_ref) else {
-            return;
+    fn ask(&self, way: Way, address: Ipv4Addr) {
+        let arp = self.sockets.arp.as_ref().map(AsyncFd::get_ref);
+        let sent = match (way, arp, &self.pinger) {
+            (Way::Arp, Some(arp), _) => arp.send(&arp::probe(arp.mac(), address)),
+            (Way::Echo, _, Some(pinger)) => pinger.ask(address),
+            _ => Ok(()),
         };
-        if let Err(error) = arp.send(&arp::probe(arp.mac(), address)) {
+        if let Err(error) = sent {
             self.failed(&format!("asking for {address}"), &error);
         }
     }
@@ -361,57 +437,5 @@ impl Desk<'_> {
             "packet from {source} on {} not answered: {why}",
             self.policy.interface
         );
-    }
-}
-
-/// What is to be known of a machine by what it asked and was told.
-fn seen(request: &Request, answer: &Answer) -> Event {
-    let firmware = request.firmware;
-    let given = match answer {
-        Answer::Reply(reply) => Some(reply.message.yiaddr()),
-        // It takes what another server has offered.
-        Answer::Ignore(Why::OtherServer(_)) => request.requested,
-        Answer::Ignore(_) => None,
-    };
-    let client = request.client();
-    Event::Asked(Asked {
-        mac: request.mac,
-        model: firmware.to_string(),
-        pi: match firmware {
-            Firmware::Pi(identity) => Some(identity),
-            _ => None,
-        },
-        uuid: client.uuid,
-        arch: client.arch,
-        address: given
-            .filter(|address| !address.is_unspecified())
-            .or(Some(request.ciaddr)),
-        asker: match firmware {
-            Firmware::Init => AskedBy::Init,
-            Firmware::System => AskedBy::System,
-            _ => AskedBy::Firmware,
-        },
-        discover: request.kind == Kind::Discover,
-    })
-}
-
-fn answered(request: &Request, reply: &Reply, policy: &Policy) {
-    let Request { mac, firmware, .. } = request;
-    let interface = &policy.interface;
-    let settled = reply.settles() || firmware.takes_offers();
-    if settled && enabled!(Level::INFO) {
-        info!("{mac} {firmware} on {interface}: {}", reply.gives());
-    } else if enabled!(Level::DEBUG) {
-        debug!("{mac} {firmware} on {interface}: offered {}", reply.gives());
-    }
-}
-
-fn ignored(request: &Request, why: &Why, policy: &Policy) {
-    let Request { mac, firmware, .. } = request;
-    let interface = &policy.interface;
-    if why.is_news() {
-        info!("{mac} {firmware} on {interface} not answered: {why}");
-    } else {
-        debug!("{mac} {firmware} on {interface} not answered: {why}");
     }
 }

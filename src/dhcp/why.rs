@@ -88,6 +88,17 @@ pub enum Why {
     /// Nothing left to give.
     #[error("no address is free in the pool: make --pool larger")]
     PoolExhausted,
+    /// Addresses behind a relay cannot be asked for by ARP, and running workers send heartbeats: the manager listens first.
+    #[error(
+        "the manager has just started: in the first minute it listens which addresses behind relays are in use"
+    )]
+    JustStarted,
+    /// More machines wait for an address to be looked for than can at once.
+    #[error("too many machines ask for new addresses at once: it asks again")]
+    Busy,
+    /// The machine names an address that was found in use, perhaps by itself.
+    #[error("names {0}, which somebody uses, perhaps the machine itself")]
+    InUse(Ipv4Addr),
     /// The address reserved for it is in use by somebody else.
     #[error(
         "its address {0} was found in use by another machine: change the reservation or that machine"
@@ -133,6 +144,9 @@ impl Why {
             Self::OtherServer(_) => "other-server",
             Self::NotOurAddress => "not-our-address",
             Self::PoolExhausted => "pool-exhausted",
+            Self::JustStarted => "just-started",
+            Self::Busy => "busy",
+            Self::InUse(_) => "in-use",
             Self::ReservationInUse(_) => "reservation-in-use",
             Self::NoRecord(_) => "no-record",
             Self::Released(_) => "released",
@@ -169,6 +183,7 @@ impl Why {
                 | Self::NoProxy(_)
                 | Self::Relayed(_)
                 | Self::PoolExhausted
+                | Self::JustStarted
                 | Self::ReservationInUse(_)
                 | Self::Declined(_)
                 | Self::NoPoolHere(_)

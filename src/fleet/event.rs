@@ -49,7 +49,45 @@ pub struct Asked {
     pub discover: bool,
 }
 
+/// What an event says of the address of a machine, for who gives addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// The machine is there: it reports, or its heartbeat came from there.
+    Lives {
+        /// Where.
+        address: Ipv4Addr,
+        /// Who.
+        mac: Mac,
+    },
+    /// A boot file went there, whole.
+    Booted {
+        /// Where.
+        address: Ipv4Addr,
+        /// Who, if that is known.
+        mac: Option<Mac>,
+    },
+}
+
 impl Event {
+    /// What it says of a machine's address.
+    #[must_use]
+    pub fn sign(&self) -> Option<Sign> {
+        let lives = |address: &Ipv4Addr, mac| Sign::Lives {
+            address: *address,
+            mac,
+        };
+        match self {
+            _ if self.is_simulated() => None,
+            Self::Beat(from, beat) => Some(lives(from, beat.mac)),
+            Self::Reported(from, report) => Some(lives(from, report.mac)),
+            Self::Loaded(who, _) => Some(Sign::Booted {
+                address: who.address,
+                mac: who.mac,
+            }),
+            _ => None,
+        }
+    }
+
     /// Of a machine that is not there.
     #[must_use]
     pub fn is_simulated(&self) -> bool {
@@ -143,6 +181,36 @@ mod tests {
             ("", Part::Loader),
         ] {
             assert_eq!(Part::of(path), want, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_an_event_says_of_an_address() {
+        let address = Ipv4Addr::new(10, 0, 0, 7);
+        let lives = |mac| Event::Beat(address, beat(mac)).sign();
+        let mac = Mac([2, 0, 0, 0, 0, 7]);
+        assert_eq!(lives(mac), Some(Sign::Lives { address, mac }));
+        let [a, b, c] = SIMULATED;
+        assert_eq!(lives(Mac([a, b, c, 0, 0, 7])), None, "it is not there");
+        let mac = Some(mac);
+        let who = Who { mac, address };
+        let loaded = Event::Loaded(who, Part::Kernel).sign();
+        assert_eq!(loaded, Some(Sign::Booted { address, mac }));
+        // Anybody can ask for a file of any machine.
+        assert_eq!(Event::Begins(who, Part::Kernel).sign(), None);
+    }
+
+    fn beat(mac: Mac) -> Heartbeat {
+        Heartbeat {
+            mac,
+            image: ImageId([7; 32]),
+            hostname: None,
+            boot_ms: 1,
+            up_s: 1,
+            memory: 1,
+            available: 1,
+            load_percent: 0,
+            filling: None,
         }
     }
 }

@@ -4,9 +4,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
-use super::event::Event;
+use super::event::{Event, Sign};
 use super::rows::Catalogue;
 use super::snapshot::WorkerRow;
 use super::{Fleet, Refused};
@@ -18,6 +18,7 @@ pub struct Watch {
     fleet: Mutex<Fleet>,
     start: Instant,
     changes: watch::Sender<u64>,
+    signs: broadcast::Sender<Sign>,
     metrics: Metrics,
 }
 
@@ -29,6 +30,7 @@ impl Watch {
             fleet: Mutex::default(),
             start: Instant::now(),
             changes: watch::Sender::new(0),
+            signs: broadcast::Sender::new(MAX_SIGNS),
             metrics,
         }
     }
@@ -44,7 +46,10 @@ impl Watch {
     /// # Errors
     /// It is not believed.
     pub fn saw(&self, event: Event) -> Result<(), Refused> {
+        let sign = event.sign();
         let news = self.lock().apply(event, self.up())?;
+        // Nobody may listen: only who gives addresses does.
+        let _ = sign.map(|sign| self.signs.send(sign));
         if let Some(news) = news {
             self.metrics.boot(news);
         }
@@ -76,6 +81,12 @@ impl Watch {
         self.changes.subscribe()
     }
 
+    /// Where machines are heard of from now on. Who is too slow misses the oldest; heartbeats come again.
+    #[must_use]
+    pub fn signs(&self) -> broadcast::Receiver<Sign> {
+        self.signs.subscribe()
+    }
+
     /// Where all is counted.
     #[must_use]
     pub const fn metrics(&self) -> &Metrics {
@@ -88,6 +99,8 @@ impl Watch {
     }
 }
 
+/// As many as come in a tenth of a second.
+const MAX_SIGNS: usize = 4_096;
 /// Seconds.
 const FORGET_EVERY: u64 = 60;
 /// Seconds.

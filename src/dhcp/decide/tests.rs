@@ -64,6 +64,7 @@ fn hold(mac: Mac, address: [u8; 4], time: Duration, acknowledged: bool) -> Lease
         at: NOW,
         until: NOW + time,
         acknowledged,
+        known: false,
     }
 }
 
@@ -172,6 +173,19 @@ fn full_one_row_per_rule() {
     let none = Leases::default;
     let mine = || holding(MAC, [10, 0, 0, 105]);
     let theirs = || holding(NEIGHBOUR, [10, 0, 0, 105]);
+    let after = |change| {
+        let mut leases = Leases::default();
+        leases.apply(change);
+        leases
+    };
+    let offered = || after(hold(MAC, [10, 0, 0, 105], OFFER_FOR, false));
+    let offered_theirs = || after(hold(NEIGHBOUR, [10, 0, 0, 105], OFFER_FOR, false));
+    let set_aside = || {
+        after(LeaseChange::SetAside {
+            address: [10, 0, 0, 105].into(),
+            until: NOW + SET_ASIDE_FOR,
+        })
+    };
     let reserved = |client: Client| Client {
         mac: Mac([2, 0, 0, 0, 0, 0x99]),
         ..client
@@ -238,7 +252,32 @@ fn full_one_row_per_rule() {
             none(),
             nak,
         ),
+        // An offer was not taken up: the address it has may be another server's.
+        (
+            Client::ipxe().reboot([10, 0, 0, 20]),
+            offered(),
+            "NoRecord(10.0.0.20)",
+        ),
         // RENEWING, REBINDING
+        (
+            Client::ipxe().renew([10, 0, 0, 20]),
+            mine(),
+            "NoRecord(10.0.0.20)",
+        ),
+        // It uses what was only offered to another, or what somebody was found at.
+        (Client::ipxe().renew([10, 0, 0, 105]), offered_theirs(), ack),
+        (Client::ipxe().renew([10, 0, 0, 105]), set_aside(), ack),
+        (
+            Client::ipxe().reboot([10, 0, 0, 105]),
+            offered_theirs(),
+            ack,
+        ),
+        (Client::ipxe().reboot([10, 0, 0, 105]), set_aside(), ack),
+        (
+            Client::ipxe().request([10, 0, 0, 105], US),
+            set_aside(),
+            nak,
+        ),
         (Client::ipxe().renew([10, 0, 0, 105]), mine(), ack),
         (Client::ipxe().renew([10, 0, 0, 105]), none(), ack),
         (Client::ipxe().renew([10, 0, 0, 105]), theirs(), nak),
@@ -479,7 +518,7 @@ fn only_an_address_that_nothing_vouches_for_is_probed() {
     for (client, leases, want) in [
         (wants.clone(), Leases::default(), is(102)),
         (wants, mine(), None),
-        (relayed, Leases::default(), None),
+        (relayed, Leases::default(), is(102)),
         (reserved, Leases::default(), is(50)),
         (
             Client::ipxe().request([10, 0, 0, 105], US),
@@ -540,13 +579,22 @@ fn what_is_remembered() {
         mac: MAC,
     };
     let mine = || holding(MAC, [10, 0, 0, 105]);
+    let renewed = Some(LeaseChange::Hold {
+        network: Network::of(SERVER, 24),
+        mac: MAC,
+        address: [10, 0, 0, 105].into(),
+        at: NOW,
+        until: NOW + HOUR,
+        acknowledged: true,
+        known: true,
+    });
     for (client, want) in [
         (Client::ipxe().discover(), mine_for(OFFER_FOR, false)),
         (
             Client::ipxe().request([10, 0, 0, 105], US),
             mine_for(HOUR, true),
         ),
-        (Client::ipxe().renew([10, 0, 0, 105]), mine_for(HOUR, true)),
+        (Client::ipxe().renew([10, 0, 0, 105]), renewed),
         (Client::ipxe().request([10, 0, 0, 20], US), None),
         (
             Client::ipxe().request([10, 0, 0, 105], OTHER),

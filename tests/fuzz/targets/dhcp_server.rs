@@ -25,6 +25,7 @@ static POLICIES: LazyLock<Vec<Policy>> = LazyLock::new(|| {
     [
         "",
         "[dhcp]\nmode = \"full\"\npool = \"10.0.0.50-10.0.0.59\"",
+        "[dhcp]\nmode = \"full\"\n[[network]]\naddress = \"10.9.0.0/24\"\npool = \"10.9.0.5-10.9.0.9\"",
     ]
     .iter()
     .map(|text| Config::parse(text).expect("a config"))
@@ -42,7 +43,8 @@ fuzz_target!(|bytes: &[u8]| {
         for policy in POLICIES.iter() {
             let verdict = decide(&request, policy, &leases, Duration::ZERO);
             if let Answer::Reply(reply) = &verdict.answer {
-                reply.encode().expect("an answer can be sent");
+                let bytes = reply.encode().expect("an answer can be sent");
+                assert!(bytes.len() <= 1_472, "longer than an Ethernet takes");
             }
             verdict
                 .lease

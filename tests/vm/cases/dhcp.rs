@@ -24,6 +24,8 @@ use crate::{ANSWER, BOOT};
 
 const FULL: [&str; 4] = ["--dhcp", "full", "--pool", POOL];
 const CLIENT: Mac = Mac([2, 0, 0, 0, 0x77, 1]);
+/// Somebody has its address.
+const UNLUCKY: Mac = Mac([2, 0, 0, 0, 0x77, 3]);
 /// A client asks again after this, as iPXE does.
 const AGAIN: Duration = Duration::from_secs(1);
 const ETHERNET_IP_UDP_BYTES: usize = 14 + 20 + 8;
@@ -211,7 +213,7 @@ pub(super) fn through_a_relay(case: &Case) -> Result<()> {
                  --pid-file= --log-dhcp --log-facility=-";
     // The far network's cable comes a moment after the station.
     let script = format!(
-        "until ip link set far0 up 2>/dev/null; do sleep 0.02; done; ip address add 10.78.0.1/24 dev far0; {relay}"
+        "until ip link set far0 up 2>/dev/null; do sleep 0.02; done; ip address add 10.78.0.1/24 dev far0; ip address add 10.78.0.107/24 dev far0; {relay}"
     );
     let mut process = lan.station(case, "relay", "192.168.77.3/24", &script)?;
     ip("link add far0 type veth peer name far1")?;
@@ -229,8 +231,21 @@ pub(super) fn through_a_relay(case: &Case) -> Result<()> {
     manager.log.expect(why, ANSWER)?;
     manager.terminate()?;
 
-    let config = "[[network]]\naddress = \"10.78.0.0/24\"\npool = \"10.78.0.100-10.78.0.109\"\nrouter = \"10.78.0.1\"\n";
-    let manager = Manager::serve(case, &store, config, &FULL)?;
+    // One that has just started listens first whether a machine there has the address already; nobody else can have one that
+    // is reserved.
+    let config = format!(
+        "[[network]]\naddress = \"10.78.0.0/24\"\npool = \"10.78.0.100-10.78.0.109\"\nrouter = \"10.78.0.1\"\n\
+         [[worker]]\nmac = \"{CLIENT}\"\naddress = \"10.78.0.105\"\n\
+         [[worker]]\nmac = \"{UNLUCKY}\"\naddress = \"10.78.0.107\"\n"
+    );
+    let manager = Manager::serve(case, &store, &config, &FULL)?;
+    link.send(&rival::question(Mac([2, 0, 0, 0, 0x77, 2]), 2))?;
+    let why = "in the first minute it listens which addresses behind relays are in use";
+    manager.log.expect(why, ANSWER)?;
+    // The relay itself has this address, too, and answers the manager's ping.
+    link.send(&rival::question(UNLUCKY, 3))?;
+    let why = "its address 10.78.0.107 was found in use by another machine";
+    manager.log.expect(why, ANSWER)?;
     let offer = offer("far1", CLIENT)?;
     ensure!(offer.server.to_string() == MANAGER, "{offer}");
     ensure!(offer.offered.octets().starts_with(&[10, 78, 0]), "{offer}");
