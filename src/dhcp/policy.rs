@@ -91,6 +91,16 @@ pub enum PolicyError {
         /// Addresses in it.
         size: u64,
     },
+    /// A pool that nothing can be given from.
+    #[error(
+        "the pool {}-{} in {network} has no address to give: each in it is the manager's own, the router's, a name server's, or the network's first or last: make it larger", .pool.first, .pool.last
+    )]
+    Empty {
+        /// As given.
+        pool: Pool,
+        /// Where.
+        network: Network,
+    },
     /// A reservation that can never be given.
     #[error("the address {address} reserved for {mac} is {whose}: change it")]
     Kept {
@@ -273,6 +283,34 @@ mod tests {
             error,
             "the pool 10.0.0.2-10.255.0.0 has 16711679 addresses, 65536 are possible: make it smaller"
         );
+    }
+
+    #[test]
+    fn a_pool_that_nothing_can_be_given_from_is_refused() {
+        let empty = |pool: &str| {
+            Err(format!(
+                "the pool {pool} in 10.0.0.0/24 has no address to give: each in it is the manager's own, the router's, a name server's, or the network's first or last: make it larger"
+            ))
+        };
+        let full = |pool: &str, rest: &str| {
+            policy(&format!(
+                "[dhcp]\nmode = \"full\"\npool = \"{pool}\"\n{rest}"
+            ))
+        };
+        for (pool, rest) in [
+            ("10.0.0.1-10.0.0.1", ""),
+            ("10.0.0.0-10.0.0.1", ""),
+            ("10.0.0.255-10.0.0.255", ""),
+            (
+                "10.0.0.1-10.0.0.3",
+                "router = \"10.0.0.2\"\ndns = [\"10.0.0.3\"]",
+            ),
+        ] {
+            assert_eq!(full(pool, rest), empty(pool));
+        }
+        let reserved = "[[worker]]\nmac = \"52:54:00:12:34:56\"\naddress = \"10.0.0.9\"";
+        full("10.0.0.1-10.0.0.1", reserved).expect("for one machine");
+        full("10.0.0.1-10.0.0.2", "").expect("one can be given");
     }
 
     #[test]

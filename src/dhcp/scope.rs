@@ -55,9 +55,16 @@ pub(super) fn scopes(config: &Config, interfaces: &[Interface]) -> Result<Vec<Sc
         reserved[at].insert(mac, address);
     }
     let scopes = subnets.into_iter().zip(reserved);
-    Ok(scopes
-        .map(|(subnet, reserved)| scope(subnet, reserved, interfaces))
-        .collect())
+    scopes
+        .map(|(subnet, reserved)| {
+            let (pool, network) = (subnet.pool, subnet.network);
+            let scope = scope(subnet, reserved, interfaces);
+            if scope.plan.is_empty() {
+                return Err(PolicyError::Empty { pool, network });
+            }
+            Ok(scope)
+        })
+        .collect()
 }
 
 /// `[dhcp]` as the network it lies in, then every `[[network]]`.
