@@ -12,6 +12,7 @@ pub mod image;
 pub mod mac;
 pub mod modules;
 pub mod paths;
+pub mod plain;
 pub mod profile;
 pub mod queue;
 pub mod root;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::ImageId;
 use crate::mac::Mac;
+use crate::plain;
 
 /// A report's JSON is never longer; the manager refuses a longer body unread.
 pub const MAX_REPORT_BYTES: usize = 4096;
@@ -145,22 +146,15 @@ impl fmt::Display for StageLine {
             Some(error) => write!(f, "failed error={}", quoted(error, true))?,
         }
         for (key, value) in &self.facts {
-            write!(f, " {key}={}", quoted(value, false))?;
+            write!(f, " {}={}", plain::word(key), quoted(value, false))?;
         }
         write!(f, " ms={}", self.ms)
     }
 }
 
-/// One line, whatever is in it: quotes become apostrophes, control characters blanks.
+/// One line, whatever is in it: quotes become apostrophes, and nothing is left that is not seen as it is.
 fn quoted(value: &str, always: bool) -> String {
-    let clean: String = value
-        .chars()
-        .map(|c| match c {
-            '"' => '\'',
-            c if c.is_control() => ' ',
-            c => c,
-        })
-        .collect();
+    let clean = plain::line(value, MAX_REPORT_BYTES).replace('"', "'");
     if always || clean.is_empty() || clean.contains(' ') {
         format!("\"{clean}\"")
     } else {
@@ -284,6 +278,24 @@ mod tests {
         );
     }
 
+    /// Whoever may post a report chooses its keys, too.
+    #[test]
+    fn a_key_begins_no_line_and_forges_no_fact() {
+        for (key, want) in [
+            (
+                "x\nramboot: stage=handover ok",
+                "x_ramboot:_stage_handover_ok",
+            ),
+            ("a=1 ms", "a_1_ms"),
+            ("\u{202e}\u{1b}[2J", "__[2J"),
+            ("", "_"),
+        ] {
+            let text = line(None, &[(key, "v\u{202e}\u{85}w")]).to_string();
+            let want = format!("ramboot: stage=dhcp ok {want}=\"v\u{fffd} w\" ms=812");
+            assert_eq!(text, want);
+        }
+    }
+
     #[test]
     fn a_waterfall_comes_with_the_last_report() {
         let bar = |what: &str, begin_ms, end_ms| Bar {
@@ -316,10 +328,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_line_whatever_is_in_it(error in "\\PC{0,40}|.{0,9}\n.{0,9}", value in "\\PC{0,20}") {
-            let text = line(Some(&error), &[("key", &value)]).to_string();
-            prop_assert!(!text.contains('\n'));
-            prop_assert!(StageLine::parse(&text).is_some(), "{}", text);
+        fn one_line_whatever_is_in_it(error in any::<String>(), key in any::<String>(), value in any::<String>()) {
+            let text = line(Some(&error), &[(&key, &value)]).to_string();
+            prop_assert_eq!(&plain::line(&text, usize::MAX), &text, "nothing in it acts or hides");
+            let read = StageLine::parse(&text);
+            prop_assert!(read.is_some_and(|read| read.facts.len() == 1 && read.ms == 812), "{}", text);
         }
 
         #[test]
