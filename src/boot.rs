@@ -150,6 +150,7 @@ impl Desk {
         let _ = self.fleet.saw(event(Who {
             mac: Some(mac),
             address,
+            named: true,
         }));
     }
 

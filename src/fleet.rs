@@ -9,13 +9,14 @@ pub mod boot;
 pub mod event;
 pub mod filling;
 pub mod listen;
+pub mod place;
 pub mod problem;
 pub mod rows;
 pub mod snapshot;
+mod table;
 pub mod watch;
 pub mod worker;
 
-use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -23,14 +24,14 @@ use ramboot_wire::heartbeat::Filling;
 use ramboot_wire::{ImageId, Mac};
 
 use event::{AskedBy, Event, Who};
-use worker::{News, Worker};
+use place::Word;
+use table::Table;
+use worker::{News, Pending, Worker};
 
 /// All machines, by hardware address.
 #[derive(Debug, Default)]
 pub struct Fleet {
-    /// In boxes, as a table keeps up to as much room again for what may come.
-    workers: HashMap<Mac, Box<Worker>>,
-    by_address: HashMap<Ipv4Addr, Mac>,
+    table: Table,
     /// Events that were not believed.
     refused: u64,
 }
@@ -49,6 +50,19 @@ pub enum Refused {
     Filling(Mac, u64, u64),
 }
 
+/// Why a recording of a boot is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotRecorded {
+    /// There is no such machine, as far as is known.
+    #[error("no machine of this address was given this image, as far as this manager knows")]
+    NotGiven,
+    /// It has not booted by it, or said already what it read.
+    #[error(
+        "the machine of this address has not fetched the end of this image here since its last recording: a recording counts once for each boot"
+    )]
+    NotFetched,
+}
+
 impl Fleet {
     /// Something was seen; what somebody who counts hears of it.
     ///
@@ -60,10 +74,11 @@ impl Fleet {
         }
         match event {
             Event::Asked(asked) => {
-                let known = self.workers.contains_key(&asked.mac);
+                let known = self.table.get(asked.mac).is_some();
                 if known || asked.asker != AskedBy::System {
-                    self.worker(asked.mac, now).asked(&asked, now);
-                    self.lives_at(asked.mac, asked.address);
+                    self.table.or_new(asked.mac, now).asked(&asked, now);
+                    let address = asked.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
+                    self.table.lives_at(asked.mac, address, Word::Seen, now);
                 }
             }
             Event::Reported(from, report) => {
@@ -79,16 +94,22 @@ impl Fleet {
                 self.believed(beat.mac, from, now)?.beat(&beat, now);
             }
             Event::Sent(address, bytes) => {
-                let mac = self.by_address.get(&address);
-                if let Some(worker) = mac.and_then(|mac| self.workers.get_mut(mac)) {
+                if let Some(worker) = self.here(address, now) {
                     worker.sent(bytes, now);
                 }
             }
-            Event::Chosen(who, hostname, image) => {
-                if let Some(worker) = self.of(who, now) {
-                    worker.hostname = hostname.map(|name| worker::plain(&name, MAX_HOSTNAME));
-                    worker.image = Some(image);
+            Event::Ended(address, image) => {
+                if let Some(worker) = self.here(address, now) {
+                    worker.ended = Some((image, address));
                 }
+            }
+            Event::Chosen(who, hostname, image) => {
+                let hostname = hostname.map(|name| worker::plain(&name, MAX_HOSTNAME));
+                self.hand(who, Pending::Chosen(hostname, image), now);
+            }
+            Event::Nothing(who, why) => {
+                let why = worker::plain(&why, worker::MAX_SENTENCE);
+                self.hand(who, Pending::Nothing(why), now);
             }
             Event::Begins(who, part) => {
                 if let Some(worker) = self.of(who, now) {
@@ -96,13 +117,15 @@ impl Fleet {
                 }
             }
             Event::Loaded(who, part) => {
-                if let Some(worker) = self.of(who, now) {
-                    worker.loaded(part, now);
-                }
-            }
-            Event::Nothing(who, why) => {
-                if let Some(worker) = self.of(who, now) {
-                    worker.nothing(&why, now);
+                let Some(worker) = self.of(who, now) else {
+                    return Ok(None);
+                };
+                worker.loaded(part, now);
+                // A script that names it proves nothing, and everybody can have one for any machine.
+                if !(who.named && part == event::Part::Loader) {
+                    worker.took = true;
+                    let mac = worker.mac;
+                    self.table.promote(mac);
                 }
             }
         }
@@ -111,21 +134,39 @@ impl Fleet {
 
     /// Time goes by: who was not heard of for long is forgotten.
     pub fn tick(&mut self, now: Duration) {
-        self.workers
-            .retain(|_, worker| now.saturating_sub(worker.seen) < FORGET);
-        self.tidy();
+        self.table
+            .forget(|worker| now.saturating_sub(worker.seen) < FORGET);
     }
 
     /// How many machines are known.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.workers.len()
+        self.table.workers.len() + self.table.newcomers.len()
     }
 
     /// None is.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.workers.is_empty()
+        self.len() == 0
+    }
+
+    /// The machines that are shown, in no order.
+    #[must_use]
+    pub fn listed(&self) -> Vec<Mac> {
+        self.table.listed()
+    }
+
+    /// Machines that only asked, and are too many to be shown.
+    #[must_use]
+    pub fn unlisted(&self) -> usize {
+        self.table.unlisted()
+    }
+
+    /// What is known of these machines, as far as they are known.
+    #[must_use]
+    pub fn copies(&self, macs: &[Mac]) -> Vec<Worker> {
+        let known = macs.iter().filter_map(|mac| self.table.get(*mac));
+        known.cloned().collect()
     }
 
     /// Reports and heartbeats that were thrown away: too many of one machine, or from another address than its own.
@@ -137,38 +178,76 @@ impl Fleet {
     /// The machine that has this address, as far as is known.
     #[must_use]
     pub fn at(&self, address: Ipv4Addr) -> Option<Mac> {
-        self.by_address.get(&address).copied()
+        self.table.by_address.get(&address).copied()
     }
 
-    /// Whether a machine has this address that asked DHCP, or loaded something, as far as is known.
+    /// Whether a machine has this address, by what was heard of itself: DHCP, ARP, a report or a heartbeat.
     #[must_use]
     pub fn knows(&self, address: Ipv4Addr) -> bool {
-        let worker = self.at(address).and_then(|mac| self.workers.get(&mac));
-        worker.is_some_and(|worker| worker.proven)
+        let worker = self.at(address).and_then(|mac| self.table.get(mac));
+        let place = worker.and_then(|worker| worker.place);
+        place.is_some_and(|place| place.address == address && place.word > Word::Url)
     }
 
-    /// Whether the machine at this address boots or runs this image, as far as is known.
-    #[must_use]
-    pub fn was_given(&self, address: Ipv4Addr, image: ImageId) -> bool {
-        let worker = self.at(address).and_then(|mac| self.workers.get(&mac));
-        worker.is_some_and(|worker| worker.image == Some(image))
-    }
-
-    fn worker(&mut self, mac: Mac, now: Duration) -> &mut Worker {
-        if self.workers.len() >= MAX_WORKERS && !self.workers.contains_key(&mac) {
-            self.make_room();
+    /// The machine at this address may say what its boot read of the image.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn may_record(&self, address: Ipv4Addr, image: ImageId) -> Result<Mac, NotRecorded> {
+        let worker = self.at(address).and_then(|mac| self.table.get(mac));
+        let worker = worker
+            .filter(|worker| worker.image == Some(image))
+            .ok_or(NotRecorded::NotGiven)?;
+        match worker.ended {
+            Some(ended) if ended == (image, address) => Ok(worker.mac),
+            _ => Err(NotRecorded::NotFetched),
         }
-        self.workers
-            .entry(mac)
-            .or_insert_with(|| Box::new(Worker::new(mac, now)))
     }
 
-    /// The machine that loads something: it speaks with us, so its address is right.
+    /// What the machine at this address recorded was taken: once for each time that it fetches the image.
+    pub fn recorded(&mut self, address: Ipv4Addr) {
+        let worker = self.at(address).and_then(|mac| self.table.get_mut(mac));
+        if let Some(worker) = worker {
+            worker.ended = None;
+        }
+    }
+
+    /// The machine at this address, which was heard of just now.
+    fn here(&mut self, address: Ipv4Addr, now: Duration) -> Option<&mut Worker> {
+        let mac = self.at(address)?;
+        let worker = self.table.get_mut(mac)?;
+        if let Some(place) = &mut worker.place {
+            place.at = now;
+        }
+        Some(worker)
+    }
+
+    /// The machine that loads something, if it is where that machine is.
     fn of(&mut self, who: Who, now: Duration) -> Option<&mut Worker> {
-        let mac = who.mac.or_else(|| self.at(who.address))?;
-        self.worker(mac, now);
-        self.lives_at(mac, Some(who.address));
-        self.workers.get_mut(&mac).map(Box::as_mut)
+        let Some(mac) = who.mac else {
+            return self.here(who.address, now);
+        };
+        self.table.or_new(mac, now);
+        let word = if who.named { Word::Url } else { Word::Seen };
+        let believed = self.table.lives_at(mac, who.address, word, now);
+        let worker = self.table.get_mut(mac)?;
+        if !believed {
+            // Nor is what somebody else was told of it.
+            worker.pending = None;
+            return None;
+        }
+        Some(worker)
+    }
+
+    /// Something is for a machine. Who asked for it, and from where, may only be known when it begins to load it.
+    fn hand(&mut self, who: Who, pending: Pending, now: Duration) {
+        let unknown = who.address.is_unspecified();
+        if let Some(worker) = self.of(who, now) {
+            worker.pending = Some(Box::new(pending));
+            if !unknown {
+                worker.settle(now);
+            }
+        }
     }
 
     /// The machine that a report speaks of, if it can be of that machine.
@@ -178,75 +257,23 @@ impl Fleet {
         from: Ipv4Addr,
         now: Duration,
     ) -> Result<&mut Worker, Refused> {
-        let is_its_own = self.workers.get(&mac).is_none_or(|worker| {
-            let quiet = now.saturating_sub(worker.seen) > MOVED;
-            quiet || worker.address.is_none_or(|address| address == from)
-        });
-        if !is_its_own {
+        self.table.or_new(mac, now);
+        if !self.table.lives_at(mac, from, Word::Said, now) {
             self.refused += 1;
             return Err(Refused::Address(mac));
         }
-        // Whoever makes machines up has one address for them.
-        if let Some(other) = self.at(from).filter(|other| *other != mac)
-            && self.workers.get(&other).is_some_and(|other| !other.proven)
-        {
-            self.workers.remove(&other);
-        }
-        if !self.worker(mac, now).may_report(now) {
+        self.table.promote(mac);
+        let worker = self.table.or_new(mac, now);
+        if !worker.may_report(now) {
             self.refused += 1;
             return Err(Refused::TooMany(mac));
         }
-        self.lives_at(mac, Some(from));
-        Ok(self.worker(mac, now))
-    }
-
-    fn lives_at(&mut self, mac: Mac, address: Option<Ipv4Addr>) {
-        let Some(address) = address.filter(|address| !address.is_unspecified()) else {
-            return;
-        };
-        let Some(worker) = self.workers.get_mut(&mac) else {
-            return;
-        };
-        let before = worker.address.replace(address);
-        if let Some(before) = before.filter(|before| *before != address)
-            && self.by_address.get(&before) == Some(&mac)
-        {
-            self.by_address.remove(&before);
-        }
-        self.by_address.insert(address, mac);
-    }
-
-    /// Many at a time, so that a flood does not look through all of them for each packet.
-    fn make_room(&mut self) {
-        let mut by_worth: Vec<(bool, Duration, Mac)> = self
-            .workers
-            .values()
-            .map(|worker| (worker.proven, worker.seen, worker.mac))
-            .collect();
-        let victims = (MAX_WORKERS / 16).min(by_worth.len() - 1);
-        by_worth.select_nth_unstable(victims);
-        for (_, _, mac) in by_worth.drain(..=victims) {
-            self.workers.remove(&mac);
-        }
-        self.tidy();
-    }
-
-    fn tidy(&mut self) {
-        let workers = &self.workers;
-        self.by_address.retain(|address, mac| {
-            workers
-                .get(mac)
-                .is_some_and(|w| w.address == Some(*address))
-        });
+        Ok(worker)
     }
 }
 
-/// A /16 full of machines.
-pub const MAX_WORKERS: usize = 65_536;
 /// A machine that is not heard of for a week is not shown any more.
 const FORGET: Duration = Duration::from_secs(7 * 24 * 3600);
-/// After so long a silence a machine may have another address.
-const MOVED: Duration = Duration::from_secs(120);
 /// RFC 1123.
 const MAX_HOSTNAME: usize = 253;
 

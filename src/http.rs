@@ -9,6 +9,7 @@ pub mod events;
 mod gate;
 mod hall;
 mod host;
+mod looks;
 mod lookup;
 mod meter;
 mod places;

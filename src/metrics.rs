@@ -232,7 +232,7 @@ impl Mirrors {
         }
         raise(&self.refused, sources.refused);
         self.connections.set(signed(of(&http.connections)));
-        for state in STANDINGS {
+        for state in Standing::ALL {
             let count = sources.workers.iter().filter(|row| row.state == state);
             self.workers
                 .with_label_values(&[state.name()])
@@ -263,15 +263,6 @@ fn signed(value: u64) -> i64 {
 fn seconds(ms: u64) -> f64 {
     std::time::Duration::from_millis(ms).as_secs_f64()
 }
-
-const STANDINGS: [Standing; 6] = [
-    Standing::Failed,
-    Standing::Silent,
-    Standing::Asking,
-    Standing::Loading,
-    Standing::Booting,
-    Standing::Up,
-];
 
 /// From a PC on a fast network to a rack that waits for its turn.
 const BOOT_BUCKETS: [f64; 9] = [5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0];

@@ -7,6 +7,7 @@
 pub mod picture;
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 
 use ramboot_wire::Mac;
 use ramboot_wire::image::{CHUNK_BYTES, ImageId, chunk_count};
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 /// All that is kept of how one image boots. Fields this `ramboot` does not know are passed over.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known {
-    /// The oldest first, at most [`MAX_KEPT`], one of each machine.
+    /// The oldest first, at most [`MAX_KEPT`], one of each machine and of each address.
     #[serde(default)]
     pub recordings: Vec<Kept>,
     /// What `publish --profile` found.
@@ -29,6 +30,9 @@ pub struct Known {
 pub struct Kept {
     /// Seconds since 1970.
     pub at: u64,
+    /// The address it came from; not known of those that an older `ramboot` kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Ipv4Addr>,
     /// As the worker sent it.
     pub recording: Recording,
 }
@@ -94,13 +98,14 @@ impl Known {
         self.recordings.is_empty() && self.carried.is_none()
     }
 
-    /// Takes a recording of `image`, which has `size` bytes, at `now` (seconds since 1970): instead of the last one of that
-    /// machine, and of the oldest where there are too many.
+    /// Takes a recording of `image`, which has `size` bytes, that came from an address at `now` (seconds since 1970): instead of
+    /// the last one of that machine or that address, and of the oldest where there are too many.
     ///
     /// # Errors
     /// It cannot be, or is not believed.
     pub fn add(
         &mut self,
+        from: Ipv4Addr,
         recording: Recording,
         image: ImageId,
         size: u64,
@@ -108,14 +113,22 @@ impl Known {
     ) -> Result<(), Refused> {
         plausible(&recording, image, size)?;
         let mac = recording.mac;
-        let last = self.recordings.iter().find(|k| k.recording.mac == mac);
+        let is_its = |kept: &Kept| kept.recording.mac == mac || kept.from == Some(from);
         // A clock that was set back makes nobody wait.
-        let age = last.and_then(|last| now.checked_sub(last.at));
-        if age.is_some_and(|age| age < MIN_SECONDS) {
-            return Err(Refused::TooSoon(mac));
+        let is_new = |kept: &Kept| {
+            now.checked_sub(kept.at)
+                .is_some_and(|age| age < MIN_SECONDS)
+        };
+        let mut its = self.recordings.iter().filter(|kept| is_its(kept));
+        if let Some(kept) = its.find(|kept| is_new(kept)) {
+            return Err(Refused::TooSoon(kept.recording.mac));
         }
-        self.recordings.retain(|k| k.recording.mac != mac);
-        self.recordings.push(Kept { at: now, recording });
+        self.recordings.retain(|kept| !is_its(kept));
+        self.recordings.push(Kept {
+            at: now,
+            from: Some(from),
+            recording,
+        });
         let over = self.recordings.len().saturating_sub(MAX_KEPT);
         self.recordings.drain(..over);
         Ok(())

@@ -1,11 +1,14 @@
 //! The shell behind [`crate::http::view`]: fleet, store and counters become what people and programs look at.
 //!
-//! Whatever is made is kept for a second, so that many who look at once cost no more than one.
+//! Whatever is made is kept for a second, so that many who look at once cost no more than one. All of it may take long and reads
+//! the store, so it is called on threads that serve nobody.
 #![expect(clippy::disallowed_methods, reason = "shell: reads the clocks")]
 
+mod kept;
+
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -14,12 +17,13 @@ use tokio::sync::watch;
 use crate::boot::live::Live;
 use crate::control::Served;
 use crate::fleet::rows::Catalogue;
-use crate::fleet::snapshot::{self, ImageRow, Manager, Snapshot, WorkerRow};
+use crate::fleet::snapshot::{self, ImageRow, Manager, Snapshot, Standing, WorkerRow};
 use crate::http::answer::Content;
 use crate::http::view::View;
 use crate::metrics::{self, Sources};
 use crate::store::{Generation, Name};
 use crate::{http, page, tftp};
+use kept::Kept;
 
 /// What all views are made of.
 #[derive(Debug)]
@@ -29,8 +33,17 @@ pub struct Viewer {
     tftp: Arc<tftp::Counters>,
     served: watch::Receiver<Vec<Served>>,
     traffic: Mutex<Traffic>,
-    kept: Mutex<Option<(Instant, Arc<Snapshot>)>>,
-    page: Mutex<Option<(Arc<Snapshot>, Bytes)>>,
+    start: Instant,
+    kept: Mutex<Kept<Arc<Shot>>>,
+}
+
+/// One snapshot, and what was made of it so far: each once, however many ask.
+#[derive(Debug)]
+struct Shot {
+    snapshot: Snapshot,
+    /// The JSON of all workers, and of those in each state.
+    json: [OnceLock<Bytes>; Standing::ALL.len() + 1],
+    page: OnceLock<Bytes>,
 }
 
 /// What leaves, of late.
@@ -60,8 +73,8 @@ impl Viewer {
                 bytes: 0,
                 per_s: 0,
             }),
+            start: Instant::now(),
             kept: Mutex::default(),
-            page: Mutex::default(),
         }
     }
 
@@ -87,15 +100,12 @@ impl Viewer {
     pub fn show(&self, view: View) -> anyhow::Result<Content> {
         let mut etag = None;
         let (media_type, bytes) = match view {
-            View::Page => ("text/html; charset=utf-8", self.page()?),
+            View::Page => ("text/html; charset=utf-8", self.shot()?.page()?),
             View::File(file) => {
                 etag = Some(file.digest());
                 (file.media_type, Bytes::from_static(file.text.as_bytes()))
             }
-            View::Nodes => {
-                let json = serde_json::to_vec(&*self.snapshot()?).context("writing JSON")?;
-                ("application/json", json.into())
-            }
+            View::Nodes(state) => ("application/json", self.shot()?.json(state)?),
             View::Metrics => (metrics::MEDIA_TYPE, self.metrics()?.into()),
             View::Health => {
                 self.catalogue().context("reading the store")?;
@@ -122,39 +132,29 @@ impl Viewer {
         Ok(())
     }
 
-    /// All that is known, at most a second old.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub fn snapshot(&self) -> anyhow::Result<Arc<Snapshot>> {
+    /// All that is known, a second old or so.
+    fn shot(&self) -> anyhow::Result<Arc<Shot>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, snapshot)) = &*kept
-            && at.elapsed() < KEPT
-        {
-            return Ok(Arc::clone(snapshot));
-        }
-        let snapshot = Arc::new(self.look()?);
-        *kept = Some((Instant::now(), Arc::clone(&snapshot)));
-        Ok(snapshot)
-    }
-
-    /// Made once of each snapshot.
-    fn page(&self) -> anyhow::Result<Bytes> {
-        let snapshot = self.snapshot()?;
-        let mut kept = self.page.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, page)) = &*kept
-            && Arc::ptr_eq(of, &snapshot)
-        {
-            return Ok(page.clone());
-        }
-        let page = Bytes::from(page::html(&snapshot, now())?);
-        *kept = Some((snapshot, page.clone()));
-        Ok(page)
+        kept.get(
+            || self.start.elapsed(),
+            || {
+                Ok(Arc::new(Shot {
+                    snapshot: self.look()?,
+                    json: Default::default(),
+                    page: OnceLock::new(),
+                }))
+            },
+        )
     }
 
     fn look(&self) -> anyhow::Result<Snapshot> {
         let catalogue = self.catalogue()?;
-        let workers = self.live.now().fleet.rows(&catalogue);
+        let fleet = Arc::clone(&self.live.now().fleet);
+        let workers = fleet.rows(&catalogue);
+        let (refused, unlisted) = {
+            let fleet = fleet.lock();
+            (fleet.refused(), fleet.unlisted())
+        };
         let images = catalogue
             .current
             .iter()
@@ -168,7 +168,8 @@ impl Viewer {
                 up_s: self.live.now().fleet.up().as_secs(),
                 bytes_per_s: traffic.per_s,
                 bytes: self.sent(),
-                refused: self.live.now().fleet.lock().refused(),
+                refused,
+                unlisted,
                 interfaces: self.served.borrow().clone(),
             },
             images,
@@ -217,7 +218,8 @@ impl Viewer {
     }
 
     fn metrics(&self) -> anyhow::Result<Vec<u8>> {
-        let snapshot = self.snapshot()?;
+        let shot = self.shot()?;
+        let snapshot = &shot.snapshot;
         self.live.now().fleet.metrics().text(&Sources {
             http: &self.http,
             tftp: &self.tftp,
@@ -234,10 +236,35 @@ impl Viewer {
     }
 }
 
+impl Shot {
+    fn json(&self, state: Option<Standing>) -> anyhow::Result<Bytes> {
+        let place = Standing::ALL.iter().position(|at| Some(*at) == state);
+        let made = &self.json[place.map_or(0, |place| place + 1)];
+        once(made, || {
+            serde_json::to_string(&self.snapshot.only(state)).context("writing JSON")
+        })
+    }
+
+    fn page(&self) -> anyhow::Result<Bytes> {
+        once(&self.page, || page::html(&self.snapshot, now()))
+    }
+}
+
+fn once(
+    made: &OnceLock<Bytes>,
+    make: impl FnOnce() -> anyhow::Result<String>,
+) -> anyhow::Result<Bytes> {
+    if let Some(bytes) = made.get() {
+        return Ok(bytes.clone());
+    }
+    let mut text = make()?;
+    text.shrink_to_fit();
+    let bytes = Bytes::from(text);
+    Ok(made.get_or_init(|| bytes).clone())
+}
+
 /// Seconds since 1970.
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
 }
-
-const KEPT: Duration = Duration::from_millis(900);

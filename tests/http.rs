@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ramboot::fleet::event::Event;
+use ramboot::fleet::snapshot::Standing;
 use ramboot::fleet::watch::Watch;
 use ramboot::http::answer::Content;
 use ramboot::http::serve::{Counters, MAX_CONNECTIONS, Made, Site, run};
+use ramboot::http::view::View;
 use ramboot::metrics::Metrics;
 use ramboot::store::{BootFile, Store};
 use ramboot_wire::image::{CHUNK_BYTES, CHUNK_LEN, chaining_value};
@@ -60,7 +62,12 @@ impl Manager {
         let site = Arc::new(Site {
             store: Arc::new(Store::open(state.path()).expect("store")),
             made,
-            views: Box::new(|view, _| Ok(content(format!("{view:?}\n")))),
+            views: Box::new(|view, _| {
+                Ok(content(match view {
+                    View::Nodes(Some(Standing::Up)) => "x".repeat(LARGE_BYTES),
+                    view => format!("{view:?}\n"),
+                }))
+            }),
             fleet: Arc::clone(&fleet),
             counters: Arc::clone(&counters),
             connections,
@@ -413,6 +420,38 @@ fn a_report_is_taken_and_a_script_is_made_for_the_one_who_asks() {
     assert!(head.contains("cache-control: no-store"), "{head}");
 }
 
+/// Of a view: more than the buffers of both sides hold.
+const LARGE_BYTES: usize = 16 << 20;
+
+/// Who reads something large slowly keeps it in memory, so two of one address do, and others are told to come back.
+#[test]
+fn few_read_something_large_at_once() {
+    let manager = Manager::start();
+    let large = "/nodes.json?state=up";
+    let slow = || {
+        let mut stream = manager.connect();
+        let request = format!("GET {large} HTTP/1.1\r\nhost: x\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("send");
+        let mut begin = [0; 12];
+        stream.read_exact(&mut begin).expect("an answer");
+        assert_eq!(&begin, b"HTTP/1.1 200");
+        stream
+    };
+    let (first, _second) = (slow(), slow());
+    let (head, body) = manager.ask("GET", large, "");
+    assert_eq!(status(&head), "503", "{head}");
+    assert!(head.contains("retry-after: 2\r\n"), "{head}");
+    let want = "others read something large from this manager: come back in 2 s\n";
+    assert_eq!(String::from_utf8_lossy(&body), want);
+    // What is small is shown all the same, and a part of what is large is small.
+    assert_eq!(status(&manager.ask("GET", "/nodes.json", "").0), "200");
+    let part = manager.ask("GET", large, "range: bytes=0-9\r\n");
+    assert_eq!((status(&part.0), part.1.len()), ("206", 10));
+    drop(first);
+    // The manager sees that when it goes on sending.
+    while status(&manager.ask("GET", large, "").0) == "503" {}
+}
+
 /// A POST to the image's profile; the status and the sentence.
 fn record(manager: &Manager, body: &str) -> (String, String) {
     let headers = format!("content-length: {}\r\n\r\n{body}", body.len());
@@ -426,7 +465,7 @@ fn record(manager: &Manager, body: &str) -> (String, String) {
 /// The worker at 127.0.0.1 says that it runs the image.
 fn runs(manager: &Manager) {
     let beat = Heartbeat {
-        mac: Mac([2; 6]),
+        mac: Mac([2, 0, 0, 0, 0, 1]),
         image: manager.id,
         hostname: None,
         boot_ms: 1,
@@ -438,6 +477,17 @@ fn runs(manager: &Manager) {
     };
     let at = std::net::Ipv4Addr::LOCALHOST;
     manager.fleet.saw(Event::Beat(at, beat)).expect("believed");
+}
+
+/// The worker fetches the last byte of the image, as every boot does.
+fn fetches_the_end(manager: &Manager) {
+    let at = std::net::Ipv4Addr::LOCALHOST;
+    let (head, _) = manager.ask("GET", &manager.image_path(), "range: bytes=-1\r\n");
+    assert_eq!(status(&head), "206");
+    // It is told when the body is given up, which the other side does not see.
+    while manager.fleet.lock().may_record(at, manager.id).is_err() {
+        std::thread::yield_now();
+    }
 }
 
 fn recording(manager: &Manager, last: u8, touched: &str) -> String {
@@ -456,6 +506,17 @@ fn what_workers_read_is_taken_from_workers_and_served_to_all() {
     let good = recording(&manager, 1, "[[0,0],[2,50],[1,51]]");
     assert_eq!(record(&manager, &good).0, "403", "of a stranger");
     runs(&manager);
+    manager.ask("GET", &manager.image_path(), "range: bytes=0-0\r\n");
+    let (code, text) = record(&manager, &good);
+    assert_eq!(code, "403", "{text}");
+    assert!(
+        text.starts_with("the machine of this address has not fetched the end of this image"),
+        "{text}"
+    );
+    fetches_the_end(&manager);
+    let (code, text) = record(&manager, &recording(&manager, 2, "[[3,0]]"));
+    let want = "the recording is of machine 02:00:00:00:00:02, and this address belongs to machine 02:00:00:00:00:01\n";
+    assert_eq!((code.as_str(), text.as_str()), ("403", want));
     assert_eq!(record(&manager, &good), ("204".to_owned(), String::new()));
 
     let (head, body) = get("GET", &path);
@@ -469,12 +530,12 @@ fn what_workers_read_is_taken_from_workers_and_served_to_all() {
         "{head}"
     );
 
+    let (code, _) = record(&manager, &good);
+    assert_eq!(code, "403", "once for each boot");
+    fetches_the_end(&manager);
     let (code, text) = record(&manager, &good);
     let want = "a recording of 02:00:00:00:00:01 was taken less than 60 s ago\n";
     assert_eq!((code.as_str(), text.as_str()), ("429", want));
-    let second = recording(&manager, 2, "[[3,0]]");
-    assert_eq!(record(&manager, &second).0, "204");
-    assert_eq!(get("GET", &path).1[3], 0x80 + 43, "served at once");
 
     let other = format!("/images/{}/profile", ImageId([9; 32]));
     assert_eq!(status(&get("GET", &other).0), "404");
@@ -487,6 +548,7 @@ fn what_workers_read_is_taken_from_workers_and_served_to_all() {
 fn a_recording_that_cannot_be_harms_nobody() {
     let manager = Manager::start();
     runs(&manager);
+    fetches_the_end(&manager);
     let good = recording(&manager, 1, "[[0,0]]");
     for (body, code, sentence) in [
         (String::new(), "400", "not a recording: "),

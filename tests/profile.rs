@@ -34,6 +34,9 @@ const STORY: &str = r#"
     printf %s "$4" | sed "s/IMAGE/$image/" >/dev/udp/10.9.8.1/8067
     until "$ramboot" nodes --json | grep -q 02:02:02:02:02:02; do :; done
     printf %s "$5" | sed "s/IMAGE/$image/" >recording
+    said early curl -s --interface 10.9.8.2 -w '%{http_code}\n' --data-binary @recording $url/images/$image/profile
+    # Every boot fetches the image's end.
+    curl -sf --interface 10.9.8.2 -r -1 -o end $url/images/$image/image.sqfs
     said taken curl -s --interface 10.9.8.2 -w '%{http_code}\n' --data-binary @recording $url/images/$image/profile
     curl -sf -o served $url/images/$image/profile
     said shown "$ramboot" profile worker --svg worker.svg
@@ -129,6 +132,8 @@ fn a_recording_is_kept_shown_and_carried_over() {
         ("nobody", "nothing is published as nobody in "),
         ("nobody", "only: worker"),
         ("nothing", "nothing is known yet of how worker"),
+        ("early", "403"),
+        ("early", "has not fetched the end of this image"),
         ("taken", "204"),
         ("shown", "hot       2.4 MB, "),
         ("shown", "9 chunks: read before the network was up"),

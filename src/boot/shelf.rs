@@ -192,12 +192,17 @@ fn part(name: &str) -> Part {
 }
 
 impl Shelf {
-    /// Known by DHCP, or by the neighbour table.
+    /// Known to the fleet by its address, else by the neighbour table.
     fn who(&self, address: Ipv4Addr) -> event::Who {
-        let known = self.desk.now().fleet.lock().at(address);
+        let known = self.desk.now().fleet.lock().at(address).is_some();
         event::Who {
-            mac: known.or_else(|| neighbour::mac_of(address)),
+            mac: if known {
+                None
+            } else {
+                neighbour::mac_of(address)
+            },
             address,
+            named: false,
         }
     }
 

@@ -22,6 +22,8 @@ pub enum Event {
     Nothing(Who, String),
     /// Bytes of images went to an address.
     Sent(Ipv4Addr, u64),
+    /// The last bytes of an image went to an address.
+    Ended(Ipv4Addr, ImageId),
     /// `/init` says how a stage ended.
     Reported(Ipv4Addr, Report),
     /// A running worker is alive.
@@ -99,7 +101,7 @@ impl Event {
             | Self::Nothing(who, _) => who.mac,
             Self::Reported(_, report) => Some(report.mac),
             Self::Beat(_, beat) => Some(beat.mac),
-            Self::Sent(..) => None,
+            Self::Sent(..) | Self::Ended(..) => None,
         };
         mac.is_some_and(|mac| mac.0.starts_with(&SIMULATED))
     }
@@ -121,8 +123,10 @@ pub enum AskedBy {
 pub struct Who {
     /// Its hardware address, if it said so.
     pub mac: Option<Mac>,
-    /// Where it asked from.
+    /// Where it asked from; 0.0.0.0 if only the server knows that which talks to it.
     pub address: Ipv4Addr,
+    /// Its hardware address is only what a URL says, which anybody can write.
+    pub named: bool,
 }
 
 /// What a machine loads before Linux runs.

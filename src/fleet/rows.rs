@@ -7,7 +7,6 @@ use std::time::Duration;
 use ramboot_wire::stage::Bar;
 use ramboot_wire::{ImageId, Stage};
 
-use super::Fleet;
 use super::event::Part;
 use super::filling::{self, Look};
 use super::problem;
@@ -55,25 +54,47 @@ impl Catalogue {
     }
 }
 
-impl Fleet {
-    /// The machines at `now`.
+/// Makes rows of machines, as many at a time as one likes.
+#[derive(Debug)]
+pub struct Rows<'a> {
+    catalogue: &'a Catalogue,
+    published: Vec<Published>,
+    rows: Vec<WorkerRow>,
+}
+
+impl<'a> Rows<'a> {
+    /// None yet.
     #[must_use]
-    pub fn rows(&self, catalogue: &Catalogue, now: Duration) -> Vec<WorkerRow> {
-        let published = catalogue.published();
-        let mut rows: Vec<WorkerRow> = self
-            .workers
-            .values()
-            .map(|worker| {
-                let next = catalogue.next(&published, &asker(worker));
-                let named = worker.image.and_then(|id| catalogue.named(id));
-                row(worker, named, next, now)
-            })
-            .collect();
-        rows.sort_by(|a, b| {
-            let named = |row: &WorkerRow| (row.name.is_none(), row.name.clone(), row.mac.0);
-            named(a).cmp(&named(b))
+    pub fn of(catalogue: &'a Catalogue) -> Self {
+        Self {
+            catalogue,
+            published: catalogue.published(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds these machines, as they are at `now`.
+    pub fn add(&mut self, workers: &[Worker], now: Duration) {
+        let (catalogue, published) = (self.catalogue, &self.published);
+        self.rows.extend(workers.iter().map(|worker| {
+            let next = catalogue.next(published, &asker(worker));
+            let named = worker.image.and_then(|id| catalogue.named(id));
+            row(worker, named, next, now)
+        }));
+    }
+
+    /// All of them, by name, then by MAC.
+    #[must_use]
+    pub fn sorted(mut self) -> Vec<WorkerRow> {
+        self.rows.sort_by(|a, b| {
+            let key = |row: &'_ WorkerRow| (row.name.is_none(), row.mac.0);
+            let names = a.name.cmp(&b.name);
+            match (&a.name, &b.name) {
+                (Some(_), Some(_)) => names.then_with(|| a.mac.0.cmp(&b.mac.0)),
+                _ => key(a).cmp(&key(b)),
+            }
         });
-        rows
+        self.rows
     }
 }
 
@@ -112,7 +133,7 @@ fn row(
     WorkerRow {
         mac: worker.mac,
         name: worker.hostname.as_deref().map(str::to_owned),
-        address: worker.address,
+        address: worker.address(),
         model: model(worker),
         serial: worker
             .pi

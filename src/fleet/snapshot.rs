@@ -40,9 +40,35 @@ pub struct Manager {
     pub bytes: u64,
     /// Reports and heartbeats it did not believe.
     pub refused: u64,
+    /// Machines that only asked for something, took no boot file, and are too many to stand among the workers.
+    #[serde(default)]
+    pub unlisted: usize,
     /// The interfaces it serves; a manager of before this field says none.
     #[serde(default)]
     pub interfaces: Vec<Served>,
+}
+
+impl Snapshot {
+    /// The same with only the workers in one state; with all of them for `None`.
+    #[must_use]
+    pub fn only(&self, state: Option<Standing>) -> Part<'_> {
+        let is_of = |row: &&WorkerRow| state.is_none_or(|state| row.state == state);
+        Part {
+            version: self.version,
+            manager: &self.manager,
+            images: &self.images,
+            workers: self.workers.iter().filter(is_of).collect(),
+        }
+    }
+}
+
+/// A part of a [`Snapshot`], which becomes the same JSON.
+#[derive(Debug, Serialize)]
+pub struct Part<'a> {
+    version: u32,
+    manager: &'a Manager,
+    images: &'a [ImageRow],
+    workers: Vec<&'a WorkerRow>,
 }
 
 /// One published name.
@@ -171,6 +197,16 @@ pub enum Standing {
 }
 
 impl Standing {
+    /// All there are.
+    pub const ALL: [Self; 6] = [
+        Self::Failed,
+        Self::Silent,
+        Self::Asking,
+        Self::Loading,
+        Self::Booting,
+        Self::Up,
+    ];
+
     /// As it stands in JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -1,4 +1,5 @@
 mod anything;
+mod strangers;
 mod streams;
 
 use std::sync::Arc;
@@ -7,8 +8,9 @@ use ramboot_wire::stage::Bar;
 use ramboot_wire::{Arch, Heartbeat, ImageId, Report, Stage, StageLine};
 
 use super::event::{Asked, Part};
-use super::rows::Catalogue;
+use super::rows::{Catalogue, Rows};
 use super::snapshot::{Standing, WorkerRow};
+use super::table::MAX_WORKERS;
 use super::worker::News;
 use super::*;
 use crate::config::Config;
@@ -31,7 +33,23 @@ fn who(last: u32) -> Who {
     Who {
         mac: Some(mac(last)),
         address: address(last),
+        named: false,
     }
+}
+
+/// Somebody at an address fetches a URL with this hardware address.
+fn named(last: u32, address: Ipv4Addr) -> Who {
+    Who {
+        mac: Some(mac(last)),
+        address,
+        named: true,
+    }
+}
+
+fn rows(fleet: &Fleet, catalogue: &Catalogue, now: Duration) -> Vec<WorkerRow> {
+    let mut rows = Rows::of(catalogue);
+    rows.add(&fleet.copies(&fleet.listed()), now);
+    rows.sorted()
 }
 
 fn asked(last: u32) -> Asked {
@@ -127,7 +145,7 @@ impl Story {
     }
 
     fn row(&self, last: u32) -> WorkerRow {
-        let rows = self.fleet.rows(&catalogue(IMAGE), self.now());
+        let rows = rows(&self.fleet, &catalogue(IMAGE), self.now());
         rows.into_iter()
             .find(|row| row.mac == mac(last))
             .expect("is known")
@@ -377,7 +395,7 @@ fn a_reboot_that_would_change_something_is_seen() {
     let mut story = Story::default();
     story.at(0, Event::Beat(address(1), beat(1)));
     for (image, would_change) in [(IMAGE, false), (NEWER, true)] {
-        let rows = story.fleet.rows(&catalogue(image), story.now());
+        let rows = rows(&story.fleet, &catalogue(image), story.now());
         assert_eq!(rows[0].would_change, would_change);
         let next = rows[0].next.as_ref().expect("something is published");
         assert_eq!((next.id, next.name.as_deref()), (image, Some("default")));
@@ -590,7 +608,7 @@ fn hostile_words_are_one_short_line() {
     assert!(
         row.boot
             .iter()
-            .all(|bar| bar.begin_ms <= bar.end_ms && bar.what.len() <= 24)
+            .all(|bar| bar.begin_ms <= bar.end_ms && bar.what.chars().count() <= 24)
     );
 }
 
@@ -608,7 +626,7 @@ fn room_is_bounded_and_who_boots_keeps_it() {
         Standing::Up,
         "the only one that was seen to boot"
     );
-    assert_eq!(story.fleet.by_address.len(), story.fleet.len());
+    assert_eq!(story.fleet.table.by_address.len(), story.fleet.len());
 }
 
 #[test]
@@ -618,5 +636,5 @@ fn who_is_not_heard_of_for_a_week_is_forgotten() {
     story.fleet.tick(Duration::from_secs(6 * 86_400));
     assert_eq!(story.fleet.len(), 1);
     story.fleet.tick(Duration::from_secs(8 * 86_400));
-    assert!(story.fleet.is_empty() && story.fleet.by_address.is_empty());
+    assert!(story.fleet.is_empty() && story.fleet.table.by_address.is_empty());
 }

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, watch};
 
 use super::event::{Event, Sign};
-use super::rows::Catalogue;
+use super::rows::{Catalogue, Rows};
 use super::snapshot::WorkerRow;
+use super::worker::Worker;
 use super::{Fleet, Refused};
 use crate::metrics::Metrics;
 
@@ -72,7 +73,19 @@ impl Watch {
     /// The machines now.
     #[must_use]
     pub fn rows(&self, catalogue: &Catalogue) -> Vec<WorkerRow> {
-        self.lock().rows(catalogue, self.up())
+        let mut rows = Rows::of(catalogue);
+        self.each(|workers| rows.add(workers, self.up()));
+        rows.sorted()
+    }
+
+    /// All machines that are shown, some at a time. Whoever serves tells the fleet what it saw, so the lock is held for no
+    /// longer than a few copies take, and not while something is made of them.
+    fn each(&self, mut take: impl FnMut(&[Worker])) {
+        let macs = self.lock().listed();
+        for some in macs.chunks(AT_ONCE) {
+            let copies = self.lock().copies(some);
+            take(&copies);
+        }
     }
 
     /// Who looks until something changes.
@@ -105,3 +118,42 @@ const MAX_SIGNS: usize = 4_096;
 const FORGET_EVERY: u64 = 60;
 /// Seconds.
 const NEWS_EVERY: u64 = 10;
+/// Machines that are copied under one lock.
+const AT_ONCE: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use ramboot_wire::{Heartbeat, ImageId, Mac};
+
+    use super::*;
+
+    /// What serves waits for this lock: a fleet of any size is copied in small pieces, and what is made of them is made
+    /// while the lock is free.
+    #[test]
+    fn nothing_is_made_under_the_lock() {
+        let watch = Watch::new(Metrics::new().expect("metrics"));
+        for number in 0..1_000_u32 {
+            let beat = Heartbeat {
+                mac: Mac([2, 0, 0, 0, number.to_be_bytes()[2], number.to_be_bytes()[3]]),
+                image: ImageId([7; 32]),
+                hostname: None,
+                boot_ms: 1,
+                up_s: 1,
+                memory: 1,
+                available: 1,
+                load_percent: 1,
+                filling: None,
+            };
+            let from = Ipv4Addr::from(0x0a00_0000 + number);
+            watch.saw(Event::Beat(from, beat)).expect("believed");
+        }
+        let mut pieces = Vec::new();
+        watch.each(|workers| {
+            assert!(watch.fleet.try_lock().is_ok(), "the lock is free");
+            pieces.push(workers.len());
+        });
+        assert_eq!(pieces, [256, 256, 256, 232]);
+    }
+}

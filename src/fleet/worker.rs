@@ -10,6 +10,7 @@ use ramboot_wire::{Arch, Heartbeat, ImageId, Mac, Report, Stage, Uuid};
 use super::boot::Boot;
 use super::event::{Asked, AskedBy, Part};
 use super::filling::WHOLE;
+use super::place::Place;
 use super::problem::{self, Problem};
 use crate::pi::id::Identity;
 
@@ -18,7 +19,7 @@ use crate::pi::id::Identity;
 pub struct Worker {
     pub(super) mac: Mac,
     pub(super) hostname: Option<Box<str>>,
-    pub(super) address: Option<Ipv4Addr>,
+    pub(super) place: Option<Place>,
     /// What it is, in words.
     pub(super) model: Box<str>,
     pub(super) pi: Option<Identity>,
@@ -37,9 +38,26 @@ pub struct Worker {
     pub(super) vitals: Option<Vitals>,
     /// When it was last heard of.
     pub(super) seen: Duration,
-    /// It asked DHCP, or loaded something: there is a machine, and not just somebody who says so.
-    pub(super) proven: bool,
+    /// It has loaded a boot file here: there is a machine, and not just somebody who says so.
+    pub(super) took: bool,
+    /// It asked DHCP.
+    pub(super) asked_dhcp: bool,
+    /// How often its firmware looked for a DHCP server, since it was first heard of.
+    pub(super) asks: u32,
+    /// What is for it, until it begins to load that.
+    pub(super) pending: Option<Box<Pending>>,
+    /// The image whose end it fetched, and its address then, until it says what it read of it.
+    pub(super) ended: Option<(ImageId, Ipv4Addr)>,
     budget: Budget,
+}
+
+/// What was decided for a machine when somebody asked in its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Pending {
+    /// Its host name and its image.
+    Chosen(Option<Box<str>>, ImageId),
+    /// There is nothing for it to boot, and why.
+    Nothing(Box<str>),
 }
 
 /// Where a machine stands.
@@ -88,7 +106,7 @@ impl Worker {
         Self {
             mac,
             hostname: None,
-            address: None,
+            place: None,
             model: Box::default(),
             pi: None,
             uuid: None,
@@ -101,9 +119,18 @@ impl Worker {
             problem: None,
             vitals: None,
             seen: now,
-            proven: false,
+            took: false,
+            asked_dhcp: false,
+            asks: 0,
+            pending: None,
+            ended: None,
             budget: Budget::new(now),
         }
+    }
+
+    /// Its address, as far as is known.
+    pub(super) fn address(&self) -> Option<Ipv4Addr> {
+        self.place.map(|place| place.address)
     }
 
     /// There is room for one more report of it.
@@ -112,7 +139,10 @@ impl Worker {
     }
 
     pub(super) fn asked(&mut self, asked: &Asked, now: Duration) {
-        self.proven = true;
+        self.asked_dhcp = true;
+        if asked.discover {
+            self.asks = self.asks.saturating_add(1);
+        }
         if asked.asker == AskedBy::Firmware {
             if self.begins_anew(now) {
                 self.anew(now);
@@ -169,7 +199,6 @@ impl Worker {
     }
 
     pub(super) fn begins(&mut self, part: Part, now: Duration) {
-        self.proven = true;
         self.seen = now;
         if matches!(self.state, State::Up | State::Failed(_)) {
             self.anew(now);
@@ -182,6 +211,22 @@ impl Worker {
         }
         if !matches!(self.state, State::Booting(_)) {
             self.enter(State::Loading(part), now);
+        }
+        // What is chosen is chosen with the first thing that is loaded.
+        if matches!(part, Part::Loader | Part::Uki) {
+            self.settle(now);
+        }
+    }
+
+    /// It was this machine that asked, from where it is.
+    pub(super) fn settle(&mut self, now: Duration) {
+        match self.pending.take().map(|pending| *pending) {
+            Some(Pending::Chosen(hostname, image)) => {
+                self.hostname = hostname;
+                self.image = Some(image);
+            }
+            Some(Pending::Nothing(why)) => self.nothing(why, now),
+            None => {}
         }
     }
 
@@ -199,10 +244,10 @@ impl Worker {
         }
     }
 
-    pub(super) fn nothing(&mut self, why: &str, now: Duration) {
+    fn nothing(&mut self, why: Box<str>, now: Duration) {
         self.seen = now;
         self.problem = Some(Problem {
-            sentence: plain(why, MAX_SENTENCE),
+            sentence: why,
             remedy: problem::NOTHING,
             at: now,
         });
@@ -371,19 +416,7 @@ impl Budget {
 
 /// One line of at most `max` characters, whatever was in it.
 pub(super) fn plain(text: &str, max: usize) -> Box<str> {
-    text.chars().map(seen).take(max).collect::<String>().into()
-}
-
-/// A stranger's character, or what stands for one that is not seen, or that turns text around.
-pub(crate) fn seen(c: char) -> char {
-    match c {
-        c if c.is_control() => ' ',
-        // Marks and overrides of direction, what has no width, line and paragraph separators, tags (Unicode 16, §23.2, §23.9).
-        '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' => '\u{fffd}',
-        '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' => '\u{fffd}',
-        '\u{e0000}'..='\u{e007f}' => '\u{fffd}',
-        c => c,
-    }
+    ramboot_wire::plain::line(text, max).into()
 }
 
 /// `37%`.

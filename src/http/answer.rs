@@ -158,6 +158,27 @@ impl Answer {
             )
     }
 
+    /// The same for whoever asks to come back after so many seconds (RFC 9110 §10.2.3).
+    #[must_use]
+    pub fn retry_after(self, seconds: u64) -> Self {
+        self.with(header::RETRY_AFTER, seconds.into())
+    }
+
+    /// Whether its body ends with the content's last byte: all of it, or one range.
+    #[must_use]
+    pub fn has_the_end(&self) -> bool {
+        let range = self
+            .headers
+            .iter()
+            .find(|(name, _)| *name == header::CONTENT_RANGE);
+        !self.body.is_empty()
+            && match (self.status, range) {
+                (StatusCode::OK, _) => true,
+                (StatusCode::PARTIAL_CONTENT, Some((_, range))) => ends_with_it(range),
+                _ => false,
+            }
+    }
+
     /// 405, naming the methods that there are.
     #[must_use]
     pub fn method_not_allowed(allowed: &'static str) -> Self {
@@ -203,6 +224,14 @@ impl Answer {
     #[must_use]
     pub fn without_body(mut self) -> Self {
         self.body.clear();
+        self
+    }
+
+    /// The same with a body of its own: a small part of something large does not keep all of that in memory.
+    #[must_use]
+    pub fn copied(mut self) -> Self {
+        let parts: Vec<Bytes> = self.body.into();
+        self.body = VecDeque::from([Bytes::from(parts.concat())]);
         self
     }
 
@@ -260,6 +289,16 @@ impl Answer {
 
 fn content_range(part: &Range<u64>, len: u64) -> String {
     format!("bytes {}-{}/{len}", part.start, part.end - 1)
+}
+
+/// `bytes 5-9/10`
+fn ends_with_it(range: &HeaderValue) -> bool {
+    let parts = range.to_str().ok().and_then(|text| {
+        let (range, len) = text.strip_prefix("bytes ")?.split_once('/')?;
+        let (_, last) = range.split_once('-')?;
+        Some((last.parse::<u64>().ok()?, len.parse::<u64>().ok()?))
+    });
+    parts.is_some_and(|(last, len)| last.checked_add(1) == Some(len))
 }
 
 fn validators(content: &Content) -> Vec<(HeaderName, HeaderValue)> {
@@ -492,6 +531,26 @@ mod tests {
     }
 
     #[test]
+    fn who_has_the_end_is_known() {
+        for (range, want) in [
+            (None, true),
+            (Some("bytes=0-"), true),
+            (Some("bytes=-1"), true),
+            (Some("bytes=9-99"), true),
+            (Some("bytes=0-8"), false),
+            (Some("bytes=0-1,8-"), false),
+            (Some("bytes=10-"), false),
+        ] {
+            let headers: Vec<_> = range
+                .map(|range| (header::RANGE, range))
+                .into_iter()
+                .collect();
+            assert_eq!(ask(&Method::GET, &headers).has_the_end(), want, "{range:?}");
+            assert!(!ask(&Method::HEAD, &headers).has_the_end());
+        }
+    }
+
+    #[test]
     fn several_ranges_are_parts() {
         let answer = ask(&Method::GET, &[(header::RANGE, "bytes=0-1,8-")]);
         assert_eq!(answer.status.as_u16(), 206);
@@ -538,5 +597,8 @@ mod tests {
             content.bytes.slices()[0][3..].as_ptr(),
             "not a copy"
         );
+        let copied = answer.clone().copied();
+        assert_eq!(body(&copied), body(&answer));
+        assert_ne!(copied.body[0].as_ptr(), answer.body[0].as_ptr());
     }
 }

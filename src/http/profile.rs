@@ -1,18 +1,18 @@
 //! `/images/<id>/profile`: what boots of an image read, for workers that stream it; and what they recorded, from them.
 //!
 //! Files are read and written on other threads than those that serve. A recording is a hint, and anybody on the network can
-//! send one: it is of bounded length, comes from the address of a machine that was given the image, and is looked at before it is
-//! kept. One that is not kept is named, and harms nobody.
+//! send one: it is of bounded length, comes from the address of a machine that was given the image and has fetched it here, counts
+//! once for each boot, and is looked at before it is kept. One that is not kept is named, and harms nobody.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
-use ramboot_wire::ImageId;
 use ramboot_wire::profile::{MAX_RECORDING_BYTES, Recording};
+use ramboot_wire::{ImageId, Mac};
 use tokio::sync::Semaphore;
 use tracing::{debug, info, warn};
 
@@ -20,6 +20,7 @@ use super::answer::{self, Answer, Content};
 use super::receive::receive;
 use super::serve::{Guest, Site};
 use crate::aside;
+use crate::fleet::NotRecorded;
 use crate::profile::Refused;
 use crate::store::Store;
 
@@ -58,12 +59,13 @@ fn without_body_of(head: &Parts, answer: Answer) -> Answer {
 pub(super) async fn post(body: Incoming, image: ImageId, guest: &Guest, site: &Site) -> Answer {
     let peer = guest.peer;
     // Of strangers, nothing is read at all.
-    if !was_given(site, peer, image) {
-        debug!(%peer, image = image.short(), "HTTP: a recording of a machine that was not given the image");
-        let text =
-            "no machine of this address was given this image, as far as this manager knows\n";
-        return Answer::text(StatusCode::FORBIDDEN, text);
-    }
+    let (from, machine) = match who(site, peer, image) {
+        Ok(who) => who,
+        Err(refused) => {
+            debug!(%peer, image = image.short(), "HTTP: a recording is not taken: {refused}");
+            return Answer::text(StatusCode::FORBIDDEN, format!("{refused}\n"));
+        }
+    };
     let Some(_place) = guest.hall.recordings.enter(guest.source(), true) else {
         let text = "this address sends a recording already, or too many others do\n";
         return Answer::text(StatusCode::SERVICE_UNAVAILABLE, text);
@@ -77,10 +79,18 @@ pub(super) async fn post(body: Incoming, image: ImageId, guest: &Guest, site: &S
         Err(answer) => return answer,
     };
     let (mac, chunks) = (recording.mac, recording.touched.len());
+    if mac != machine {
+        debug!(%peer, image = image.short(), "HTTP: a recording of another machine, {mac}");
+        let text = format!(
+            "the recording is of machine {mac}, and this address belongs to machine {machine}\n"
+        );
+        return Answer::text(StatusCode::FORBIDDEN, text);
+    }
     let store = Arc::clone(&site.store);
-    let kept = tokio::task::spawn_blocking(move || keep(&store, image, recording));
+    let kept = tokio::task::spawn_blocking(move || keep(&store, image, recording, from));
     match kept.await.map_err(Into::into).flatten() {
         Ok(Some(Ok(()))) => {
+            site.fleet.lock().recorded(from);
             info!(worker = %mac, image = image.short(), chunks, "what the worker read while it booted is kept");
             Answer::no_content()
         }
@@ -97,10 +107,14 @@ pub(super) async fn post(body: Incoming, image: ImageId, guest: &Guest, site: &S
     }
 }
 
-fn was_given(site: &Site, peer: SocketAddr, image: ImageId) -> bool {
+/// The address that a recording comes from, and the machine that has it.
+fn who(site: &Site, peer: SocketAddr, image: ImageId) -> Result<(Ipv4Addr, Mac), NotRecorded> {
     match peer.ip() {
-        IpAddr::V4(address) => site.fleet.lock().was_given(address, image),
-        IpAddr::V6(_) => false,
+        IpAddr::V4(address) => {
+            let machine = site.fleet.lock().may_record(address, image)?;
+            Ok((address, machine))
+        }
+        IpAddr::V6(_) => Err(NotRecorded::NotGiven),
     }
 }
 
@@ -120,6 +134,7 @@ fn keep(
     store: &Store,
     image: ImageId,
     recording: Recording,
+    from: Ipv4Addr,
 ) -> anyhow::Result<Option<Result<(), Refused>>> {
     let Some(size) = store.image(image)?.map(|image| image.facts.size) else {
         return Ok(None);
@@ -127,7 +142,10 @@ fn keep(
     #[expect(clippy::disallowed_methods, reason = "shell: says when it came")]
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.map_or(0, |since| since.as_secs());
-    store.profiles().add(image, size, recording, now).map(Some)
+    store
+        .profiles()
+        .add(image, size, (from, recording), now)
+        .map(Some)
 }
 
 fn failed(image: ImageId, error: &anyhow::Error) -> Answer {

@@ -1,7 +1,7 @@
 //! What becomes of one request: a file, a view, a report; and the fleet hears of what machines load.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,11 +23,11 @@ use super::events::Events;
 use super::gate::Urgency;
 use super::host;
 use super::lookup::{self, binary};
-use super::profile;
 use super::receive::receive;
 use super::serve::{Guest, Site};
 use super::view::View;
 use super::wish::Wish;
+use super::{looks, profile};
 use crate::fleet::event::{Event, Part, Who};
 use crate::fleet::watch::Watch;
 
@@ -40,7 +40,9 @@ pub(super) async fn respond(
 ) -> Result<Response<body::Content>, Infallible> {
     let (head, body) = request.into_parts();
     let is_right = host::check(head.version, &head.headers);
-    let view = is_right.map(|()| View::parse(head.uri.path()));
+    let view = is_right.map_err(|why| why.to_string()).and_then(|()| {
+        View::parse(head.uri.path(), head.uri.query()).map_err(|bad| bad.to_string())
+    });
     let (answer, told) = match view {
         Err(why) => {
             let answer = Answer::text(StatusCode::BAD_REQUEST, format!("{why}\n"));
@@ -53,7 +55,7 @@ pub(super) async fn respond(
             let text = "too many pages are open, of this address or of all: close one, or reload now and then\n";
             (Answer::text(StatusCode::SERVICE_UNAVAILABLE, text), None)
         }
-        Ok(Some(view)) => (show(view, &head, guest.local, &site), None),
+        Ok(Some(view)) => Box::pin(looks::show(view, &head, &guest, &site)).await,
         Ok(None) => Box::pin(route(&head, body, &guest, &site)).await,
     };
     let counter = if answer.status.as_u16() < 400 {
@@ -82,18 +84,6 @@ fn events(events: Events) -> Response<body::Content> {
     );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
-}
-
-/// Answers who looks.
-fn show(view: View, head: &Parts, local: SocketAddr, site: &Site) -> Answer {
-    if !matches!(head.method, Method::GET | Method::HEAD) {
-        return Answer::method_not_allowed("GET, HEAD");
-    }
-    let answer = match (site.views)(view, local) {
-        Ok(content) => answer::content(&head.method, &head.headers, &content),
-        Err(error) => Answer::text(StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}\n")),
-    };
-    answer.unframed()
 }
 
 async fn route(
@@ -139,6 +129,9 @@ fn loads(
     let IpAddr::V4(address) = peer.ip() else {
         return None;
     };
+    if let Resource::Image(image) = resource {
+        return ends(*image, answer, address, fleet);
+    }
     let (mac, part) = match resource {
         Resource::Script(client) => (Some(client.mac), Part::Loader),
         // What is smaller is iPXE.
@@ -152,11 +145,26 @@ fn loads(
     if answer.status != StatusCode::OK || answer.body.is_empty() {
         return None;
     }
-    let who = Who { mac, address };
+    let who = Who {
+        mac,
+        address,
+        named: mac.is_some(),
+    };
     let _ = fleet.saw(Event::Begins(who, part));
     let fleet = Arc::clone(fleet);
     Some(Box::new(move || {
         let _ = fleet.saw(Event::Loaded(who, part));
+    }))
+}
+
+/// The last bytes of an image go to a machine: each boot fetches them, so it is told when it has them.
+fn ends(image: ImageId, answer: &Answer, address: Ipv4Addr, fleet: &Arc<Watch>) -> Option<Told> {
+    if !answer.has_the_end() {
+        return None;
+    }
+    let fleet = Arc::clone(fleet);
+    Some(Box::new(move || {
+        let _ = fleet.saw(Event::Ended(address, image));
     }))
 }
 

@@ -296,6 +296,7 @@ mod tests {
         let mut known = Known::default();
         known.recordings.push(Kept {
             at: 1_764_000_000,
+            from: None,
             recording: recording(1, Some(1_250), &[(0, 0), (4, 900), (2, 2_000)]),
         });
         known.carried = Some(profile::Carried {

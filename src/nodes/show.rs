@@ -121,6 +121,12 @@ fn sum(snapshot: &Snapshot) -> String {
     if outdated > 0 {
         text += &format!("; * {outdated} would boot another image than they run");
     }
+    if snapshot.manager.unlisted > 0 {
+        text += &format!(
+            "; {} more that only asked are not listed",
+            snapshot.manager.unlisted
+        );
+    }
     let rate = snapshot.manager.bytes_per_s / 1_000_000;
     if rate > 0 {
         text += &format!("; {rate} MB/s now");
@@ -236,6 +242,7 @@ mod tests {
                 bytes: 0,
                 refused: 0,
                 interfaces: Vec::new(),
+                unlisted: 0,
             },
             images: Vec::new(),
             workers,

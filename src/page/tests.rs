@@ -21,6 +21,7 @@ fn snapshot(images: Vec<ImageRow>, workers: Vec<WorkerRow>) -> Snapshot {
             bytes: 12_400_000_000,
             refused: 0,
             interfaces: Vec::new(),
+            unlisted: 0,
         },
         images,
         workers,

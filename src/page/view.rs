@@ -38,6 +38,8 @@ pub(super) struct Page {
     scale: String,
     /// Machines that do not stand here.
     more: Option<String>,
+    /// Machines that only asked, and stand nowhere.
+    unlisted: Option<String>,
     css: String,
     js: String,
 }
@@ -160,6 +162,7 @@ impl Page {
                 .collect(),
             scale: span(scale.div_ceil(1000)),
             more: (more > 0).then(|| count(more as u64)),
+            unlisted: (manager.unlisted > 0).then(|| count(manager.unlisted as u64)),
             css,
             js,
         }

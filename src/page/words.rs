@@ -2,17 +2,11 @@
 
 use serde::Serialize;
 
-use crate::fleet::worker::seen;
+use ramboot_wire::plain;
 
-/// A stranger's text: at most `max` characters, on one line, and nothing in it that is not seen or that turns text around.
+/// Text from outside: at most `max` characters, on one line, and nothing in it that is not seen or that turns text around.
 pub(super) fn shown(text: &str, max: usize) -> String {
-    let mut chars = text.chars();
-    let mut shown: String = chars.by_ref().take(max).map(seen).collect();
-    if chars.next().is_some() {
-        shown.pop();
-        shown.push('…');
-    }
-    shown
+    plain::line(text, max)
 }
 
 /// A piece of a sentence.

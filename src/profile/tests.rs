@@ -15,9 +15,14 @@ pub(crate) fn recording(last: u8, online_ms: Option<u32>, touched: &[(u64, u32)]
     }
 }
 
+fn at(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 0, last)
+}
+
 fn known(recordings: &[Recording]) -> Known {
     let kept = |recording: &Recording| Kept {
         at: 1,
+        from: None,
         recording: recording.clone(),
     };
     Known {
@@ -92,14 +97,19 @@ fn the_last_recordings_are_kept_one_of_each_machine() {
     let (mut known, size) = (Known::default(), 4 * CHUNK_BYTES);
     for number in 0..10_u8 {
         let recording = recording(number, None, &[(0, 0)]);
-        known.add(recording, IMAGE, size, 1000).expect("taken");
+        let from = at(number);
+        known
+            .add(from, recording, IMAGE, size, 1000)
+            .expect("taken");
     }
     let again = recording(5, None, &[(1, 0)]);
-    let refused = known.add(again.clone(), IMAGE, size, 1059);
+    let refused = known.add(at(5), again.clone(), IMAGE, size, 1059);
     assert_eq!(refused, Err(Refused::TooSoon(again.mac)));
-    known.add(again.clone(), IMAGE, size, 1060).expect("taken");
+    known
+        .add(at(5), again.clone(), IMAGE, size, 1060)
+        .expect("taken");
     let set_back = recording(6, None, &[(2, 0)]);
-    known.add(set_back, IMAGE, size, 5).expect("taken");
+    known.add(at(6), set_back, IMAGE, size, 5).expect("taken");
     let macs: Vec<u8> = known
         .recordings
         .iter()
@@ -108,6 +118,28 @@ fn the_last_recordings_are_kept_one_of_each_machine() {
     assert_eq!(macs, [2, 3, 4, 7, 8, 9, 5, 6]);
     assert_eq!(known.recordings[6].recording, again);
     known.check(IMAGE, size).expect("as it was written");
+}
+
+/// Eight are kept: one machine that calls itself ten others must not push the honest ones out.
+#[test]
+fn one_address_has_one_recording_whatever_it_calls_itself() {
+    let (mut known, size) = (Known::default(), 4 * CHUNK_BYTES);
+    for honest in 1..=7_u8 {
+        let recording = recording(honest, None, &[(0, 0)]);
+        known
+            .add(at(honest), recording, IMAGE, size, 1000)
+            .expect("taken");
+    }
+    for (made_up, now) in (100..110_u8).zip((2000..).step_by(60)) {
+        let made_up = recording(made_up, None, &[(3, 0)]);
+        known.add(at(66), made_up, IMAGE, size, now).expect("taken");
+    }
+    let from: Vec<_> = known.recordings.iter().map(|kept| kept.from).collect();
+    let want = [1, 2, 3, 4, 5, 6, 7, 66].map(|last| Some(at(last)));
+    assert_eq!(from, want);
+    let soon = recording(110, None, &[(3, 0)]);
+    let refused = known.add(at(66), soon, IMAGE, size, 2599);
+    assert!(matches!(refused, Err(Refused::TooSoon(_))), "{refused:?}");
 }
 
 #[test]
@@ -148,7 +180,7 @@ fn what_no_boot_does_is_refused() {
             Err(Refused::Bad(BadRecording::Twice(1))),
         ),
     ] {
-        assert_eq!(Known::default().add(recording, IMAGE, size, 9), want);
+        assert_eq!(Known::default().add(at(1), recording, IMAGE, size, 9), want);
     }
 }
 

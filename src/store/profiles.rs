@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read as _, Write as _};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -85,7 +86,7 @@ impl Profiles {
         bytes
     }
 
-    /// Keeps a recording of an image of `size` bytes that came at `now` (seconds since 1970).
+    /// Keeps a recording of an image of `size` bytes that came from an address at `now` (seconds since 1970).
     ///
     /// # Errors
     /// The folder cannot be written; inside, why the recording is not kept.
@@ -93,10 +94,12 @@ impl Profiles {
         &self,
         image: ImageId,
         size: u64,
-        recording: Recording,
+        (from, recording): (Ipv4Addr, Recording),
         now: u64,
     ) -> anyhow::Result<Result<(), Refused>> {
-        self.change(image, size, |known| known.add(recording, image, size, now))
+        self.change(image, size, |known| {
+            known.add(from, recording, image, size, now)
+        })
     }
 
     /// Keeps what another image's boots say of this one, which has `size` bytes.
@@ -244,7 +247,10 @@ mod tests {
 
     fn add(profiles: &Profiles, last: u8) -> Result<(), Refused> {
         let recording = recording(last, Some(5), &[(0, 0), (2, 9)]);
-        profiles.add(IMAGE, SIZE, recording, 1000).expect("written")
+        let from = Ipv4Addr::new(10, 0, 0, last);
+        profiles
+            .add(IMAGE, SIZE, (from, recording), 1000)
+            .expect("written")
     }
 
     #[test]
@@ -261,7 +267,7 @@ mod tests {
         let other = Profiles::of(state.path());
         let late = recording(2, None, &[(1, 0)]);
         other
-            .add(IMAGE, SIZE, late, 9)
+            .add(IMAGE, SIZE, (Ipv4Addr::new(10, 0, 0, 2), late), 9)
             .expect("written")
             .expect("taken");
         let bytes = profiles.encoded(IMAGE, SIZE).expect("there");

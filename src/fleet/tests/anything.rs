@@ -32,11 +32,13 @@ fn asks() -> impl Strategy<Value = Event> {
 
 fn loads() -> impl Strategy<Value = Event> {
     let part = prop::sample::select(vec![Part::Loader, Part::Kernel, Part::Initramfs, Part::Uki]);
-    (1..4_u32, part, number(), 0..5).prop_map(|(last, part, bytes, kind)| match kind {
+    (1..4_u32, part, number(), 0..7).prop_map(|(last, part, bytes, kind)| match kind {
         0 => Event::Sent(address(last), bytes),
         1 => Event::Begins(who(last), part),
         2 => Event::Loaded(who(last), part),
         3 => Event::Chosen(who(last), None, IMAGE),
+        4 => Event::Ended(address(last), IMAGE),
+        5 => Event::Begins(named(last, address(last % 3 + 1)), part),
         _ => Event::Nothing(who(last), "nothing is published".to_owned()),
     })
 }
@@ -108,7 +110,7 @@ proptest! {
             now = now.saturating_add(Duration::from_millis(ms));
             // Who says too much is refused.
             let _ = fleet.apply(event, now);
-            let workers = fleet.rows(&catalogue(IMAGE), now);
+            let workers = rows(&fleet, &catalogue(IMAGE), now);
             prop_assert_eq!(workers.len(), fleet.len());
             let snapshot = Snapshot {
                 version: VERSION,
@@ -119,6 +121,7 @@ proptest! {
                     bytes: ms,
                     refused: fleet.refused(),
                     interfaces: Vec::new(),
+                    unlisted: fleet.unlisted(),
                 },
                 images: Vec::new(),
                 workers,

@@ -129,7 +129,12 @@ impl System {
                 .collect(),
         };
         let profiles = Store::open(&system.store)?;
-        profiles.profiles().add(id, system.size, recording, 1)??;
+        profiles.profiles().add(
+            id,
+            system.size,
+            (std::net::Ipv4Addr::LOCALHOST, recording),
+            1,
+        )??;
         fs::remove_dir_all(&tree)?;
         fs::remove_dir_all(&whole)?;
         fs::remove_file(&image.path)?;
