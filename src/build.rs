@@ -28,7 +28,6 @@ pub mod tar_read;
 pub mod tar_write;
 pub mod unpack;
 
-use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -38,6 +37,7 @@ use tempfile::NamedTempFile;
 
 use crate::cli::BuildArgs;
 use crate::progress::Progress;
+use crate::terminal;
 use entry::Meta;
 use mend::Mend;
 use pack::Packer;
@@ -75,14 +75,11 @@ pub struct Built {
 /// The source is refused or cannot be read, or the image cannot be written; what was there before it stays.
 pub fn run(args: &BuildArgs) -> anyhow::Result<()> {
     let built = build(args)?;
-    let text = if args.json {
-        serde_json::to_string(&built).context("writing JSON")? + "\n"
+    if args.json {
+        terminal::print_json(&built)
     } else {
-        report::text(&built)
-    };
-    stdout()
-        .write_all(text.as_bytes())
-        .context("writing to stdout")
+        terminal::print(&report::text(&built))
+    }
 }
 
 /// Builds without a word on stdout.

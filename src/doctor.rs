@@ -15,11 +15,10 @@ mod report;
 mod simulate;
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::{self, Write as _};
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use ramboot_wire::Arch;
 
 use self::boots::Stock;
@@ -34,7 +33,7 @@ use crate::control::{self, About, Answer, FOLDER, Question, Served};
 use crate::dhcp;
 use crate::dhcp::rival::Rival;
 use crate::interface::{self, ChooseError, Interface};
-use crate::roms;
+use crate::{roms, terminal};
 
 /// Looks, and says what was found on stdout; whether machines can boot.
 ///
@@ -42,15 +41,11 @@ use crate::roms;
 /// What was found cannot be written.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<bool> {
     let report = Report::new(look(args));
-    let text = if args.json {
-        serde_json::to_string_pretty(&report)? + "\n"
+    if args.json {
+        terminal::print_json_pretty(&report)?;
     } else {
-        report.text()
-    };
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .context("writing to stdout")?;
+        terminal::print(&report.text())?;
+    }
     Ok(report.is_well())
 }
 

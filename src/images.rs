@@ -14,8 +14,6 @@ pub mod table;
 pub mod unpublish;
 pub mod when;
 
-use std::io::{Write, stdout};
-
 use anyhow::{Context, bail, ensure};
 use ramboot_wire::ImageId;
 use serde::Serialize;
@@ -23,6 +21,7 @@ use serde::Serialize;
 use self::pick::Prefix;
 use crate::store::history::Past;
 use crate::store::{Name, Store};
+use crate::terminal;
 
 /// All generations of a name, newest first.
 ///
@@ -82,12 +81,9 @@ pub(crate) fn say(
     json: bool,
     text: impl FnOnce() -> String,
 ) -> anyhow::Result<()> {
-    let text = if json {
-        serde_json::to_string(result).context("writing JSON")? + "\n"
+    if json {
+        terminal::print_json(result)
     } else {
-        text()
-    };
-    stdout()
-        .write_all(text.as_bytes())
-        .context("writing to stdout")
+        terminal::print(&text())
+    }
 }

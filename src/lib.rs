@@ -54,6 +54,7 @@ pub mod serve;
 pub mod squashfs;
 pub mod store;
 pub mod template;
+pub mod terminal;
 pub mod tftp;
 pub mod uki;
 pub mod views;

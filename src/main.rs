@@ -1,11 +1,14 @@
 //! `ramboot`: parse, one match, exit code.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 use ramboot::cli::{Cli, Command};
-use ramboot::{build, doctor, eeprom, images, log, nodes, publish, serve};
+use ramboot::{build, doctor, eeprom, images, log, nodes, publish, serve, terminal};
+use ramboot_wire::plain;
+
+/// Characters: some errors name many files.
+const MAX_ERROR: usize = 8_192;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -30,9 +33,8 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // At once, so that no other line gets between; and a log on a disk that is full is no reason to panic.
-            let line = format!("ramboot: {error:#}\n");
-            let _ = std::io::stderr().write_all(line.as_bytes());
+            let line = plain::line(&format!("{error:#}"), MAX_ERROR);
+            terminal::tell(&format!("ramboot: {line}\n"));
             ExitCode::FAILURE
         }
     }

@@ -4,7 +4,7 @@
 pub mod ask;
 pub mod show;
 
-use std::io::{IsTerminal as _, Write as _, stdout};
+use std::io::{IsTerminal as _, stdout};
 use std::net::SocketAddrV4;
 use std::path::Path;
 use std::thread::sleep;
@@ -16,7 +16,7 @@ use crate::cli::NodesArgs;
 use crate::config::DEFAULT_HTTP_PORT;
 use crate::control::{self, Answer, FOLDER, Question};
 use crate::fleet::snapshot::Snapshot;
-use crate::interface;
+use crate::{interface, terminal};
 
 /// Prints the machines; with `--watch` again and again.
 ///
@@ -32,32 +32,22 @@ pub fn run(args: &NodesArgs) -> anyhow::Result<()> {
         match look(args) {
             Ok(snapshot) => print(&snapshot, args, true)?,
             // A manager that is restarted is back in a moment, and who watches wants to see that.
-            Err(error) => say(&format!("{error:#}\n"))?,
+            Err(error) => terminal::print(&format!("{error:#}\n"))?,
         }
     }
 }
 
 fn print(snapshot: &Snapshot, args: &NodesArgs, again: bool) -> anyhow::Result<()> {
-    let text = if args.json {
-        serde_json::to_string(snapshot).context("writing JSON")? + "\n"
-    } else {
-        show::table(snapshot)
-    };
-    let clear = again && !args.json && stdout().is_terminal();
-    let before = match (clear, again && !args.json) {
+    if args.json {
+        return terminal::print_json(snapshot);
+    }
+    let before = match (again, stdout().is_terminal()) {
         // ECMA-48: to the first column of the first line, and erase what follows.
-        (true, _) => "\x1b[H\x1b[J",
-        (false, true) => "\n",
-        (false, false) => "",
+        (true, true) => "\x1b[H\x1b[J",
+        (true, false) => "\n",
+        (false, _) => "",
     };
-    say(&format!("{before}{text}"))
-}
-
-fn say(text: &str) -> anyhow::Result<()> {
-    let mut out = stdout();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .context("writing to stdout")
+    terminal::print_after(before, &show::table(snapshot))
 }
 
 fn look(args: &NodesArgs) -> anyhow::Result<Snapshot> {

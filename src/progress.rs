@@ -4,11 +4,16 @@
     reason = "shell: tells a person how time passes"
 )]
 
-use std::io::{IsTerminal, Write, stderr};
+use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use ramboot_wire::plain;
 
+use crate::terminal;
+
+/// Characters of one.
+const MAX_NOTE: usize = 1_000;
 const BETWEEN_LINES: Duration = Duration::from_secs(3);
 
 /// Progress through a known number of bytes, then through steps without one.
@@ -62,7 +67,7 @@ impl Progress {
                     bar.set_style(style);
                 }
                 bar.reset_elapsed();
-                bar.set_message(what.to_owned());
+                bar.set_message(plain::line(what, MAX_NOTE));
                 bar.enable_steady_tick(Duration::from_millis(200));
             }
             None => say(what),
@@ -72,7 +77,7 @@ impl Progress {
     /// Something to know, though it goes on.
     pub(crate) fn note(&self, what: &str) {
         match &self.bar {
-            Some(bar) => bar.println(format!("note: {what}")),
+            Some(bar) => bar.println(format!("note: {}", plain::line(what, MAX_NOTE))),
             None => say(&format!("note: {what}")),
         }
     }
@@ -88,7 +93,7 @@ impl Drop for Progress {
 
 /// A line of a log. Where it cannot be written (a full disk) the publish is worth more than the line.
 fn say(line: &str) {
-    let _ = stderr().write_all(format!("{line}\n").as_bytes());
+    terminal::tell(&format!("{}\n", plain::line(line, MAX_NOTE)));
 }
 
 fn percent(done: u64, total: u64) -> u64 {

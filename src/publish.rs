@@ -23,7 +23,7 @@ mod stub;
 mod summary;
 
 use std::fs::{self, File};
-use std::io::{IsTerminal, Read, Seek, Write, stderr, stdout};
+use std::io::{IsTerminal, Read, Seek, stderr, stdout};
 use std::path::Path;
 use std::time::{Instant, SystemTime};
 
@@ -40,6 +40,7 @@ use crate::squashfs::tree::Tree;
 use crate::squashfs::{SUPERBLOCK_BYTES, Superblock, grouped};
 use crate::store::commit::Staging;
 use crate::store::{BootFile, Generation, ImageFacts, Name, PiBoot};
+use crate::terminal;
 use boot::Made;
 use examine::examine;
 use gate::{Finding, Refused, Report, Severity};
@@ -136,8 +137,8 @@ pub fn run(args: &PublishArgs) -> anyhow::Result<()> {
         return run_dry(args);
     }
     match publish(args) {
-        Ok(published) if args.json => print(&json(&published)?),
-        Ok(published) => print(&summary(&published, &args.state)),
+        Ok(published) if args.json => terminal::print_json(&published),
+        Ok(published) => terminal::print(&summary(&published, &args.state)),
         Err(error) => match error.downcast_ref::<Refused>() {
             Some(refused) => refuse(args, refused),
             None => Err(error),
@@ -151,11 +152,11 @@ fn run_dry(args: &PublishArgs) -> anyhow::Result<()> {
     let publishable = report.passes(args.force);
     if args.json {
         let examination = Examination::of(&args.image, &report, needs_ram, args.force);
-        print(&json(&examination)?)?;
+        terminal::print_json(&examination)?;
     } else {
         let text = report.text(Severity::Fine, width(stdout().is_terminal()));
         let would = if publishable { "would" } else { "would not" };
-        print(&format!(
+        terminal::print(&format!(
             "{image} {would} be published: {}\n{text}",
             report.count()
         ))?;
@@ -172,16 +173,10 @@ fn run_dry(args: &PublishArgs) -> anyhow::Result<()> {
 fn refuse(args: &PublishArgs, refused: &Refused) -> anyhow::Result<()> {
     let Refused { image, report } = refused;
     if args.json {
-        print(&json(&Examination::of(
-            &args.image,
-            report,
-            None,
-            args.force,
-        ))?)?;
+        terminal::print_json(&Examination::of(&args.image, report, None, args.force))?;
     } else {
         let text = report.text(Severity::Warning, width(stderr().is_terminal()));
-        // Where it cannot be written, the line that main writes cannot either.
-        let _ = stderr().write_all(text.as_bytes());
+        terminal::tell(&text);
     }
     let remedy = if report.is_fatal() {
         "nothing was changed"
@@ -189,16 +184,6 @@ fn refuse(args: &PublishArgs, refused: &Refused) -> anyhow::Result<()> {
         "nothing was changed; --force publishes it all the same"
     };
     bail!("{image} is not published: {}; {remedy}", report.count())
-}
-
-fn json(value: &impl Serialize) -> anyhow::Result<String> {
-    Ok(serde_json::to_string(value).context("writing JSON")? + "\n")
-}
-
-fn print(text: &str) -> anyhow::Result<()> {
-    stdout()
-        .write_all(text.as_bytes())
-        .context("writing to stdout")
 }
 
 const fn width(terminal: bool) -> usize {

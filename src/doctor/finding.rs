@@ -3,6 +3,7 @@
 //! Names of files, processes and servers come from outside: what would make a terminal do things is taken out of a sentence,
 //! and long ones are cut.
 
+use ramboot_wire::plain;
 use serde::Serialize;
 
 /// Longest sentence.
@@ -134,7 +135,7 @@ impl Finding {
     #[must_use]
     pub(super) fn with_remedy(self, remedy: impl AsRef<str>) -> Self {
         Self {
-            remedy: Some(plain(remedy.as_ref())),
+            remedy: Some(safe(remedy.as_ref())),
             ..self
         }
     }
@@ -150,16 +151,15 @@ impl Finding {
             topic,
             check,
             verdict,
-            sentence: plain(sentence),
-            remedy: remedy.map(plain),
+            sentence: safe(sentence),
+            remedy: remedy.map(safe),
         }
     }
 }
 
 /// What a terminal shows and does not act on.
-fn plain(text: &str) -> String {
-    let shown = |c: char| if c.is_control() { '?' } else { c };
-    text.chars().take(MAX_SENTENCE).map(shown).collect()
+fn safe(text: &str) -> String {
+    plain::line(text, MAX_SENTENCE)
 }
 
 /// Bytes as people say them.
@@ -182,9 +182,9 @@ mod tests {
     fn names_from_outside_do_nothing_to_a_terminal() {
         let long = "x".repeat(10_000);
         let found = Finding::bad(Topic::Ports, "x", format!("\x1b[2J{long}"), "a\nb");
-        assert!(found.sentence.starts_with("?[2Jxxx"));
+        assert!(found.sentence.starts_with(" [2Jxxx"));
         assert_eq!(found.sentence.chars().count(), MAX_SENTENCE);
-        assert_eq!(found.remedy.as_deref(), Some("a?b"));
+        assert_eq!(found.remedy.as_deref(), Some("a b"));
     }
 
     #[test]

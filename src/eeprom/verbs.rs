@@ -7,7 +7,7 @@
 mod offer;
 
 use std::fs::{File, Permissions};
-use std::io::{Read as _, Write as _, stdout};
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -23,6 +23,7 @@ use super::sig::Sig;
 use super::steps;
 use crate::cli::eeprom::{ConfArgs, EepromArgs, EepromVerb, ReadArgs, StepsArgs, WriteArgs};
 use crate::images::say;
+use crate::terminal;
 
 /// Does what was said.
 ///
@@ -230,7 +231,7 @@ fn warnings(conf: &Conf) -> String {
 }
 
 fn print(text: &[u8]) -> anyhow::Result<()> {
-    stdout().write_all(text).context("writing to stdout")
+    terminal::print_file(text)
 }
 
 /// Seconds since 1970; 0 before that.

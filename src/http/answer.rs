@@ -10,6 +10,7 @@ use bytes::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 
+use ramboot_wire::plain;
 use ramboot_wire::queue::{self, Place};
 
 use super::range::{self, Wanted};
@@ -109,7 +110,8 @@ impl Answer {
     /// A status with one sentence for whoever looks.
     #[must_use]
     pub fn text(status: StatusCode, text: impl Into<String>) -> Self {
-        let text: String = text.into();
+        // It may name what was asked for.
+        let text = plain::lines(&text.into());
         let headers = vec![
             (header::CONTENT_TYPE, TEXT),
             (header::CONTENT_LENGTH, text.len().into()),

@@ -1,5 +1,7 @@
 //! Aligned columns. Pure.
 
+use ramboot_wire::plain;
+
 /// One column: its head, and whether its cells are numbers.
 #[derive(Debug, Clone, Copy)]
 pub struct Column {
@@ -61,7 +63,7 @@ pub fn render(columns: &[Column], rows: &[Row]) -> String {
     for row in std::iter::once(&heads).chain(rows) {
         let mut line = String::new();
         for ((cell, column), &width) in row.cells().iter().zip(columns).zip(&widths) {
-            let cell = plain(cell);
+            let cell = safe(cell);
             match (width, column.right) {
                 (0, _) => {}
                 (_, true) => line += &format!("{cell:>width$}  "),
@@ -69,7 +71,7 @@ pub fn render(columns: &[Column], rows: &[Row]) -> String {
             }
         }
         if let Row::Sentence(_, sentence) = row {
-            line += &plain(sentence);
+            line += &safe(sentence);
         }
         text += line.trim_end();
         text.push('\n');
@@ -84,10 +86,9 @@ pub fn megabytes(bytes: u64) -> String {
     format!("{}.{} MB", tenths / 10, tenths % 10)
 }
 
-/// Text of a stranger on one line.
-fn plain(text: &str) -> String {
-    let safe = |c: char| if c.is_control() { '?' } else { c };
-    text.chars().map(safe).collect()
+/// Text from outside on one line.
+fn safe(text: &str) -> String {
+    plain::line(text, plain::MAX_SENTENCE)
 }
 
 #[cfg(test)]
@@ -125,7 +126,7 @@ mod tests {
             Row::Sentence(cells(["b"]), "damaged: x is missing".to_owned()),
         ];
         let want = "NAME       SIZE  NOTE\n\
-                    a        9.0 MB  first?[2J?try\n\
+                    a        9.0 MB  first [2J try\n\
                     übung  120.5 MB\n\
                     b      damaged: x is missing\n";
         assert_eq!(render(&COLUMNS, &rows), want);

@@ -1,6 +1,7 @@
 //! Asks a manager for its fleet.
 
 use std::net::SocketAddrV4;
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -8,6 +9,7 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use ramboot_wire::plain;
 use tokio::net::TcpStream;
 
 use crate::fleet::snapshot::{Snapshot, VERSION};
@@ -64,20 +66,23 @@ async fn talk(place: SocketAddrV4, path: &str) -> anyhow::Result<Bytes> {
             .map_err(|error| anyhow::anyhow!("reading its answer: {error}"))?
             .to_bytes();
         if status != StatusCode::OK {
-            let text: String = String::from_utf8_lossy(&body).chars().take(200).collect();
-            bail!("it answers {status} to {path}: {}", text.trim());
+            let text = String::from_utf8_lossy(&body);
+            let text = plain::line(text.trim(), MAX_SAID);
+            bail!("it answers {status} to {path}: {text}");
         }
         Ok(body)
     };
+    let (mut asked, mut connection) = (pin!(asked), pin!(connection));
     tokio::select! {
-        answer = asked => answer,
-        ended = connection => {
-            ended.context("talking to it")?;
-            bail!("it closed the connection")
-        }
+        answer = &mut asked => return answer,
+        ended = &mut connection => ended.context("talking to it")?,
     }
+    // It has closed the connection, and what it said before that is still to be read.
+    asked.await
 }
 
+/// Characters of what another machine says.
+const MAX_SAID: usize = 200;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Of 65 536 machines with a kilobyte each.
 const MAX_BYTES: usize = 128 << 20;

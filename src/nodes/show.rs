@@ -1,5 +1,7 @@
 //! The fleet as a table. Pure.
 
+use ramboot_wire::plain;
+
 use crate::fleet::snapshot::{Snapshot, Standing, WorkerRow};
 use crate::images::table::{Column, Row, render};
 use crate::images::when;
@@ -141,11 +143,9 @@ fn called(row: &WorkerRow) -> String {
     }
 }
 
-/// Of a stranger, on one line.
+/// Of another machine, on one line.
 fn safe(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
+    plain::line(text, plain::MAX_SENTENCE)
 }
 
 /// Bytes of RAM, as it is sold: `4 GB`, `512 MB`. A kernel keeps some of it for itself.
@@ -293,7 +293,7 @@ mod tests {
         let want = "\
 NAME   MAC                ADDRESS   MODEL                      SERIAL    IMAGE                  STATE                           SINCE    BOOT    FREE  LOAD
 gpu-1  52:54:00:00:00:01  10.0.0.5  QEMU Standard PC, 985 MB             default abababababab *  up                                2 h  12.3 s  900 MB  1.05
--      52:54:00:00:00:01  10.0.0.5  Raspberry Pi 4B with 4 GB  5b154510                         stopped in the stage fetch?[2J    3 s
+-      52:54:00:00:00:01  10.0.0.5  Raspberry Pi 4B with 4 GB  5b154510                         stopped in the stage fetch [2J    3 s
 gpu-2  52:54:00:00:00:01  10.0.0.5  QEMU Standard PC, 985 MB             default abababababab    running, 37 % resident, 12 s to independence 9 s 12.3 s 900 MB 1.05
 gpu-3  52:54:00:00:00:01  10.0.0.5  QEMU Standard PC, 985 MB             default abababababab    was up with 37 % of its image, and has sent no heartbeat for 61 s 70 s 12.3 s 900 MB 1.05
 

@@ -17,6 +17,7 @@ pub mod system;
 
 use std::fmt;
 
+use ramboot_wire::plain;
 use serde::Serialize;
 
 /// Longest sentence; image.json and a generation, which have them all, can be 64 KiB.
@@ -99,15 +100,10 @@ impl Finding {
     /// A finding with the sentence made fit to be printed.
     #[must_use]
     pub fn new(severity: Severity, check: Check, sentence: &str) -> Self {
-        let plain = |c: char| if c.is_control() { '?' } else { c };
-        let mut text: String = sentence.chars().take(MAX_SENTENCE).map(plain).collect();
-        if sentence.chars().nth(MAX_SENTENCE).is_some() {
-            text.push('…');
-        }
         Self {
             severity,
             check,
-            sentence: text,
+            sentence: plain::line(sentence, MAX_SENTENCE),
         }
     }
 }
@@ -325,7 +321,7 @@ mod tests {
             Check::Root,
             &format!("\x1b[2J\n{}", "x".repeat(9000)),
         );
-        assert_eq!(finding.sentence.chars().count(), MAX_SENTENCE + 1);
-        assert!(finding.sentence.starts_with("?[2J?x"));
+        assert_eq!(finding.sentence.chars().count(), MAX_SENTENCE);
+        assert!(finding.sentence.starts_with(" [2J x"));
     }
 }
