@@ -19,7 +19,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use ramboot_wire::{Stage, StageLine};
+use ramboot_wire::{Stage, StageLine, plain};
 
 use crate::clock;
 pub use event::{Bad, Event, Lie, Next, Progress, Wait, What};
@@ -80,8 +80,14 @@ pub fn hand_over(init: &str) {
     });
 }
 
+/// One line that does nothing to a terminal or to a log, whatever servers and files put into it.
+fn one(text: &str) -> String {
+    plain::line(text, MAX_LINE)
+}
+
 /// Writes one line to the consoles and to the kernel's log.
 pub fn say(text: &str) {
+    let text = &one(text);
     progress(text);
     if let Some(kmsg) = KMSG.get() {
         // Debug level: the consoles, which show what is more urgent than that, have the line already.
@@ -94,7 +100,7 @@ pub fn say(text: &str) {
 /// Writes one line to the kernel's log as something to be noticed: for when the consoles belong to the image.
 pub fn log(text: &str) {
     if let Some(kmsg) = KMSG.get() {
-        let line = format!("<5>{text}\n");
+        let line = format!("<5>{}\n", one(text));
         let mut kmsg: &File = kmsg;
         kmsg.write_all(line.as_bytes()).ok();
     }
@@ -102,6 +108,7 @@ pub fn log(text: &str) {
 
 /// Writes one line to the consoles only.
 pub fn progress(text: &str) {
+    let text = &one(text);
     if PANICKED.load(Ordering::SeqCst) {
         // Some thread, perhaps this one, holds the lock for ever.
         let mut outputs = Outputs::open(false);
@@ -298,6 +305,8 @@ static DEBUG: AtomicBool = AtomicBool::new(false);
 static PANICKED: AtomicBool = AtomicBool::new(false);
 static KMSG: OnceLock<File> = OnceLock::new();
 /// Between two pictures if there is news.
+/// Characters of a line.
+const MAX_LINE: usize = 4_096;
 const SOON: Duration = Duration::from_millis(250);
 /// Between two pictures if there is none.
 const TICK: Duration = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use ramboot_wire::{BootArgs, Stage, StageLine};
+use ramboot_wire::{BootArgs, Stage, StageLine, plain};
 use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, openat};
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::system::{RebootCommand, reboot};
@@ -41,7 +41,12 @@ pub fn run() -> ExitCode {
     let work = match Work::begin() {
         Ok(work) => work,
         Err(error) => {
-            writeln!(stdout, "{FAILED}{error:#}").ok();
+            writeln!(
+                stdout,
+                "{FAILED}{}",
+                plain::line(&format!("{error:#}"), MAX_FAILED)
+            )
+            .ok();
             return ExitCode::FAILURE;
         }
     };
@@ -370,6 +375,8 @@ const AGAIN: Duration = Duration::from_secs(30);
 const STUCK: Duration = Duration::from_secs(10);
 const STACK: usize = 256 * 1024;
 const PIECE: usize = 32 << 20;
+/// Characters of why it failed: its end of the pipe is read line by line.
+const MAX_FAILED: usize = 2_000;
 
 #[cfg(test)]
 mod tests {
