@@ -1,7 +1,10 @@
 //! The fleet as a real manager tells it, in a network of its own: reports and heartbeats in; table, JSON, metrics and events
-//! out.
+//! out. And what others can do to it: make machines up, and put things into texts that act on a terminal or a log.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::process::{Command, Output};
+use std::thread;
 
 use ramboot_wire::{Heartbeat, ImageId, Mac};
 use serde_json::{Value, json};
@@ -270,4 +273,151 @@ fn without_a_manager_it_says_how_to_start_one() {
         ),
         "{text}"
     );
+}
+
+/// One address names 8 100 machines in URLs, and sixty at once look at all of them: few of those are machines, whoever looks
+/// is answered or told to come back, a machine gets its script meanwhile, and memory stays bounded.
+#[test]
+fn who_makes_machines_up_stops_nobody() {
+    let beat = beat(3);
+    let script = format!(
+        r#"
+        beat 3 '{beat}'
+        until "$ramboot" nodes --json | grep -q node-3; do :; done
+        curl -sf -o /dev/null --interface 10.9.8.4 "$url/ipxe/52-54-00-00-[10-99]-[10-99]"
+        for number in $(seq 60); do
+            curl -s -o /dev/null -w 'looked %{{http_code}}\n' $url/nodes.json &
+            looking="${{looking:-}} $!"
+        done
+        curl -sf -o /dev/null -w 'script %{{http_code}}\n' --interface 10.9.8.2 $url/ipxe/52-54-00-00-00-02
+        curl -sf -o /dev/null -w 'health %{{http_code}}\n' $url/healthz
+        wait $looking
+        grep VmHWM /proc/$manager/status
+        # What was made before may be a second old.
+        until "$ramboot" nodes --json | grep -q 52:54:00:00:00:02; do :; done
+        curl -s -o /dev/null -w 'bad %{{http_code}}\n' "$url/nodes.json?state=asleep"
+        curl -sf "$url/nodes.json?state=up"; echo
+        "$ramboot" nodes --json
+        "#
+    );
+    let out = String::from_utf8(story(&script).stdout).expect("text");
+    let lines = |start: &str| -> Vec<&str> {
+        let lines = out.lines().filter(|line| line.starts_with(start));
+        lines.collect()
+    };
+    assert_eq!(lines("script"), ["script 200"]);
+    assert_eq!(lines("health"), ["health 200"]);
+    assert_eq!(lines("bad"), ["bad 400"]);
+    let looked = lines("looked");
+    assert_eq!(looked.len(), 60, "{out}");
+    let may = ["looked 200", "looked 503"];
+    assert!(looked.iter().all(|line| may.contains(line)), "{looked:?}");
+    let [up, all] = lines("{")[..] else {
+        panic!("{out}");
+    };
+    let macs = |json: &str| -> Vec<String> {
+        let all: Value = serde_json::from_str(json).expect("JSON");
+        assert_eq!(all["manager"]["unlisted"], 0);
+        let rows = all["workers"].as_array().expect("rows");
+        rows.iter().map(|row| row["mac"].to_string()).collect()
+    };
+    assert_eq!(macs(up), ["\"52:54:00:00:00:03\""]);
+    let known = macs(all);
+    assert_eq!(known.len(), 3, "one machine for each address: {known:?}");
+    let peak: u64 = lines("VmHWM")[0]
+        .split_whitespace()
+        .nth(1)
+        .and_then(|kib| kib.parse().ok())
+        .expect("KiB");
+    assert!(peak < 256 << 10, "{peak} KiB");
+}
+
+/// Whoever may post a report chooses the text of its keys, facts and errors.
+#[test]
+fn a_report_writes_no_line_of_its_own() {
+    let forged = json!({
+        "mac": Mac([0x52, 0x54, 0, 0, 0, 2]),
+        "image": image(),
+        "line": {
+            "stage": "early",
+            "error": "one\u{85}two\u{202e}",
+            "facts": [["x\n2026-01-01T00:00:00Z ERROR forged", "a\u{1b}[2J\u{2066}b"]],
+            "ms": 250,
+        },
+    });
+    let script = format!("report 2 '{forged}'; report 2 '{{\"\\n\\u001b[2J\":1}}' || :");
+    let log = String::from_utf8(story(&script).stderr).expect("text");
+    let acts = |c: char| c.is_control() && c != '\n';
+    let turns = |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    assert!(!log.contains(acts) && !log.contains(turns), "{log:?}");
+    let line = log.lines().find(|line| line.contains("stage=early"));
+    let line = line.expect("it is logged");
+    assert!(line.contains("x_2026-01-01T00:00:00Z_ERROR_for="), "{line}");
+    assert!(
+        !log.lines().any(|line| line.starts_with("2026-01-01")),
+        "{log}"
+    );
+}
+
+/// A manager that somebody else runs, at an address of this machine: it answers one request.
+fn hostile(status: &str, body: &str) -> (String, thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let place = listener.local_addr().expect("address").to_string();
+    let length = body.len();
+    let answer =
+        format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+    let serves = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("asked");
+        let mut asked = [0; 1024];
+        let read = stream.read(&mut asked).expect("a request");
+        assert!(asked[..read].starts_with(b"GET /nodes.json"));
+        stream.write_all(answer.as_bytes()).expect("answered");
+    });
+    (place, serves)
+}
+
+#[test]
+fn a_hostile_manager_does_nothing_to_the_terminal() {
+    let evil = "\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}x";
+    let quoted = serde_json::to_string(evil).expect("JSON");
+    let row = json!({
+        "mac": "52:54:00:00:00:02", "name": evil, "address": null, "model": evil, "serial": evil, "uuid": evil,
+        "arch": null, "memory": null, "image": null, "next": null, "would_change": false, "state": "failed",
+        "stage": evil, "sentence": evil, "since_s": 1, "up_s": null, "boot_ms": null, "available": null,
+        "load_percent": null, "seen_s": 1, "boot": [], "fetch": null, "filling": null,
+        "problem": {"sentence": evil, "remedy": evil, "since_s": 1},
+    });
+    let snapshot = json!({
+        "version": 1,
+        "manager": {"version": evil, "up_s": 1, "bytes_per_s": 0, "bytes": 0, "refused": 0},
+        "images": [],
+        "workers": [row],
+    });
+    let snapshot = snapshot.to_string();
+    for (status, body, json, works) in [
+        ("200 OK", &*snapshot, false, true),
+        ("200 OK", &snapshot, true, true),
+        ("200 OK", &format!("{{\"version\":{quoted}}}"), false, false),
+        (
+            "200 OK",
+            &format!("{{\"version\":1,\"manager\":{quoted}}}"),
+            false,
+            false,
+        ),
+        ("500 Oops", &evil.repeat(99), false, false),
+    ] {
+        let (place, serves) = hostile(status, body);
+        let mut nodes = Command::new(env!("CARGO_BIN_EXE_ramboot"));
+        nodes.args(["nodes", "--manager", &place]);
+        let out = nodes.args(json.then_some("--json")).output().expect("runs");
+        serves.join().expect("it was asked");
+        let text = String::from_utf8([out.stdout.clone(), out.stderr].concat()).expect("text");
+        assert_eq!(out.status.success(), works, "{text:?}");
+        let acts = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!text.contains(acts), "{text:?}");
+        if json {
+            let all: Value = serde_json::from_slice(&out.stdout).expect("the same JSON");
+            assert_eq!(all["workers"][0]["name"], evil);
+        }
+    }
 }

@@ -47,7 +47,7 @@ pub(super) fn answered(request: &Request, reply: &Reply, policy: &Policy) {
     let interface = &policy.interface;
     let settled = reply.settles() || firmware.takes_offers();
     if settled && enabled!(Level::INFO) {
-        info!("{mac} {firmware} on {interface}: {}", reply.gives());
+        info!(source = %mac, "{mac} {firmware} on {interface}: {}", reply.gives());
     } else if enabled!(Level::DEBUG) {
         debug!("{mac} {firmware} on {interface}: offered {}", reply.gives());
     }
@@ -58,7 +58,7 @@ pub(super) fn ignored(request: &Request, why: &Why, policy: &Policy) {
     let Request { mac, firmware, .. } = request;
     let interface = &policy.interface;
     if why.is_news() {
-        info!("{mac} {firmware} on {interface} not answered: {why}");
+        info!(source = %mac, "{mac} {firmware} on {interface} not answered: {why}");
     } else {
         debug!("{mac} {firmware} on {interface} not answered: {why}");
     }

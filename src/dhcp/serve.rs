@@ -342,6 +342,7 @@ impl Desk<'_> {
             .who
             .map_or_else(String::new, |mac| format!(" by {mac}"));
         info!(
+            source = %conflict.wish.mac,
             "{} on {} is in use{by}: {} gets another address",
             conflict.wish.address, self.policy.interface, conflict.wish.mac
         );

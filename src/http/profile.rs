@@ -91,11 +91,11 @@ pub(super) async fn post(body: Incoming, image: ImageId, guest: &Guest, site: &S
     match kept.await.map_err(Into::into).flatten() {
         Ok(Some(Ok(()))) => {
             site.fleet.lock().recorded(from);
-            info!(worker = %mac, image = image.short(), chunks, "what the worker read while it booted is kept");
+            info!(source = %from, worker = %mac, image = image.short(), chunks, "what the worker read while it booted is kept");
             Answer::no_content()
         }
         Ok(Some(Err(refused))) => {
-            info!(worker = %mac, image = image.short(), "what the worker says it read is not kept: {refused}");
+            info!(source = %from, worker = %mac, image = image.short(), "what the worker says it read is not kept: {refused}");
             let status = match refused {
                 Refused::TooSoon(_) => StatusCode::TOO_MANY_REQUESTS,
                 _ => StatusCode::UNPROCESSABLE_ENTITY,
@@ -150,6 +150,7 @@ fn keep(
 
 fn failed(image: ImageId, error: &anyhow::Error) -> Answer {
     warn!(
+        source = image.short(),
         image = image.short(),
         error = %format_args!("{error:#}"),
         "HTTP: a profile cannot be read or written"

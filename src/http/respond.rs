@@ -252,16 +252,19 @@ async fn report(body: Incoming, peer: SocketAddr, fleet: &Watch) -> Answer {
                 debug!(%peer, worker = %report.mac, "HTTP: report not believed: {refused}");
                 return Answer::text(StatusCode::TOO_MANY_REQUESTS, format!("{refused}\n"));
             }
+            let source = peer.ip().to_string();
             // StageLine's text has no control characters, whatever a worker sent.
             let line = report.line.to_string();
             let line = line.trim_start_matches("ramboot: ");
             match report.line.error {
-                None => info!(worker = %report.mac, image = report.image.short(), "{line}"),
-                Some(_) => warn!(worker = %report.mac, image = report.image.short(), "{line}"),
+                None => info!(source, worker = %report.mac, image = report.image.short(), "{line}"),
+                Some(_) => {
+                    warn!(source, worker = %report.mac, image = report.image.short(), "{line}")
+                }
             }
             if !report.waterfall.is_empty() {
                 let bars = Waterfall(&report.waterfall);
-                info!(worker = %report.mac, "waterfall, ms since /init started: {bars}");
+                info!(source, worker = %report.mac, "waterfall, ms since /init started: {bars}");
             }
             Answer::text(StatusCode::OK, "")
         }
