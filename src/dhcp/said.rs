@@ -31,7 +31,7 @@ pub(super) fn seen(request: &Request, answer: &Answer) -> Event {
         arch: client.arch,
         address: given
             .filter(|address| !address.is_unspecified())
-            .or(Some(request.ciaddr)),
+            .or_else(|| Asked::brought(request.ciaddr, *request.arrival.source.ip())),
         asker: match firmware {
             Firmware::Init => AskedBy::Init,
             Firmware::System => AskedBy::System,

@@ -51,6 +51,15 @@ pub struct Asked {
     pub discover: bool,
 }
 
+impl Asked {
+    /// The address that a machine says it has (`ciaddr`), if its packet comes from there: who has one sends from it (RFC 2131
+    /// §4.1), and anybody can write another machine's hardware address into an INFORM of his own.
+    #[must_use]
+    pub fn brought(ciaddr: Ipv4Addr, source: Ipv4Addr) -> Option<Ipv4Addr> {
+        (ciaddr == source && !ciaddr.is_unspecified()).then_some(ciaddr)
+    }
+}
+
 /// What an event says of the address of a machine, for who gives addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sign {
@@ -173,6 +182,24 @@ impl Part {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_brought_by_who_sends_from_it() {
+        let [none, own, other] = [0, 1, 2].map(|last| Ipv4Addr::from(last * 0x0a00_0001));
+        for (ciaddr, source, want) in [
+            (none, none, None),
+            (none, own, None),
+            (own, own, Some(own)),
+            (own, other, None),
+            (own, none, None),
+        ] {
+            assert_eq!(
+                Asked::brought(ciaddr, source),
+                want,
+                "{ciaddr} from {source}"
+            );
+        }
+    }
 
     #[test]
     fn a_name_says_what_it_is() {
