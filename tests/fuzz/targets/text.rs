@@ -6,7 +6,7 @@ use ramboot::config::Config;
 use ramboot::http::range;
 use ramboot::store::Name;
 use ramboot_wire::paths::Resource;
-use ramboot_wire::{Base, BootArgs, Gate, ImageId, Mac, Overlay, Recording, StageLine};
+use ramboot_wire::{Base, BootArgs, Gate, ImageId, Mac, Overlay, Recording, Stage, StageLine, plain};
 
 fuzz_target!(|text: &str| {
     let _ = Config::parse(text);
@@ -20,6 +20,16 @@ fuzz_target!(|text: &str| {
     if let Some(line) = StageLine::parse(text) {
         let _ = StageLine::parse(&line.to_string());
     }
+    // A report's keys, facts and errors are logged: one line, whatever is in them.
+    let line = StageLine {
+        stage: Stage::Early,
+        error: Some(text.to_owned()),
+        facts: vec![(text.to_owned(), text.to_owned())],
+        ms: 0,
+    };
+    let line = line.to_string();
+    assert_eq!(plain::line(&line, usize::MAX), line);
+    assert!(StageLine::parse(&line).is_some_and(|line| line.facts.len() == 1));
     let _ = (
         text.parse::<Base>(),
         text.parse::<ImageId>(),
