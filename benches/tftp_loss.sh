@@ -2,6 +2,7 @@
 # Files that arrive by TFTP over a wire that loses packets both ways: ramboot beside tftpd-hpa and atftpd, asked by programs
 # of Debian's (atftp, curl, tftp-hpa). Root; two network namespaces of its own; nftables loses the packets.
 #     benches/tftp_loss.sh [RUNS] [SECONDS a run] [target/debug/ramboot]
+# atftpd's package and tftpd-hpa's exclude each other: ATFTPD is its program, from `apt-get download atftpd` and `dpkg-deb -x`.
 # All runs of one loss run at the same time: they wait, mostly. Prints how many of RUNS got the whole file in time, and the
 # median of their seconds.
 set -eu
@@ -44,8 +45,8 @@ on() {
     pids="$pids $!"
 }
 on "$server" "$ramboot" --log=warn serve --dhcp=off --interface=s0 --state "$folder/state" --ipxe-dir "$folder/files"
-on "$server" in.tftpd --foreground --user root --address 10.98.0.1:1069 --secure "$folder/files"
-on "$server" atftpd --daemon --no-fork --user root --port 2069 --bind-address 10.98.0.1 "$folder/files"
+on "$server" in.tftpd --foreground --user root --address :1069 --secure "$folder/files"
+on "$server" "${ATFTPD:-atftpd}" --daemon --no-fork --user root --port 2069 --bind-address 10.98.0.1 "$folder/files"
 for port in 69 1069 2069; do
     until ip netns exec "$server" ss -Hlnu "sport = :$port" | grep -q .; do sleep 0.1; done
 done

@@ -5,8 +5,8 @@
 set -eu
 
 packages="qemu-system-x86 seabios ipxe-qemu ipxe ovmf qemu-system-arm qemu-efi-aarch64 systemd-boot-efi squashfs-tools
-    squashfs-tools-ng mmdebstrap debian-archive-keyring uidmap kmod dnsmasq-base nginx tftpd-hpa atftpd
-    atftp tftp-hpa strace busybox-static iproute2 iputils-ping nftables
+    squashfs-tools-ng mmdebstrap debian-archive-keyring uidmap kmod dnsmasq-base nginx tftpd-hpa atftp
+    tftp-hpa strace busybox-static iproute2 iputils-ping nftables
     zstd xz-utils cpio curl systemd util-linux
     e2fsprogs dosfstools mtools fdisk mandoc man-db shellcheck chromium fonts-dejavu-core prometheus"
 targets="x86_64-unknown-linux-musl aarch64-unknown-linux-musl"
@@ -34,7 +34,7 @@ done
 install_packages() {
     root=
     [ "$(id -u)" = 0 ] || root=sudo
-    # nginx, tftpd-hpa and atftpd are measured against, not served with, and of prometheus promtool is wanted: installing them must
+    # nginx and tftpd-hpa are measured against, not served with, and of prometheus promtool is wanted: installing them must
     # not open ports, now or at the next boot.
     policy=/usr/sbin/policy-rc.d
     if [ ! -e $policy ]; then
