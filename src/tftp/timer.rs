@@ -3,7 +3,7 @@
 //! A client that asked for a `timeout` and was told yes gets exactly that interval, from the first repetition to the last: it is
 //! "the number of seconds to wait before retransmitting", and nothing in RFC 2349 lets a server wait longer. For all others
 //! the wait is what the path takes, measured as TCP measures it (RFC 6298): a lost block costs a client on a LAN a twentieth
-//! of a second. It doubles while nothing is heard. What was sent twice is not measured (Karn's algorithm): nobody can tell whether
+//! of a second. It doubles while nothing is heard, five times, and then there is a pause. What was sent twice is not measured (Karn's algorithm): nobody can tell whether
 //! the first was lost or late. So the block after it waits a little longer than it took in all; if it was late, that one is
 //! measured, and a path that is slow because it is full is not filled further.
 
@@ -14,13 +14,15 @@ use std::time::Duration;
 pub const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Below it a client that looks at its network now and then (EDK2 polls each 10 ms) would be sent all twice.
 const MIN_WAIT: Duration = Duration::from_millis(50);
-/// Longer than the timers of clients (a Raspberry Pi's 2 s, EDK2's 4 s): some count from the last packet whatever it was, and
-/// say what they have only when there was silence.
-const MAX_WAIT: Duration = Duration::from_secs(5);
-/// Nothing at all was heard: whoever forges its address has everything sent there six times.
+/// Longer than the timers of clients (a Raspberry Pi's 2 s, EDK2's 4 s, atftp's 5 s, curl's 6 s): some answer a block that they have
+/// once only, count from the last packet whatever it was (seen: atftp 0.8.0), and say what they have when there was silence.
+const PAUSE: Duration = Duration::from_secs(7);
+/// Before each pause.
+const QUICK_TRIES: u32 = 5;
+/// Nothing at all was heard: whoever forges its address has everything sent there five times.
 const GIVE_UP_FIRST: Duration = Duration::from_secs(20);
-/// Nothing new acknowledged for so long. That is 14 tries: where of five packets each way one is lost, all of them fail once in
-/// a million blocks.
+/// Nothing new acknowledged for so long. That is two dozen tries: where of five packets each way one is lost, all of them fail once in
+/// 10^10 blocks.
 pub const GIVE_UP: Duration = Duration::from_secs(40);
 /// Tries at a client that chose how far they are apart.
 const TRIES: u32 = 16;
@@ -30,7 +32,10 @@ const TRIES: u32 = 16;
 pub(super) struct Timer {
     /// What the client asked for.
     fixed: Option<Duration>,
+    /// The first of each row of quick tries.
     wait: Duration,
+    /// Since something was acknowledged.
+    tries: u32,
     repeat_at: Duration,
     path: Option<Path>,
     /// Of what was sent so far the highest block: of a window that is the one that is answered.
@@ -67,7 +72,7 @@ impl Path {
     }
 
     fn wait(self) -> Duration {
-        (self.smoothed + self.variation * 4).clamp(MIN_WAIT, MAX_WAIT)
+        (self.smoothed + self.variation * 4).clamp(MIN_WAIT, PAUSE)
     }
 }
 
@@ -79,6 +84,7 @@ impl Timer {
         Self {
             fixed,
             wait,
+            tries: 0,
             repeat_at: now + wait,
             path: None,
             highest: None,
@@ -91,7 +97,7 @@ impl Timer {
 
     /// A block (0 for an OACK) is sent, for the first time or again.
     pub(super) fn sent(&mut self, block: u64, now: Duration) {
-        self.repeat_at = now + self.wait;
+        self.repeat_at = now + self.patience();
         match &mut self.highest {
             Some(highest) if block < highest.block => {}
             Some(highest) if block == highest.block => highest.again = true,
@@ -114,17 +120,27 @@ impl Timer {
         }
         let measured = self.path.map_or(FIRST_WAIT, Path::wait);
         let wait = match took {
-            Some((took, true)) => measured.max(took + took / 4).min(MAX_WAIT),
+            Some((took, true)) => measured.max(took + took / 4).min(PAUSE),
             _ => measured,
         };
         self.wait = self.fixed.unwrap_or(wait);
+        self.tries = 0;
         self.repeat_at = now + self.wait;
     }
 
     /// What was sent is sent again.
     pub(super) fn expired(&mut self, now: Duration) {
-        self.wait = self.fixed.unwrap_or_else(|| (self.wait * 2).min(MAX_WAIT));
-        self.repeat_at = now + self.wait;
+        self.tries += 1;
+        self.repeat_at = now + self.patience();
+    }
+
+    /// From the try that is made now to the next one.
+    fn patience(&self) -> Duration {
+        let doubled = match self.tries % (QUICK_TRIES + 1) {
+            QUICK_TRIES => PAUSE,
+            quick => (self.wait * (1 << quick)).min(PAUSE),
+        };
+        self.fixed.unwrap_or(doubled)
     }
 }
 
@@ -166,7 +182,7 @@ mod tests {
             after(&[100 * MS, 200 * MS]).wait,
             Duration::from_micros(112_500 + 4 * 62_500)
         );
-        assert_eq!(after(&[30 * FIRST_WAIT; 5]).wait, MAX_WAIT);
+        assert_eq!(after(&[30 * FIRST_WAIT; 5]).wait, PAUSE);
     }
 
     /// RFC 6298 §3: what was sent twice tells nothing.
@@ -183,6 +199,20 @@ mod tests {
         timer.sent(10, 152 * MS);
         timer.acknowledged(10, 153 * MS);
         assert_eq!(timer.wait, MIN_WAIT);
+    }
+
+    #[test]
+    fn five_quick_tries_and_a_pause() {
+        let mut timer = after(&[MS; 9]);
+        let mut now = FIRST_WAIT;
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            timer.sent(9, now);
+            waits.push((timer.repeat_at() - now).as_millis());
+            now = timer.repeat_at();
+            timer.expired(now);
+        }
+        assert_eq!(waits, [50, 100, 200, 400, 800, 7000, 50, 100]);
     }
 
     /// Whatever a path takes that was fast before, up to the longest wait: soon nothing is sent twice any more.

@@ -312,7 +312,7 @@ fn who_is_not_heard_is_asked_less_and_less_and_then_given_up() {
         options(true, 1468, 16),
         with_timeout(256),
     ] {
-        let sent = vec![0, 1, 3, 7, 12, 17];
+        let sent = vec![0, 1, 3, 7, 14];
         assert_eq!(
             sent_to_nobody(&options),
             (sent, 20, Outcome::Silent),
@@ -608,10 +608,10 @@ proptest! {
             Outcome::Silent => prop_assert!(content(len).starts_with(&received)),
             other => prop_assert!(false, "{other:?}"),
         }
-        // A window for each new acknowledgement, and for each timeout before it: a dozen in 40 s.
+        // A window for each new acknowledgement, and for each timeout before it: thirty in 40 s at most.
         let blocks = len / block + 2;
         let window = usize::try_from(window).expect("small");
-        prop_assert!(sent <= 15 * window * blocks, "{sent} datagrams for {blocks} blocks");
+        prop_assert!(sent <= 31 * window * blocks, "{sent} datagrams for {blocks} blocks");
     }
 
     #[test]
