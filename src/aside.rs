@@ -3,6 +3,7 @@
 //! A thread that serves has thousands of sockets. While it reads a folder it answers none of them, and DHCP may be among
 //! those. How many are read or made at once is bounded, so that the threads that serve get their share of the processors.
 
+use std::cell::Cell;
 use std::sync::LazyLock;
 
 use anyhow::Context as _;
@@ -43,6 +44,25 @@ async fn run<T: Send + 'static>(
         .context("working aside")
 }
 
+/// Marks a thread that serves. For the runtime to call when a thread of it wakes up: only those that run tasks are told, and
+/// those that work aside, which it names alike, are not.
+pub fn this_thread_serves() {
+    SERVES.set(true);
+}
+
+/// To be called by whatever waits for a disk: in a debug build it is an error on a thread that serves.
+#[track_caller]
+pub fn here_is_waited() {
+    debug_assert!(
+        !SERVES.get(),
+        "a thread that serves waits for a disk: this has to be done aside"
+    );
+}
+
+thread_local! {
+    static SERVES: Cell<bool> = const { Cell::new(false) };
+}
+
 /// More would only wait for the same disk.
 static READERS: Semaphore = Semaphore::const_new(16);
 /// Half of the processors; two at least, so that one that is slow does not hold up all.
@@ -74,6 +94,27 @@ mod tests {
         assert!(!next.is_finished(), "the job goes on");
         go.send(()).expect("it waits");
         assert_eq!(next.await.expect("ends").expect("done"), 7);
+    }
+
+    #[test]
+    fn who_serves_may_not_wait_for_a_disk() {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_time()
+            .on_thread_unpark(this_thread_serves)
+            .build()
+            .expect("a runtime");
+        let serves = runtime.spawn(async {
+            // It is marked when it first wakes up.
+            while !SERVES.get() {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+            read(here_is_waited).await.expect("aside it may");
+            here_is_waited();
+        });
+        let ended = runtime.block_on(serves);
+        assert_eq!(ended.is_err(), cfg!(debug_assertions));
+        runtime.block_on(async { here_is_waited() });
     }
 
     #[tokio::test]

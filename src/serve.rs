@@ -67,6 +67,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .on_thread_unpark(aside::this_thread_serves)
         // Bodies fill a socket's buffer at each turn, 0.1 ms of copying: who waits for a small answer, or for DHCP, would
         // not even be seen for 61 of these, which is Tokio's choice.
         .event_interval(1)
