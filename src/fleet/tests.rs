@@ -638,3 +638,24 @@ fn who_is_not_heard_of_for_a_week_is_forgotten() {
     story.fleet.tick(Duration::from_secs(8 * 86_400));
     assert!(story.fleet.is_empty() && story.fleet.table.by_address.is_empty());
 }
+
+/// The last connections are kept for machines that DHCP knows: whoever names one in a URL is not one.
+#[test]
+fn a_machine_is_known_where_dhcp_saw_it() {
+    let mut fleet = Fleet::default();
+    let now = Duration::from_secs(1);
+    let mut apply = |event| {
+        fleet.apply(event, now).expect("believed");
+        [1, 2].map(|last| fleet.knows(address(last)))
+    };
+    let begins = Event::Begins(named(1, address(1)), Part::Loader);
+    assert_eq!(apply(begins), [false, false]);
+    let loads = Event::Begins(who(2), Part::Kernel);
+    assert_eq!(apply(loads), [false, false]);
+    let mut given = asked(1);
+    given.address = Some(address(1));
+    assert_eq!(apply(Event::Asked(given)), [true, false]);
+    // Somebody else asks in its name.
+    let begins = Event::Begins(named(1, address(2)), Part::Loader);
+    assert_eq!(apply(begins), [true, false]);
+}
