@@ -122,6 +122,7 @@ impl Desk {
             size: generation.size,
             bases: with_others(base, &boot.bases),
             overlay: boot.overlay,
+            tmpfs: boot.tmpfs.clone(),
             hostname: given.hostname,
             files: given.files,
             debug: boot.debug,

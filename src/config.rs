@@ -14,7 +14,8 @@ use std::path::Path;
 use anyhow::Context as _;
 use ramboot_wire::cmdline::{CmdlineError, MAX_BASES};
 use ramboot_wire::cmdline::{Gate, Streaming};
-use ramboot_wire::{Base, Mac, Overlay};
+use ramboot_wire::tmpfs::MAX_NAMED;
+use ramboot_wire::{Base, Mac, Overlay, TmpfsFolder};
 use toml::Spanned;
 
 use self::network::Network;
@@ -106,6 +107,8 @@ pub struct Boot {
     pub cmdline: String,
     /// Size of the writable layer.
     pub overlay: Option<Overlay>,
+    /// Folders on the writable tmpfs itself, beside those that container programs use.
+    pub tmpfs: Vec<TmpfsFolder>,
     /// Seconds after which a machine that did not come up starts over.
     pub deadline: Option<u32>,
     /// `/init` prints more.
@@ -163,6 +166,7 @@ impl Default for Boot {
             image: None,
             cmdline: String::new(),
             overlay: None,
+            tmpfs: Vec::new(),
             deadline: None,
             debug: false,
             heartbeat: true,
@@ -402,6 +406,7 @@ impl Door<'_> {
             image: self.check(form.image, image_name)?,
             cmdline: self.check(form.cmdline, cmdline)?.unwrap_or_default(),
             overlay: self.check(form.overlay, |text| text.parse::<Overlay>().map_err(value))?,
+            tmpfs: self.tmpfs(form.tmpfs)?,
             deadline: form.deadline,
             debug: form.debug,
             heartbeat: form.heartbeat.unwrap_or(true),
@@ -411,6 +416,24 @@ impl Door<'_> {
             mode: self.check(form.mode, mode)?.unwrap_or_default(),
             gate: self.check(form.gate, gate)?.unwrap_or_default(),
         })
+    }
+
+    fn tmpfs(&self, forms: Vec<Spanned<String>>) -> Result<Vec<TmpfsFolder>, ConfigError> {
+        if let Some(one_more) = forms.get(MAX_NAMED) {
+            let count = forms.len();
+            return Err(self.error(
+                one_more.span(),
+                format_args!("{count} folders, {MAX_NAMED} are possible: more can stand in /etc/ramboot/tmpfs.d of the image"),
+            ));
+        }
+        let folder = |text: String| {
+            let folder = text.parse::<TmpfsFolder>();
+            folder.map_err(|error| format!("{text:?}: {error}"))
+        };
+        forms
+            .into_iter()
+            .map(|form| self.one(form, folder))
+            .collect()
     }
 
     fn overlays(&self, forms: Vec<Spanned<String>>) -> Result<Vec<String>, ConfigError> {

@@ -194,6 +194,7 @@ mod tests {
             size: 1000,
             bases: vec![base()],
             overlay: None,
+            tmpfs: Vec::new(),
             hostname: Some("node-1".to_owned()),
             files: None,
             debug: false,

@@ -80,6 +80,7 @@ mod tests {
             size: 1000,
             bases: vec!["http://10.0.0.1:8067".parse().expect("a base")],
             overlay: None,
+            tmpfs: Vec::new(),
             hostname: None,
             files: None,
             debug: false,

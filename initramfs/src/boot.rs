@@ -205,36 +205,37 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         let arrived = file.under_loop(&arrival, &args, &link, &mut sources)?;
         Ok((arrived, facts))
     })?;
-    let (new_root, init, layer) = journal.stage(Stage::Mount, |_| {
-        let layer = ram::layer_bytes(args.overlay, ram::available()?);
-        let new_root = root::mount_root(&arrived.device, layer)?;
-        let init = root::find_init(&new_root)?;
+    let (mounted, init) = journal.stage(Stage::Mount, |_| {
+        let mounted = root::mount_root(&arrived.device, args.overlay, &args.tmpfs)?;
+        let init = root::find_init(&mounted.root)?;
         if arrived.until_handover.is_some() {
             // Where there is another init, nothing is known of how it ends.
-            let bytes = root::read_enders(&new_root);
+            let bytes = root::read_enders(&mounted.root);
             console::debug(|| format!("{bytes} bytes of what ends this machine are here"));
         }
-        Ok((
-            (new_root, init, layer),
-            vec![fact("overlay", layer), fact("init", init)],
-        ))
+        let mut facts = vec![fact("overlay", mounted.layer), fact("init", init)];
+        if !mounted.tmpfs.is_empty() {
+            facts.push(fact("tmpfs", mounted.tmpfs.len()));
+        }
+        Ok(((mounted, init), facts))
     })?;
     journal.stage(Stage::Handover, |_| {
-        let done = lay(&new_root, &files)?;
+        let new_root = &mounted.root;
+        let done = lay(new_root, &files)?;
         for path in &done.left_out {
             console::debug(|| format!("{path} is left out: the image has no folder for it"));
         }
         let hostname = args.hostname.as_deref();
-        handover::settle(&new_root, hostname)?;
+        handover::settle(new_root, hostname)?;
         let news = News {
             link: &link,
             lease: &lease,
             hostname,
             files: &files,
         };
-        let told = keep(&new_root, &news, &kernel());
+        let told = keep(new_root, &news, &kernel());
         let heartbeat = start_heartbeat(&args, link.mac);
-        handover::switch(&new_root)?;
+        handover::switch(new_root)?;
         let facts = vec![
             fact("init", init),
             fact("keeps", told.keeps),
@@ -249,7 +250,7 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         link: &link,
         lease: &lease,
         sources: &sources,
-        overlay_bytes: layer,
+        overlay_bytes: mounted.layer,
         init,
         mode: match arrived.until_handover {
             Some(_) => "stream",

@@ -5,6 +5,7 @@
 
 pub mod arrive;
 pub mod aside;
+pub mod attributes;
 pub mod backoff;
 pub mod boot;
 pub mod chunks;
@@ -36,4 +37,5 @@ pub mod root;
 pub mod sources;
 pub mod stream;
 pub mod sys;
+pub mod tmpfs;
 pub mod whole;

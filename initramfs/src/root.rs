@@ -5,17 +5,19 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use ramboot_wire::root::INITS;
+use ramboot_wire::{Overlay, TmpfsFolder};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
+use crate::attributes;
 use crate::ram;
 use crate::sys::{self, Reads};
+use crate::tmpfs;
 
 /// Where all of it happens, inside the initramfs.
 pub const WORK: &str = "/ramboot";
@@ -26,11 +28,27 @@ pub fn part(name: &str) -> PathBuf {
     Path::new(WORK).join(name)
 }
 
-/// Mounts the image under `device` with a writable layer of `layer` bytes and gives the new root's folder.
+/// A root that is mounted.
+#[derive(Debug)]
+pub struct Mounted {
+    /// Its folder.
+    pub root: PathBuf,
+    /// How many bytes may be written into it.
+    pub layer: u64,
+    /// Folders that are not on the overlay.
+    pub tmpfs: Vec<TmpfsFolder>,
+}
+
+/// Mounts the image under `device` with a writable layer of the size that is `wanted`, and folders on tmpfs: those `named`
+/// beside those of the image.
 ///
 /// # Errors
 /// Which step failed, and what usually is the reason.
-pub fn mount_root(device: &Path, layer: u64) -> anyhow::Result<PathBuf> {
+pub fn mount_root(
+    device: &Path,
+    wanted: Option<Overlay>,
+    named: &[TmpfsFolder],
+) -> anyhow::Result<Mounted> {
     let (lower, upper, root) = (part("lower"), part("layer"), part("root"));
     fs::create_dir_all(&lower).context("making a folder for the image")?;
     mount(device, &lower, "squashfs", MountFlags::RDONLY, None).with_context(|| {
@@ -39,15 +57,20 @@ pub fn mount_root(device: &Path, layer: u64) -> anyhow::Result<PathBuf> {
             device.display()
         )
     })?;
-    ram::mount_tmpfs(&upper, layer, "0755")?;
+    let available = ram::available()?;
+    let folders = tmpfs::choose(&lower, named, available)?;
+    let copied: u64 = folders.iter().map(|folder| folder.bytes).sum();
+    let layer = ram::layer_bytes(wanted, available.saturating_sub(copied));
+    ram::mount_tmpfs(&upper, layer.saturating_add(copied), "0755")?;
     mount_overlay(&lower, &upper, &root)?;
+    let tmpfs = tmpfs::place(folders, &upper.join("tmpfs"), &root)?;
     let parts = [&lower, &upper, &part("image"), &part("stream")];
     // The last one is there only in a worker that streams.
     for folder in parts.into_iter().filter(|folder| folder.exists()) {
         unmount(folder, UnmountFlags::DETACH)
             .with_context(|| format!("detaching {}", folder.display()))?;
     }
-    Ok(root)
+    Ok(Mounted { root, layer, tmpfs })
 }
 
 /// The program a root is started with: the first that is there and executable, resolved inside that root.
@@ -128,16 +151,19 @@ pub fn attach(image: &File, reads: Reads) -> anyhow::Result<(PathBuf, File)> {
     bail!("every free loop device was taken by somebody else")
 }
 
+/// In the folder of the writable layer.
+const UPPER: &str = "upper";
+
 fn mount_overlay(lower: &Path, layer: &Path, root: &Path) -> anyhow::Result<()> {
-    for folder in [&layer.join("upper"), &layer.join("work"), root] {
+    for folder in [&layer.join(UPPER), &layer.join("work"), root] {
         fs::create_dir(folder).with_context(|| format!("making {}", folder.display()))?;
     }
-    // The root folder's owner and mode are those of the upper one.
-    let upper = layer.join("upper");
+    // What the root folder has beside its entries is that of the upper one.
+    let upper = layer.join(UPPER);
     let like = fs::metadata(lower).context("looking at the image's root folder")?;
-    fs::set_permissions(&upper, fs::Permissions::from_mode(like.mode() & 0o7777))
-        .and_then(|()| std::os::unix::fs::chown(&upper, Some(like.uid()), Some(like.gid())))
-        .context("giving the writable layer the mode of the image's root folder")?;
+    attributes::copy(lower, &upper, &like, |name| !attributes::is_overlay(name)).context(
+        "giving the writable layer the owner, mode and attributes of the image's root folder",
+    )?;
     let data = std::ffi::CString::new(format!(
         "lowerdir={},upperdir={},workdir={}",
         lower.display(),
@@ -151,7 +177,7 @@ fn mount_overlay(lower: &Path, layer: &Path, root: &Path) -> anyhow::Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     #[test]
     fn init_is_found_inside_the_root_and_must_be_executable() {

@@ -73,6 +73,7 @@ fn changes(old: &Config, new: &Config) -> Vec<String> {
                 boot.overlay
                     .map_or_else(|| "the default".to_owned(), |overlay| overlay.to_string()),
             ),
+            ("tmpfs of [boot]", list(&boot.tmpfs)),
             (
                 "deadline of [boot]",
                 or_none(boot.deadline.map(|s| format!("{s} s"))),

@@ -56,6 +56,8 @@ pub(super) struct Boot {
     pub(super) image: Option<Spanned<String>>,
     pub(super) cmdline: Option<Spanned<String>>,
     pub(super) overlay: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) tmpfs: Vec<Spanned<String>>,
     pub(super) deadline: Option<u32>,
     #[serde(default)]
     pub(super) debug: bool,

@@ -19,6 +19,7 @@ fn all_that_can_stand_there() {
             image = "worker"
             cmdline = "console=ttyS0"
             overlay = "50%"
+            tmpfs = ["/srv/cache"]
             deadline = 600
             debug = true
             heartbeat = false
@@ -74,6 +75,7 @@ fn all_that_can_stand_there() {
                 image: Some("worker".to_owned()),
                 cmdline: "console=ttyS0".to_owned(),
                 overlay: Some(Overlay::Percent(50)),
+                tmpfs: vec!["/srv/cache".parse().expect("a folder")],
                 deadline: Some(600),
                 debug: true,
                 heartbeat: false,
@@ -306,12 +308,16 @@ fn what_is_wrong_is_shown_with_its_place_and_a_remedy() {
             "line 2, column 11: \"much\": a size such as 512M or 2G, or a percentage such as 50%, is wanted",
         ),
         (
+            "[boot]\ntmpfs = [\"/srv\", \"/run/x\"]",
+            "line 2, column 18: \"/run/x\": /, and what is in /dev, /proc, /sys, /run cannot be on the writable tmpfs: name a folder that is on the disk of other machines",
+        ),
+        (
             "[boot]\ncmdline = \"quiet ramboot.image=1\"",
-            "line 2, column 11: \"ramboot.image=1\" is written by ramboot itself: use the keys hostname, overlay, deadline, debug, heartbeat, mode or gate",
+            "line 2, column 11: \"ramboot.image=1\" is written by ramboot itself: use the keys hostname, overlay, tmpfs, deadline, debug, heartbeat, mode or gate",
         ),
         (
             "[boot]\ncmdline = \"ramboot.mode=stream\"",
-            "line 2, column 11: \"ramboot.mode=stream\" is written by ramboot itself: use the keys hostname, overlay, deadline, debug, heartbeat, mode or gate",
+            "line 2, column 11: \"ramboot.mode=stream\" is written by ramboot itself: use the keys hostname, overlay, tmpfs, deadline, debug, heartbeat, mode or gate",
         ),
         (
             "[boot]\nmode = \"fast\"",

@@ -110,7 +110,7 @@ pub(super) fn cmdline(text: String) -> Result<String, String> {
     }) {
         None => Ok(text),
         Some(word) => Err(format!(
-            "{word:?} is written by ramboot itself: use the keys hostname, overlay, deadline, debug, heartbeat, mode or gate"
+            "{word:?} is written by ramboot itself: use the keys hostname, overlay, tmpfs, deadline, debug, heartbeat, mode or gate"
         )),
     }
 }

@@ -222,6 +222,7 @@ mod tests {
             size: 1000,
             bases: vec!["http://10.0.0.1:8067".parse().expect("base")],
             overlay: None,
+            tmpfs: Vec::new(),
             hostname: Some("rack1-pi07".to_owned()),
             files: None,
             debug: false,

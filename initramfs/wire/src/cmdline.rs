@@ -10,6 +10,7 @@ use std::fmt;
 use crate::files::Files;
 use crate::image::{BadImageId, ImageId, MAX_IMAGE_BYTES};
 use crate::mac::Mac;
+use crate::tmpfs::{MAX_NAMED, TmpfsFolder};
 pub use values::{Base, BootFiles, Gate, Overlay, Streaming};
 
 /// Everything the manager writes stays below this. The kernel's own limit is 2 048 on x86 and arm64
@@ -30,6 +31,8 @@ pub struct BootArgs {
     pub bases: Vec<Base>,
     /// Size of the writable layer; `None` leaves the choice to `/init`.
     pub overlay: Option<Overlay>,
+    /// Folders on the writable tmpfs itself, beside those that are known and that the image names.
+    pub tmpfs: Vec<TmpfsFolder>,
     /// The worker's host name.
     pub hostname: Option<String>,
     /// Files of this worker alone, which are laid over the image.
@@ -128,6 +131,10 @@ impl BootArgs {
             self.overlay
                 .map(|overlay| format!("ramboot.overlay={overlay}")),
         );
+        if !self.tmpfs.is_empty() {
+            let folders: Vec<&str> = self.tmpfs.iter().map(TmpfsFolder::as_str).collect();
+            words.push(format!("ramboot.tmpfs={}", folders.join(",")));
+        }
         words.extend(
             self.hostname
                 .as_ref()
@@ -211,6 +218,7 @@ struct Found {
     size: Option<u64>,
     bases: Option<Vec<Base>>,
     overlay: Option<Overlay>,
+    tmpfs: Option<Vec<TmpfsFolder>>,
     hostname: Option<String>,
     files: Option<Files>,
     debug: Option<bool>,
@@ -236,6 +244,7 @@ impl Found {
             "ramboot.size" => once(&mut self.size, key, size(value)?),
             "ramboot.url" => once(&mut self.bases, key, bases(value)?),
             "ramboot.overlay" => once(&mut self.overlay, key, value.parse()?),
+            "ramboot.tmpfs" => once(&mut self.tmpfs, key, tmpfs(value)?),
             "ramboot.hostname" => once(&mut self.hostname, key, hostname(value)?),
             "ramboot.files" => {
                 let files = value.parse().map_err(|e| bad("ramboot.files", value, e))?;
@@ -277,6 +286,7 @@ impl Found {
             size: self.size.ok_or(CmdlineError::Missing("ramboot.size"))?,
             bases: self.bases.ok_or(CmdlineError::Missing("ramboot.url"))?,
             overlay: self.overlay,
+            tmpfs: self.tmpfs.unwrap_or_default(),
             hostname: self.hostname,
             files: self.files,
             debug: self.debug.unwrap_or(false),
@@ -336,6 +346,19 @@ fn bases(value: &str) -> Result<Vec<Base>, CmdlineError> {
         ));
     }
     Ok(bases)
+}
+
+fn tmpfs(value: &str) -> Result<Vec<TmpfsFolder>, CmdlineError> {
+    let parse = |path: &str| path.parse().map_err(|e| bad("ramboot.tmpfs", path, e));
+    let folders: Vec<TmpfsFolder> = value.split(',').map(parse).collect::<Result<_, _>>()?;
+    if folders.len() > MAX_NAMED {
+        return Err(bad(
+            "ramboot.tmpfs",
+            value,
+            format_args!("{} folders, {MAX_NAMED} are possible", folders.len()),
+        ));
+    }
+    Ok(folders)
 }
 
 /// RFC 1123 §2.1: letters, digits and inner hyphens; 63 octets a label, 253 in all.

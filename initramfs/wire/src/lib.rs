@@ -17,6 +17,7 @@ pub mod profile;
 pub mod queue;
 pub mod root;
 pub mod stage;
+pub mod tmpfs;
 
 pub use client::{Arch, Client, Uuid};
 pub use cmdline::{Base, BootArgs, BootFiles, Gate, Overlay, Streaming};
@@ -27,3 +28,4 @@ pub use mac::Mac;
 pub use modules::ModuleTable;
 pub use profile::{Profile, Recording};
 pub use stage::{Report, Stage, StageLine};
+pub use tmpfs::TmpfsFolder;

@@ -19,6 +19,7 @@ fn a_script_of_the_manager_is_read_back() {
         size: 1_000_000,
         bases: vec![base.clone()],
         overlay: None,
+        tmpfs: Vec::new(),
         hostname: None,
         files: None,
         debug: false,

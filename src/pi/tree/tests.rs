@@ -56,6 +56,7 @@ fn choice_of(files: &[&str], generation: u8, mac: Option<Mac>) -> PiChoice {
         size: 1000,
         bases: vec!["http://10.0.0.1:8067".parse().expect("base")],
         overlay: None,
+        tmpfs: Vec::new(),
         hostname: None,
         files: None,
         debug: false,

@@ -121,6 +121,7 @@ impl Server {
                 prefix: String::new(),
             }],
             overlay: None,
+            tmpfs: Vec::new(),
             hostname: None,
             files: None,
             debug: false,

@@ -7,6 +7,7 @@ fn minimal() -> BootArgs {
         size: 1000,
         bases: vec!["http://10.0.0.1:8067".parse().expect("base")],
         overlay: None,
+        tmpfs: Vec::new(),
         hostname: None,
         files: None,
         debug: false,
@@ -55,6 +56,9 @@ fn what_is_written_is_read_back() {
             "http://10.0.0.2:81/cache/a".parse().expect("base"),
         ],
         overlay: Some(Overlay::Percent(25)),
+        tmpfs: ["/srv/cache", "/var/lib/x"]
+            .map(|path| path.parse().expect("a folder"))
+            .to_vec(),
         hostname: Some("node-1.lab".to_owned()),
         files: Some(Files {
             id: crate::FilesId([3; 32]),
@@ -148,6 +152,14 @@ fn lying_values_are_named() {
         (
             "ramboot.mode=fast".into(),
             "ramboot.mode=fast: full or stream is wanted",
+        ),
+        (
+            "ramboot.tmpfs=/srv,var/lib/x".into(),
+            "ramboot.tmpfs=var/lib/x: an absolute path such as /var/lib/docker is wanted, without // . or .., of letters, digits and . - _ + @ :, at most 200 bytes",
+        ),
+        (
+            format!("ramboot.tmpfs={}", ["/x"; 17].join(",")),
+            "ramboot.tmpfs=/x,/x,/x,/x,/x,/x,/x,/x,/x,/x,/x,/x,/x,/x,/x,/x,/x: 17 folders, 16 are possible",
         ),
         (
             "ramboot.gate=all".into(),
