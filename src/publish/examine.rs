@@ -153,8 +153,11 @@ impl Kernel {
             return Ok(None);
         };
         self.findings.extend(gate::pi::check(&pi.facts));
+        let tmpfs = look::tmpfs(tree);
+        self.findings.extend(gate::memory::folders(&tmpfs));
         let need = Need {
             image: bytes,
+            tmpfs: tmpfs.bytes,
             initramfs: modules.held + (init.len() as u64).next_multiple_of(PAGE),
         };
         let least = args.min_ram.map(|least| least.0);

@@ -1,9 +1,11 @@
 //! What the gate wants to know of an image's root, read from its tree. A shell: it reads, [`super::gate`] decides.
 
-use ramboot_wire::root::{INITS, MOUNT_POINTS};
+use ramboot_wire::TmpfsFolder;
+use ramboot_wire::root::{INITS, MOUNT_POINTS, PAGE};
+use ramboot_wire::tmpfs::{LISTS, MAX_LIST_BYTES, MAX_LISTS, chosen, lines};
 
 use super::gate::elf::{self, HEAD_BYTES, Program};
-use super::gate::{init, system};
+use super::gate::{init, memory, system};
 use crate::squashfs::tree::{Kind, Spot, Tree};
 
 /// systemd has 100 KB, busybox 2 MB. What is beyond is not looked at.
@@ -121,4 +123,28 @@ pub(super) fn system(tree: &Tree) -> system::Facts {
             .collect(),
         host_keys: tree.list("/etc/ssh").into_iter().filter(is_key).collect(),
     }
+}
+
+/// Folders on a worker's tmpfs, as `/init` will find them.
+pub(super) fn tmpfs(tree: &Tree) -> memory::Tmpfs {
+    let mut facts = memory::Tmpfs::default();
+    let mut named = Vec::new();
+    let mut lists = tree.list(LISTS);
+    lists.retain(|name| !name.starts_with('.'));
+    lists.truncate(MAX_LISTS);
+    for name in lists {
+        let path = format!("{LISTS}/{name}");
+        let text = tree.head(&path, MAX_LIST_BYTES).ok().flatten();
+        let text = text.unwrap_or_default();
+        for line in lines(&String::from_utf8_lossy(&text)) {
+            match line {
+                Ok(folder) => named.push(folder),
+                Err((line, why)) => facts.bad.push(format!("{path}: {line:?}: {why}")),
+            }
+        }
+    }
+    facts.folders = chosen(|path| tree.resolve(path).is_some(), named);
+    let bytes = |folder: &TmpfsFolder| tree.bytes_below(folder.as_str(), PAGE);
+    facts.bytes = facts.folders.iter().map(bytes).fold(0, u64::saturating_add);
+    facts
 }

@@ -244,6 +244,26 @@ impl Tree {
             .collect()
     }
 
+    /// Bytes of all plain files in the folder that `path` leads to, at any depth, each in pages of `page` bytes.
+    #[must_use]
+    pub fn bytes_below(&self, path: &str, page: u64) -> u64 {
+        let Some(folder) = self.resolve(path) else {
+            return 0;
+        };
+        let nodes = &self.reader.root.nodes;
+        let from = nodes.partition_point(|node| node.fullpath <= folder);
+        nodes[from..]
+            .iter()
+            .take_while(|node| node.fullpath.starts_with(&folder))
+            .filter_map(|node| match &node.inner {
+                InnerNode::File(file) => Some(file.file_len() as u64),
+                _ => None,
+            })
+            .fold(0, |sum: u64, bytes| {
+                sum.saturating_add(bytes.checked_next_multiple_of(page).unwrap_or(u64::MAX))
+            })
+    }
+
     /// Bytes of the plain file that `path` leads to; `None` if it leads to none.
     #[must_use]
     pub fn size(&self, path: &str) -> Option<u64> {

@@ -1,8 +1,10 @@
-//! How much RAM a machine must have for an image: what `/init` asks for before it fetches the first byte, and the kernel's own.
+//! How much RAM a machine must have for an image: what `/init` asks for before it fetches the first byte, what it copies from the
+//! image onto tmpfs, and the kernel's own.
 
+use ramboot_wire::TmpfsFolder;
 use ramboot_wire::root::{HEADROOM, mib};
 
-use super::{Check, Finding, error, fine};
+use super::{Check, Finding, error, fine, some_of, warning};
 
 /// Code and tables of a kernel and what it allocates until `/init` runs: 60 to 70 MiB of a Debian's, without the share below.
 const KERNEL: u64 = 68 << 20;
@@ -16,6 +18,19 @@ pub struct Need {
     pub image: u64,
     /// Bytes that the initramfs holds, unpacked, until the image's init starts.
     pub initramfs: u64,
+    /// Bytes that are copied from the image into folders on tmpfs.
+    pub tmpfs: u64,
+}
+
+/// Folders that a worker has on tmpfs itself and not on the overlay.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tmpfs {
+    /// Which.
+    pub folders: Vec<TmpfsFolder>,
+    /// Of the image's files in them, in pages.
+    pub bytes: u64,
+    /// What stands in the image's lists of them and cannot be one, and why.
+    pub bad: Vec<String>,
 }
 
 impl Need {
@@ -23,6 +38,7 @@ impl Need {
     #[must_use]
     pub fn total(self) -> u64 {
         let parts = self.image.saturating_add(self.initramfs);
+        let parts = parts.saturating_add(self.tmpfs);
         let parts = parts.saturating_add(HEADROOM + KERNEL);
         parts.saturating_add(parts / (PAGE_TABLE_SHARE - 1))
     }
@@ -32,14 +48,19 @@ impl Need {
         self.total()
             .saturating_sub(self.image)
             .saturating_sub(self.initramfs)
+            .saturating_sub(self.tmpfs)
             .saturating_sub(HEADROOM)
     }
 
     /// All numbers, as a person adds them up.
     #[must_use]
     pub fn parts(self) -> String {
+        let copied = match self.tmpfs {
+            0 => String::new(),
+            bytes => format!("its files on tmpfs {} MiB, ", mib(bytes)),
+        };
         format!(
-            "image {} MiB, initramfs {} MiB, the worker's first programs {} MiB, kernel about {} MiB",
+            "image {} MiB, initramfs {} MiB, {copied}the worker's first programs {} MiB, kernel about {} MiB",
             mib(self.image),
             mib(self.initramfs),
             mib(HEADROOM),
@@ -64,6 +85,26 @@ pub fn check(need: Need, least: Option<u64>) -> Finding {
     }
 }
 
+/// What is said of the folders on tmpfs.
+#[must_use]
+pub fn folders(facts: &Tmpfs) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if !facts.folders.is_empty() {
+        let names: Vec<String> = facts.folders.iter().map(ToString::to_string).collect();
+        let sentence = format!(
+            "a worker has {} on tmpfs and not on the overlay, with {} MiB of the image's files",
+            some_of(&names),
+            mib(facts.bytes)
+        );
+        findings.push(fine(Check::Memory, &sentence));
+    }
+    if !facts.bad.is_empty() {
+        let sentence = format!("no folders for tmpfs: {}", some_of(&facts.bad));
+        findings.push(warning(Check::Root, &sentence));
+    }
+    findings
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +115,7 @@ mod tests {
         let need = Need {
             image: 205_586_432,
             initramfs: 48 << 20,
+            tmpfs: 0,
         };
         let refused = check(need, Some(256 << 20));
         assert_eq!(
@@ -90,5 +132,53 @@ mod tests {
             Severity::Error
         );
         assert_eq!(check(need, None).severity, Severity::Fine);
+    }
+
+    #[test]
+    fn what_is_copied_onto_tmpfs_counts() {
+        let bare = Need {
+            image: 205_586_432,
+            initramfs: 48 << 20,
+            tmpfs: 0,
+        };
+        let need = Need {
+            tmpfs: 630 << 20,
+            ..bare
+        };
+        assert_eq!(need.total(), bare.total() + (640 << 20));
+        assert_eq!(
+            check(need, None).sentence,
+            "a worker needs 1023 MiB of RAM (image 197 MiB, initramfs 48 MiB, its files on tmpfs 630 MiB, the worker's first programs \
+             64 MiB, kernel about 84 MiB)"
+        );
+        assert_eq!(check(need, Some(bare.total())).severity, Severity::Error);
+    }
+
+    #[test]
+    fn folders_on_tmpfs_are_said_and_bad_lines_are_a_warning() {
+        assert_eq!(folders(&Tmpfs::default()), []);
+        let folder = |path: &str| path.parse().expect("a folder");
+        let said = folders(&Tmpfs {
+            folders: vec![folder("/srv/cache"), folder("/var/lib/docker")],
+            bytes: 1,
+            bad: vec!["/etc/ramboot/tmpfs.d/x: \"srv\"".to_owned()],
+        });
+        let said: Vec<_> = said
+            .iter()
+            .map(|f| (f.severity, f.sentence.as_str()))
+            .collect();
+        assert_eq!(
+            said,
+            [
+                (
+                    Severity::Fine,
+                    "a worker has /srv/cache, /var/lib/docker on tmpfs and not on the overlay, with 1 MiB of the image's files"
+                ),
+                (
+                    Severity::Warning,
+                    "no folders for tmpfs: /etc/ramboot/tmpfs.d/x: \"srv\""
+                ),
+            ]
+        );
     }
 }
