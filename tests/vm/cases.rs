@@ -2,6 +2,7 @@
 
 mod addresses;
 mod boots;
+mod containers;
 mod dhcp;
 mod faults;
 mod fleet;
@@ -40,6 +41,7 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     ("any_source_boots", sources::all_boot),
     ("slurm_nodes_add_themselves", slurm::nodes_add_themselves),
     ("k3s_agent_starts", k3s::agent_starts),
+    ("containers_run", containers::run),
     ("boots_from_e1000", boots::from_e1000),
     ("boots_through_tftp", boots::through_tftp),
     ("worker_is_itself_again", identity::itself_again),

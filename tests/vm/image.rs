@@ -37,6 +37,11 @@ impl Image {
         Self::built("network-managers")
     }
 
+    /// The first one with podman and containerd.
+    pub(crate) fn containers() -> Result<Self> {
+        Self::built("containers")
+    }
+
     /// The first one with Slurm.
     pub(crate) fn slurm_worker() -> Result<Self> {
         Self::built("slurm-worker")
