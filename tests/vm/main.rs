@@ -15,6 +15,7 @@ mod demo;
 mod direct;
 mod firmware;
 mod image;
+mod initramfs;
 mod lan;
 mod machine;
 mod manager;

@@ -2,8 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
@@ -12,10 +11,10 @@ use crate::case::{Case, stored_image};
 use crate::console::Console;
 use crate::direct::{Given, PORT};
 use crate::image::Image;
+use crate::initramfs;
 use crate::lan::{Lan, MANAGER};
 use crate::machine::{Board, Machine};
 use crate::manager::Manager;
-use crate::process::{command, run};
 
 const MIB: u64 = 1 << 20;
 /// What a worker may have less than one that was booted by the shell script.
@@ -119,7 +118,7 @@ fn script_boots(
 ) -> Result<crate::machine::Worker> {
     const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x35, 1];
     let given = Given::fetch(case, "52:54:00:12:35:01")?;
-    let (modules, names) = modules(case)?;
+    let (modules, names) = initramfs::modules(case, &Image::debian()?, &MODULES)?;
     let id = image.file_name().and_then(|name| name.to_str());
     let url = format!(
         "http://{MANAGER}:{PORT}/images/{}/image.sqfs",
@@ -143,7 +142,7 @@ fn script_boots(
          mount -t overlay -o lowerdir=/lower,upperdir=/layer/upper,workdir=/layer/work overlay /new\n\
          umount /proc; mount -o move /dev /new/dev; echo {HANDED_OVER}; exec switch_root /new /sbin/init\n"
     )?;
-    let initramfs = pack(case, &modules, &script)?;
+    let initramfs = initramfs::pack(case, &modules, &script)?;
     // The kernel is told what it is told with ramboot, the console above all.
     let words = given
         .cmdline
@@ -160,76 +159,4 @@ fn script_boots(
         MAC,
     )
     .boot(case, lan)
-}
-
-/// Modules of the image's kernel with all they need, in a folder, and their names in the order they are loaded.
-fn modules(case: &Case) -> Result<(PathBuf, Vec<String>)> {
-    let image = Image::debian()?.path;
-    let image = image.to_str().context("a path in UTF-8")?;
-    let folder = case.dir().join("modules");
-    let tree = folder.to_str().context("a path in UTF-8")?;
-    run(
-        "unsquashfs",
-        &[
-            "-quiet",
-            "-no-progress",
-            "-no-xattrs",
-            "-dest",
-            tree,
-            image,
-            "usr/lib/modules",
-        ],
-    )?;
-    let version = fs::read_dir(folder.join("usr/lib/modules"))?
-        .next()
-        .context("a version")??
-        .path();
-    let index = fs::read_to_string(version.join("modules.dep"))?;
-    let mut order: Vec<&str> = Vec::new();
-    for wanted in MODULES {
-        // path/virtio_net.ko: path/net_failover.ko path/failover.ko: the last one is loaded first.
-        let file = format!("/{wanted}.ko:");
-        let line = index.lines().find(|line| line.contains(&file));
-        let line = line.with_context(|| format!("no {wanted} in modules.dep"))?;
-        for path in line.split([':', ' ']).filter(|path| !path.is_empty()).rev() {
-            if !order.contains(&path) {
-                order.push(path);
-            }
-        }
-    }
-    let flat = case.dir().join("floor/modules");
-    fs::create_dir_all(&flat)?;
-    let mut names = Vec::new();
-    for path in order {
-        let (_, name) = path.rsplit_once('/').context("a module in a folder")?;
-        fs::copy(version.join(path), flat.join(name))?;
-        names.push(name.to_owned());
-    }
-    fs::remove_dir_all(&folder)?;
-    Ok((flat, names))
-}
-
-/// A cpio archive of the folder above `modules`, with busybox and the script as /init.
-fn pack(case: &Case, modules: &Path, script: &str) -> Result<PathBuf> {
-    let root = modules.parent().context("a folder above")?;
-    for folder in ["bin", "dev", "proc"] {
-        fs::create_dir_all(root.join(folder))?;
-    }
-    fs::copy("/bin/busybox", root.join("bin/busybox"))
-        .context("tests/setup.sh installs busybox-static")?;
-    let init = root.join("init");
-    fs::write(&init, script)?;
-    run("chmod", &["755", init.to_str().context("a path in UTF-8")?])?;
-    let archive = case.dir().join("floor.cpio");
-    let status = command("sh")
-        .args([
-            "-euc",
-            "find . -print0 | cpio --null --create --quiet --format=newc --owner=0:0",
-        ])
-        .current_dir(root)
-        .stdout(fs::File::create(&archive)?)
-        .stdin(Stdio::null())
-        .status()?;
-    ensure!(status.success(), "cpio: {status}");
-    Ok(archive)
 }
