@@ -92,7 +92,7 @@ pub fn is_overlay(name: &OsStr) -> bool {
 }
 
 /// XATTR_LIST_MAX and XATTR_SIZE_MAX (`linux/limits.h`).
-const MAX_BYTES: usize = 65_536;
+pub const MAX_BYTES: usize = 65_536;
 
 #[cfg(test)]
 mod tests {

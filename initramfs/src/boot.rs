@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
+use std::path::Path;
 
 use anyhow::Context as _;
 use ramboot_wire::cmdline::Urgent;
@@ -235,6 +236,13 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         };
         let told = keep(new_root, &news, &kernel());
         let heartbeat = start_heartbeat(&args, link.mac);
+        if let Some(labels) = &mounted.labels
+            && let Err(error) = labels.leave(Path::new("/run"))
+        {
+            console::say(&format!(
+                "ramboot: telling systemd what was written, for its SELinux labels: {error}"
+            ));
+        }
         handover::switch(new_root)?;
         let facts = vec![
             fact("init", init),

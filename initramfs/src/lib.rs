@@ -34,6 +34,7 @@ pub mod ram;
 pub mod record;
 pub mod report;
 pub mod root;
+pub mod selinux;
 pub mod sources;
 pub mod stream;
 pub mod sys;

@@ -1,16 +1,19 @@
 //! PID 1 of a worker: boots, and if that fails says so and does what the command line says. Started once more by itself, it
-//! is what stays and sends heartbeats, or what streams the image to a root that runs already.
+//! is what stays and sends heartbeats, what streams the image to a root that runs already, or what mounts with init's rights.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use ramboot_init::{boot, console, heartbeat, last, stream};
+use ramboot_init::{boot, console, heartbeat, last, selinux, stream};
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     if !rustix::process::getpid().is_init() {
         if let Some(orders) = heartbeat::called(&args) {
             return heartbeat::run(&orders);
+        }
+        if let Some(args) = selinux::called(&args) {
+            return selinux::run(&args);
         }
         if stream::called(&args) {
             return stream::process::run();

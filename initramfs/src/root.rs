@@ -16,6 +16,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::attributes;
 use crate::ram;
+use crate::selinux::{self, Labels, Policy};
 use crate::sys::{self, Reads};
 use crate::tmpfs;
 
@@ -37,6 +38,8 @@ pub struct Mounted {
     pub layer: u64,
     /// Folders that are not on the overlay.
     pub tmpfs: Vec<TmpfsFolder>,
+    /// What to tell systemd of the labels in the layer, where SELinux is on.
+    pub labels: Option<Labels>,
 }
 
 /// Mounts the image under `device` with a writable layer of the size that is `wanted`, and folders on tmpfs: those `named`
@@ -57,20 +60,28 @@ pub fn mount_root(
             device.display()
         )
     })?;
+    let policy = selinux::load_policy(&lower);
     let available = ram::available()?;
     let folders = tmpfs::choose(&lower, named, available)?;
     let copied: u64 = folders.iter().map(|folder| folder.bytes).sum();
     let layer = ram::layer_bytes(wanted, available.saturating_sub(copied));
     ram::mount_tmpfs(&upper, layer.saturating_add(copied), "0755")?;
-    mount_overlay(&lower, &upper, &root)?;
+    mount_overlay(&lower, &upper, &root, policy.as_ref())?;
     let tmpfs = tmpfs::place(folders, &upper.join("tmpfs"), &root)?;
+    let labels = policy.map(|_| Labels::new(&upper.join(UPPER), &lower));
+    let labels = labels.transpose().context("opening the writable layer")?;
     let parts = [&lower, &upper, &part("image"), &part("stream")];
     // The last one is there only in a worker that streams.
     for folder in parts.into_iter().filter(|folder| folder.exists()) {
         unmount(folder, UnmountFlags::DETACH)
             .with_context(|| format!("detaching {}", folder.display()))?;
     }
-    Ok(Mounted { root, layer, tmpfs })
+    Ok(Mounted {
+        root,
+        layer,
+        tmpfs,
+        labels,
+    })
 }
 
 /// The program a root is started with: the first that is there and executable, resolved inside that root.
@@ -154,7 +165,12 @@ pub fn attach(image: &File, reads: Reads) -> anyhow::Result<(PathBuf, File)> {
 /// In the folder of the writable layer.
 const UPPER: &str = "upper";
 
-fn mount_overlay(lower: &Path, layer: &Path, root: &Path) -> anyhow::Result<()> {
+fn mount_overlay(
+    lower: &Path,
+    layer: &Path,
+    root: &Path,
+    policy: Option<&Policy>,
+) -> anyhow::Result<()> {
     for folder in [&layer.join(UPPER), &layer.join("work"), root] {
         fs::create_dir(folder).with_context(|| format!("making {}", folder.display()))?;
     }
@@ -170,6 +186,9 @@ fn mount_overlay(lower: &Path, layer: &Path, root: &Path) -> anyhow::Result<()> 
         upper.display(),
         layer.join("work").display()
     ))?;
+    if policy.is_some_and(|policy| policy.mount_overlay(root, &data)) {
+        return Ok(());
+    }
     mount("ramboot", root, "overlay", MountFlags::empty(), &*data)
         .context("mounting the overlay (does the kernel have overlayfs?)")
 }

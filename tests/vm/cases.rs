@@ -16,6 +16,7 @@ mod pis;
 mod quick_start;
 mod refusals;
 mod screen;
+mod selinux;
 mod slurm;
 mod sources;
 mod streaming;
@@ -42,6 +43,7 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     ("slurm_nodes_add_themselves", slurm::nodes_add_themselves),
     ("k3s_agent_starts", k3s::agent_starts),
     ("containers_run", containers::run),
+    ("selinux_enforces", selinux::enforces),
     ("boots_from_e1000", boots::from_e1000),
     ("boots_through_tftp", boots::through_tftp),
     ("worker_is_itself_again", identity::itself_again),

@@ -42,6 +42,11 @@ impl Image {
         Self::built("containers")
     }
 
+    /// The first one with SELinux's policy, and without its labels.
+    pub(crate) fn selinux() -> Result<Self> {
+        Self::built("selinux")
+    }
+
     /// The first one with Slurm.
     pub(crate) fn slurm_worker() -> Result<Self> {
         Self::built("slurm-worker")

@@ -40,6 +40,7 @@ pub(crate) struct HandedOver {
     device_tree: PathBuf,
     cmdline: String,
     mac: [u8; 6],
+    disk: Option<PathBuf>,
 }
 
 /// Boards that start such a kernel.
@@ -173,6 +174,7 @@ impl Machine {
             device_tree: device_tree.to_owned(),
             cmdline: cmdline.to_owned(),
             mac,
+            disk: None,
         }
     }
 
@@ -222,6 +224,14 @@ impl Machine {
 }
 
 impl HandedOver {
+    /// The same with a disk of this content.
+    pub(crate) fn with_disk(self, disk: &Path) -> Self {
+        Self {
+            disk: Some(disk.to_owned()),
+            ..self
+        }
+    }
+
     /// Starts the kernel.
     pub(crate) fn boot(self, case: &Case, lan: &Lan) -> Result<Worker> {
         let tap = lan.tap()?;
@@ -250,6 +260,10 @@ impl HandedOver {
                 .args(["-serial", "chardev:console"])
                 .args(["-device", &format!("virtio-net-pci,romfile=,{mac}")]),
         };
+        if let Some(disk) = &self.disk {
+            let disk = format!("file={},if=virtio,format=raw", disk.display());
+            qemu.args(["-drive", &disk]);
+        }
         qemu.args(["-netdev", &netdev, "-append", &self.cmdline])
             .arg("-kernel")
             .arg(&self.kernel)
