@@ -1,7 +1,7 @@
 //! The heartbeat of a worker that runs: one UDP packet now and then, to the port number that the manager serves HTTP on.
 //!
-//! It says that the worker is alive and how it does. Nobody answers, and nothing is decided by it: anybody on the network
-//! can send one.
+//! It says that the worker is alive and how it does. Nobody answers, and all that is decided by it is that its address is
+//! given to no other machine in the next minutes: anybody on the network can send one.
 
 use serde::{Deserialize, Serialize};
 
