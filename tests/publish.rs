@@ -47,6 +47,7 @@ impl Bench {
             name: "worker".to_owned(),
             state: self.path("state"),
             kernel: None,
+            kernel_version: None,
             modules: None,
             note: String::new(),
             min_ram: None,

@@ -91,9 +91,11 @@ impl Event {
             _ if self.is_simulated() => None,
             Self::Beat(from, beat) => Some(lives(from, beat.mac)),
             Self::Reported(from, report) => Some(lives(from, report.mac)),
+            // Everybody can have any machine's script, and write its hardware address into a URL.
+            Self::Loaded(who, Part::Loader) if who.named => None,
             Self::Loaded(who, _) => Some(Sign::Booted {
                 address: who.address,
-                mac: who.mac,
+                mac: who.mac.filter(|_| !who.named),
             }),
             _ => None,
         }
@@ -224,9 +226,17 @@ mod tests {
         let [a, b, c] = SIMULATED;
         assert_eq!(lives(Mac([a, b, c, 0, 0, 7])), None, "it is not there");
         let mac = Some(mac);
-        let who = Who { mac, address };
+        let who = Who {
+            mac,
+            address,
+            named: false,
+        };
         let loaded = Event::Loaded(who, Part::Kernel).sign();
         assert_eq!(loaded, Some(Sign::Booted { address, mac }));
+        let named = Who { named: true, ..who };
+        assert_eq!(Event::Loaded(named, Part::Loader).sign(), None);
+        let loaded = Event::Loaded(named, Part::Uki).sign();
+        assert_eq!(loaded, Some(Sign::Booted { address, mac: None }));
         // Anybody can ask for a file of any machine.
         assert_eq!(Event::Begins(who, Part::Kernel).sign(), None);
     }

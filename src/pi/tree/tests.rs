@@ -78,7 +78,10 @@ fn choice_of(files: &[&str], generation: u8, mac: Option<Mac>) -> PiChoice {
 #[test]
 fn the_command_line_names_what_this_board_boots() {
     let choice = choice(1, None);
-    let read = |name| String::from_utf8_lossy(choice.get(name).expect("there")).into_owned();
+    let read = |name| {
+        let slices = choice.get(name).expect("there").slices();
+        String::from_utf8_lossy(&slices.concat()).into_owned()
+    };
     let (config, cmdline) = (read("config.txt"), read("cmdline.txt"));
     let args = BootArgs::parse(&cmdline).expect("a command line");
     let boot = args.boot.expect("names of boot files");
