@@ -144,7 +144,7 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         }
         Ok(((list, profile), facts))
     })?;
-    let arrived = journal.stage(Stage::Fetch, |journal| {
+    let (arrived, to_come) = journal.stage(Stage::Fetch, |journal| {
         journal.join(tidy);
         let room = journal.join(room).flatten();
         let taken = if room.is_some() { args.size } else { 0 };
@@ -204,10 +204,15 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
             cmdline: &cmdline,
         };
         let arrived = file.under_loop(&arrival, &args, &link, &mut sources)?;
-        Ok((arrived, facts))
+        let to_come = match arrived.until_handover {
+            Some(_) => args.size.saturating_sub(here),
+            None => 0,
+        };
+        Ok(((arrived, to_come), facts))
     })?;
     let (mounted, init) = journal.stage(Stage::Mount, |_| {
-        let mounted = root::mount_root(&arrived.device, args.overlay, &args.tmpfs)?;
+        let left = ram::available()?.saturating_sub(to_come);
+        let mounted = root::mount_root(&arrived.device, left, args.overlay, &args.tmpfs)?;
         let init = root::find_init(&mounted.root)?;
         if arrived.until_handover.is_some() {
             // Where there is another init, nothing is known of how it ends.

@@ -43,12 +43,13 @@ pub struct Mounted {
 }
 
 /// Mounts the image under `device` with a writable layer of the size that is `wanted`, and folders on tmpfs: those `named`
-/// beside those of the image.
+/// beside those of the image. `left` is the RAM that nothing else is meant to take, as what is yet to come of the image is.
 ///
 /// # Errors
 /// Which step failed, and what usually is the reason.
 pub fn mount_root(
     device: &Path,
+    left: u64,
     wanted: Option<Overlay>,
     named: &[TmpfsFolder],
 ) -> anyhow::Result<Mounted> {
@@ -61,10 +62,9 @@ pub fn mount_root(
         )
     })?;
     let policy = selinux::load_policy(&lower);
-    let available = ram::available()?;
-    let folders = tmpfs::choose(&lower, named, available)?;
+    let folders = tmpfs::choose(&lower, named, left)?;
     let copied: u64 = folders.iter().map(|folder| folder.bytes).sum();
-    let layer = ram::layer_bytes(wanted, available.saturating_sub(copied));
+    let layer = ram::layer_bytes(wanted, left.saturating_sub(copied));
     ram::mount_tmpfs(&upper, layer.saturating_add(copied), "0755")?;
     mount_overlay(&lower, &upper, &root, policy.as_ref())?;
     let tmpfs = tmpfs::place(folders, &upper.join("tmpfs"), &root)?;
