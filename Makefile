@@ -9,7 +9,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
 # What `make images` builds. k3s-worker needs a program that is not Debian's: see its README.
-RECIPES ?= debian raspberry-pi network-managers slurm-worker
+RECIPES ?= debian raspberry-pi network-managers slurm-worker containers selinux
 # Those that `make test` boots; the others are for `make test-all`.
 TEST_RECIPES := debian raspberry-pi network-managers
 
@@ -48,11 +48,11 @@ test: setup check verify office ## style, docs, cost of serving, unit tests, boo
 	          printf "test result: %s. %d passed; %d failed\n", failed ? "FAILED" : "ok", passed, failed
 	          exit (failed > 0) }' target/test.log
 
-test-all: test images ## that, then the boots that take longest and foreign DHCP, TFTP and HTTP clients
+test-all: test images ## that, then the longest boots, foreign DHCP, TFTP and HTTP clients, ten thousand histories of DHCP
 	@tests/setup.sh all
 	status=0
 	RAMBOOT_VM=long $(ROOTLIKE) $(CARGO) test --locked --test vm || status=1
-	$(ROOTLIKE) $(CARGO) test --locked --test foreign -- --ignored || status=1
+	$(ROOTLIKE) $(CARGO) test --locked --test foreign --test dhcp_histories -- --ignored || status=1
 	exit $$status
 
 check: setup ## format, lints and docs, warnings are errors

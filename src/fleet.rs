@@ -181,12 +181,11 @@ impl Fleet {
         self.table.by_address.get(&address).copied()
     }
 
-    /// Whether a machine has this address, by what was heard of itself: DHCP, ARP, a report or a heartbeat.
+    /// Whether a machine has this address that asked DHCP, as far as is known.
     #[must_use]
     pub fn knows(&self, address: Ipv4Addr) -> bool {
         let worker = self.at(address).and_then(|mac| self.table.get(mac));
-        let place = worker.and_then(|worker| worker.place);
-        place.is_some_and(|place| place.address == address && place.word > Word::Url)
+        worker.is_some_and(|worker| worker.asked_dhcp)
     }
 
     /// The machine at this address may say what its boot read of the image.

@@ -938,6 +938,7 @@ fn a_condition_that_does_not_hold_is_412() {
 fn a_body_that_is_framed_wrongly_is_400() {
     let manager = Manager::start();
     runs(&manager);
+    fetches_the_end(&manager);
     let profile = format!("/images/{}/profile", manager.id);
     let chunked = "transfer-encoding: chunked\r\n";
     for body in [
@@ -982,6 +983,7 @@ fn a_body_that_is_framed_wrongly_is_400() {
 fn a_body_that_is_too_long_is_413() {
     let manager = Manager::start();
     runs(&manager);
+    fetches_the_end(&manager);
     let profile = format!("/images/{}/profile", manager.id);
     let chunk = format!("10000\r\n{}\r\n", "a".repeat(0x10000));
     for (path, chunks) in [
@@ -1053,6 +1055,7 @@ fn who_waits_for_a_disk_keeps_nobody_waiting() {
 fn a_body_that_pauses_is_408() {
     let manager = Manager::start();
     runs(&manager);
+    fetches_the_end(&manager);
     let profile = format!("/images/{}/profile", manager.id);
     let mut waiting = Vec::new();
     for (path, fields, body) in [

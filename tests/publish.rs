@@ -195,7 +195,7 @@ fn an_image_without_a_kernel_takes_one_from_beside() {
     let mut args = bench.args(&image);
     let error = refusal(&bench, &args);
     assert!(
-        error.contains("no kernel in the image: /boot/vmlinuz-VERSION"),
+        error.contains("no kernel in the image: expected one in /boot, of any name,"),
         "{error}"
     );
 
@@ -260,10 +260,10 @@ fn refusals_leave_nothing() {
             .map(|(path, content)| (path.replace(from, to), content))
             .collect()
     };
-    bench.image(&change("vmlinuz-6.1.0-56", "vmlinuz-6.1.0-57"));
+    bench.image(&change("modules/6.1.0-56", "modules/6.1.0-57"));
     let error = refusal(&bench, &args);
     assert!(
-        error.contains("there are 6.1.0-57-amd64, but modules 6.1.0-56-amd64"),
+        error.contains("there are 6.1.0-56-amd64, but modules 6.1.0-57-amd64"),
         "{error}"
     );
 

@@ -278,7 +278,9 @@ impl Desk<'_> {
                     let what = format!("sending to {} ({})", request.mac, reply.to);
                     return match error.downcast::<io::Error>() {
                         Ok(error) => self.failed(&what, &error),
-                        Err(error) => warn!("{what} on {}: {error:#}", self.policy.interface),
+                        Err(error) => {
+                            warn!(source = %request.mac, "{what} on {}: {error:#}", self.policy.interface);
+                        }
                     };
                 }
             },
@@ -411,7 +413,7 @@ impl Desk<'_> {
         {
             debug!("{what} on {interface}: {error}");
         } else {
-            warn!("{what} on {interface}: {error}");
+            warn!(source = %interface, "{what} on {interface}: {error}");
         }
     }
 

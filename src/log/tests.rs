@@ -119,7 +119,7 @@ const WHOSE: [&str; 8] = [
     "source =", "%peer", "peer =", "%client", "client =", "%worker", "worker =", "%from",
 ];
 /// Lines that nobody outside can cause as often as they like.
-const OWN: [&str; 8] = [
+const OWN: [&str; 9] = [
     // What the kernel says of our own sockets, and a pause after it.
     "receiving on {}",
     "receiving heartbeats",
@@ -132,6 +132,7 @@ const OWN: [&str; 8] = [
     "another DHCP server",
     // At the start.
     "addresses on {} are offered without asking",
+    "addresses behind relays are offered without asking",
 ];
 
 /// Whatever is logged because of a packet or a request says whose it is, or has no bound.

@@ -180,7 +180,7 @@ fn inode_bytes(inode: &[u8], block_size: u32) -> Option<usize> {
             let mut bytes = 40;
             for _ in 0..u16_at(inode, 32)? {
                 // Index, start, and the length of a name less one.
-                bytes += 12 + 1 + word(bytes + 8)? as usize;
+                bytes += 12 + 1 + usize::try_from(word(bytes + 8)?).ok()?;
                 inode.get(..bytes)?;
             }
             bytes as u64
@@ -213,10 +213,14 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
         .map(u32::from_le_bytes)
 }
 
+/// [`METADATA_BYTES`], for slices.
+const BLOCK: usize = 8192;
+const _: () = assert!(BLOCK as u64 == METADATA_BYTES, "one of the two is wrong");
+
 /// In blocks that are stored as they are.
 fn blocks(inodes: &[u8]) -> Vec<u8> {
     let mut table = Vec::new();
-    for block in inodes.chunks(METADATA_BYTES as usize) {
+    for block in inodes.chunks(BLOCK) {
         // At most 8 192, which leaves the highest bit free.
         let length = u16::try_from(block.len()).unwrap_or_default() | IS_PLAIN;
         table.extend(length.to_le_bytes());

@@ -123,10 +123,13 @@ pub(crate) const LONG: &[&str] = &[
     "addresses_outlive_everybody",
     "arm64_http_boots_beside_dnsmasq",
     "arm64_pxe_boots_beside_dnsmasq",
+    "containers_run",
     "pis_boot_over_a_bad_wire",
+    "selinux_enforces",
     "slurm_nodes_add_themselves",
     "stream_a_whole_debian",
     "uefi_http_boots_beside_dnsmasq",
+    "worker_resolves_names",
 ];
 
 /// The second lane of a run of all cases: they mostly wait, for time to pass or for firmware, or do nothing that a busy machine

@@ -12,7 +12,7 @@ fn ask(turns: &mut Turns, number: u8, now: Instant) -> bool {
 }
 
 fn asks(turns: &mut Turns, number: u8, class: Class, now: Instant) -> bool {
-    turns.ask(worker(number), class, now) == Answer::Go
+    turns.ask(worker(number), class, now) != Answer::Wait
         || turns.admit(now).contains(&worker(number))
 }
 
@@ -268,7 +268,7 @@ proptest! {
             turns.admit(now);
             turns.tick(ms << 20, now);
             now += Duration::from_millis(ms.max(250));
-            prop_assert_eq!(turns.ask(worker(1), Class::Hot, now), Answer::Go);
+            prop_assert_eq!(turns.ask(worker(1), Class::Hot, now), Answer::Urgent);
         }
     }
 }
