@@ -668,9 +668,16 @@ fn what_would_hang_a_machine_is_found_and_with_fix_switched_off() {
             (0, 0),
             b"",
         );
+        archive.file(
+            "boot/initrd.img-6.1.0-56-amd64",
+            0o600,
+            (0, 0),
+            &vec![7; 5 << 20],
+        );
     });
     let source = bench.write("source", source);
     let places = [
+        "/boot/initrd.img-6.1.0-56-amd64",
         "/etc/crypttab line 1",
         "/etc/fstab line 2",
         "/etc/fstab line 3",
@@ -728,6 +735,7 @@ fn what_would_hang_a_machine_is_found_and_with_fix_switched_off() {
             .eq(["etc/systemd/system/multi-user.target.wants/ssh.service"])
     );
     assert!(!left.contains(&"etc/rc3.d/S01resize2fs_once".to_owned()));
+    assert!(!left.contains(&"boot/initrd.img-6.1.0-56-amd64".to_owned()));
     assert!(left.contains(&"etc/cloud/cloud-init.disabled".to_owned()));
     // Nothing is left to find.
     let (_, said) = bench.build(&image, "again.sqfs", &[]);

@@ -8,6 +8,7 @@ use anyhow::Context;
 
 use super::entry::{Entry, Kind, Meta, Sink};
 use super::rules::containers::{self, Whiteouts};
+use super::rules::initramfs;
 use super::rules::{self, CLOUD_INIT_DISABLED, CloudInit, Finding, table};
 
 /// A table in `/etc`: larger is none.
@@ -120,6 +121,14 @@ impl Sink for Mend<'_> {
         }
         if let Some(unit) = rules::started(path) {
             self.findings.push(rules::unit(path, unit, self.fix));
+            if self.fix {
+                return Ok(());
+            }
+        }
+        if let Kind::File { size } = entry.kind
+            && let Some(found) = initramfs::finding(path, size, self.fix)
+        {
+            self.findings.push(found);
             if self.fix {
                 return Ok(());
             }

@@ -8,6 +8,7 @@
 //! | `crypttab` | `/etc/crypttab` | likewise |
 //! | `unit` | links in `*.wants/`, `*.requires/` and `/etc/rc?.d/` | see [`UNITS`] |
 //! | `cloud-init` | its generator | asks the network for data that nobody gives it, and grows a disk |
+//! | `initramfs` | `/boot` | no worker reads it, and each would fetch it and keep it in RAM; see [`initramfs`] |
 //!
 //! Always left out, since no machine wants it: what marks a container ([`containers`]).
 //!
@@ -17,6 +18,7 @@
 //! `fake-hwclock`, `fstrim.timer`, `e2scrub` (find nothing to do); zram of any maker (it is RAM, too).
 
 pub mod containers;
+pub mod initramfs;
 pub mod table;
 
 use serde::Serialize;

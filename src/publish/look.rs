@@ -6,6 +6,7 @@ use ramboot_wire::tmpfs::{LISTS, MAX_LIST_BYTES, MAX_LISTS, chosen, lines};
 
 use super::gate::elf::{self, HEAD_BYTES, Program};
 use super::gate::{init, memory, system};
+use crate::build::rules;
 use crate::squashfs::tree::{Kind, Spot, Tree};
 
 /// systemd has 100 KB, busybox 2 MB. What is beyond is not looked at.
@@ -113,14 +114,7 @@ pub(super) fn system(tree: &Tree) -> system::Facts {
         tmp: is_folder("/tmp"),
         fstab: text("/etc/fstab"),
         machine_id: text("/etc/machine-id"),
-        initramfs: tree
-            .list("/boot")
-            .iter()
-            .filter(|name| system::is_initramfs(name))
-            .map(|name| format!("/boot/{name}"))
-            .filter(|path| tree.link(path).is_none())
-            .filter_map(|path| Some((path.clone(), tree.size(&path)?)))
-            .collect(),
+        initramfs: initramfs(tree),
         host_keys: tree.list("/etc/ssh").into_iter().filter(is_key).collect(),
     }
 }
@@ -147,4 +141,21 @@ pub(super) fn tmpfs(tree: &Tree) -> memory::Tmpfs {
     let bytes = |folder: &TmpfsFolder| tree.bytes_below(folder.as_str(), PAGE);
     facts.bytes = facts.folders.iter().map(bytes).fold(0, u64::saturating_add);
     facts
+}
+
+/// Paths and bytes of initramfs for disks.
+fn initramfs(tree: &Tree) -> Vec<(String, u64)> {
+    let folders = rules::initramfs::FOLDERS.into_iter();
+    let paths = folders.flat_map(|folder| {
+        let names = tree.list(&format!("/{folder}"));
+        names
+            .into_iter()
+            .map(move |name| format!("{folder}/{name}"))
+    });
+    paths
+        .filter(|path| rules::initramfs::is_initramfs(path))
+        .map(|path| format!("/{path}"))
+        .filter(|path| tree.link(path).is_none())
+        .filter_map(|path| Some((path.clone(), tree.size(&path)?)))
+        .collect()
 }

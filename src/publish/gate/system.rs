@@ -1,6 +1,7 @@
 //! What in the root file system would keep a worker from coming up, or make all workers one.
 
 use super::{Check, Finding, error, some_of, warning};
+use crate::build::rules::initramfs::WORTH_SAYING;
 
 /// Longer ones are not of this world.
 pub const MAX_TEXT_BYTES: u64 = 64 * 1024;
@@ -73,14 +74,6 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// Names in /boot of what a distribution's tools make for booting from a disk (initramfs-tools, dracut, mkinitcpio).
-#[must_use]
-pub fn is_initramfs(name: &str) -> bool {
-    ["initrd.img", "initrd-", "initramfs"]
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
-}
-
 /// Files that no worker ever reads, and each fetches and keeps in RAM.
 fn initramfs(found: &[(String, u64)]) -> Option<Finding> {
     let bytes: u64 = found.iter().map(|(_, bytes)| bytes).sum();
@@ -95,9 +88,6 @@ fn initramfs(found: &[(String, u64)]) -> Option<Finding> {
         warning(Check::Memory, &sentence)
     })
 }
-
-/// Less costs less than reading about it.
-const WORTH_SAYING: u64 = 4 << 20;
 
 /// Lines that would have a worker wait for a disk it does not have, or mount over its root.
 fn fstab(text: &str) -> Option<Finding> {
@@ -180,15 +170,6 @@ mod tests {
             }),
             []
         );
-        for (name, want) in [
-            ("initrd.img-6.1", true),
-            ("initramfs-linux.img", true),
-            ("initrd-6.4-default", true),
-            ("vmlinuz-6.1", false),
-            ("initrd", false),
-        ] {
-            assert_eq!(is_initramfs(name), want, "{name}");
-        }
     }
 
     #[test]
