@@ -156,9 +156,11 @@ fn network_manager_gets_an_address() {
 #[test]
 #[ignore = "make test-all"]
 fn perfdhcp_loses_nothing() {
-    // It plays a relay: the network behind it is the one its address is of.
+    // It plays a relay: the network behind it is the one its address is of. There a manager that has just started gives nobody a
+    // new address for a minute.
     let said = client(
         "ip address add 10.98.0.2/16 dev c0
+        until_it perfdhcp -4 -l c0 -r 1 -R 1 -n 1 -W 2000000 >/dev/null 2>&1
         perfdhcp -4 -l c0 -r 100 -R 100 -n 300 -W 2000000",
     );
     let dropped: Vec<_> = said
