@@ -203,7 +203,7 @@ mod the_table {
         assert_eq!(
             row.render(Style::Markdown),
             "| http veth 64 whole | CPU | 2.00 s/GB | 0.75 × nginx (0.65–0.85) | 1.50 × limit (1.40–1.60) \
-             | ≤ 0.8 × nginx: held, ≤ 1.3 × limit: NOT HELD |\n"
+             |  | ≤ 0.8 × nginx: held, ≤ 1.3 × limit: NOT HELD |\n"
         );
         assert_eq!(
             row.failed(),
@@ -216,6 +216,28 @@ mod the_table {
         let row = row("http veth 1000 4KiB", "RSS", "MB", &[]);
         assert!(row.render(Style::Text).ends_with("≤ 64 MB: held\n"));
         assert!(row.failed().is_empty());
+    }
+
+    #[test]
+    fn every_peer_of_a_row_stands_in_its_line() {
+        let peers = [("dnsmasq", 0.6), ("tftpd-hpa", 0.4), ("async-tftp", 0.5)];
+        let row = row("tftp 50 window 16", "CPU", "s/GB", &peers);
+        for style in [Style::Text, Style::Markdown] {
+            let line = row.render(style);
+            for (name, ratio) in peers {
+                assert!(line.contains(&format!("{ratio:.2} × {name} (")), "{line}");
+            }
+        }
+        let line = row.render(Style::Markdown);
+        for (name, ratio) in peers {
+            assert_eq!(ratio_in(&line, &row.name, "CPU", name), Some(ratio));
+        }
+        let columns = |line: &str| line.matches('|').count();
+        let head = Style::Markdown.head();
+        assert!(
+            head.lines().all(|head| columns(head) == columns(&line)),
+            "{head}"
+        );
     }
 
     #[test]

@@ -21,11 +21,11 @@ pub(crate) enum Style {
 
 impl Style {
     pub(crate) fn head(self) -> String {
-        let titles = ["row", "figure", "ours", "against", "", "bars"];
+        let titles = ["row", "figure", "ours", "against", "", "", "bars"];
         match self {
             Self::Text => self.line(titles.map(str::to_owned)),
             Self::Markdown => {
-                let rule = ["---"; 6].map(str::to_owned);
+                let rule = ["---"; 7].map(str::to_owned);
                 format!(
                     "{}\n{}",
                     self.line(titles.map(str::to_owned)),
@@ -35,14 +35,15 @@ impl Style {
         }
     }
 
-    fn line(self, [row, figure, ours, one, other, bars]: [String; 6]) -> String {
+    fn line(self, cells: [String; 7]) -> String {
         match self {
             Self::Text => {
-                let line =
-                    format!("{row:<26} {figure:<10} {ours:>18}   {one:<30} {other:<30} {bars}");
+                let [row, figure, ours, one, two, three, bars] = cells;
+                let peers = format!("{one:<30} {two:<30} {three:<30}");
+                let line = format!("{row:<26} {figure:<10} {ours:>18}   {peers} {bars}");
                 line.trim_end().to_owned()
             }
-            Self::Markdown => format!("| {row} | {figure} | {ours} | {one} | {other} | {bars} |"),
+            Self::Markdown => format!("| {} |", cells.join(" | ")),
         }
     }
 }
@@ -58,13 +59,15 @@ impl Row {
                 format!("{} × {} ({low}–{high})", digits(ratio.median), peer.name)
             });
             let ours = format!("{} {}", digits(figure.ours), figure.unit);
-            let (one, other) = (peers.next(), peers.next());
+            let mut peer = || peers.next().unwrap_or_default();
+            let [one, two, three] = [peer(), peer(), peer()];
             let line = style.line([
                 self.name.clone(),
                 figure.what.to_owned(),
                 ours,
-                one.unwrap_or_default(),
-                other.unwrap_or_default(),
+                one,
+                two,
+                three,
                 self.verdicts(figure),
             ]);
             let _ = writeln!(text, "{line}");
