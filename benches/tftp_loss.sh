@@ -1,7 +1,8 @@
 #!/bin/sh
-# Files that arrive by TFTP over a wire that loses packets both ways: ramboot beside tftpd-hpa and atftpd, asked by programs
-# of Debian's (atftp, curl, tftp-hpa). Root; two network namespaces of its own; nftables loses the packets.
-#     benches/tftp_loss.sh [RUNS] [SECONDS a run] [target/debug/ramboot]
+# Files that arrive by TFTP over a wire that loses packets both ways: ramboot beside tftpd-hpa, atftpd and async-tftp, asked by
+# programs of Debian's (atftp, curl, tftp-hpa). Root; two network namespaces of its own; nftables loses the packets.
+#     cargo build --locked --bin ramboot --example async_tftp
+#     benches/tftp_loss.sh [RUNS] [SECONDS a run] [target/debug/ramboot] [target/debug/examples/async_tftp]
 # atftpd's package and tftpd-hpa's exclude each other: ATFTPD is its program, from `apt-get download atftpd` and `dpkg-deb -x`.
 # All runs of one loss run at the same time: they wait, mostly. Prints how many of RUNS got the whole file in time, and the
 # median of their seconds.
@@ -10,7 +11,9 @@ set -eu
 runs=${1:-5}
 limit=${2:-60}
 ramboot=${3:-target/debug/ramboot}
+async_tftp=${4:-target/debug/examples/async_tftp}
 bytes=200000
+ports='69 1069 2069 3069'
 folder=$(mktemp -d)
 server=rb-loss-s-$$
 client=rb-loss-c-$$
@@ -47,7 +50,8 @@ on() {
 on "$server" "$ramboot" --log=warn serve --dhcp=off --interface=s0 --state "$folder/state" --ipxe-dir "$folder/files"
 on "$server" in.tftpd --foreground --user root --address :1069 --secure "$folder/files"
 on "$server" "${ATFTPD:-atftpd}" --daemon --no-fork --user root --port 2069 --bind-address 10.98.0.1 "$folder/files"
-for port in 69 1069 2069; do
+on "$server" "$async_tftp" 10.98.0.1:3069 "$folder/files"
+for port in $ports; do
     until ip netns exec "$server" ss -Hlnu "sport = :$port" | grep -q .; do sleep 0.1; done
 done
 
@@ -88,15 +92,15 @@ one() {
 }
 
 printf 'lost each way; client: arrived of %s within %s s, median seconds\n' "$runs" "$limit"
-printf '%-6s%-10s%14s%14s%14s\n' lost client ramboot tftpd-hpa atftpd
+printf '%-6s%-10s%14s%14s%14s%14s\n' lost client ramboot tftpd-hpa atftpd async-tftp
 for percent in 0 5 10 20; do
     lose $percent
     rm -f "$folder"/out/*
     waited=
     for who in atftp-1 atftp-16 atftp-64 curl tftp-hpa; do
-        for port in 69 1069 2069; do
+        for port in $ports; do
             for run in $(seq "$runs"); do
-                one $who $port "$run" &
+                one $who "$port" "$run" &
                 waited="$waited $!"
             done
         done
@@ -105,8 +109,8 @@ for percent in 0 5 10 20; do
     wait $waited
     for who in atftp-1 atftp-16 atftp-64 curl tftp-hpa; do
         printf '%-6s%-10s' "$percent %" $who
-        for port in 69 1069 2069; do
-            cat "$folder"/out/$who-$port-*.time 2>/dev/null | sort -n | awk '
+        for port in $ports; do
+            cat "$folder/out/$who-$port-"*.time 2>/dev/null | sort -n | awk '
                 { time[NR] = $1 / 100 }
                 END { printf "%14s", NR ? sprintf("%d; %.1f", NR, time[int((NR + 1) / 2)]) : "0" }'
         done

@@ -4,6 +4,7 @@
 //! All of it runs in network namespaces of its own, which takes root or a user namespace (`make` cares for it).
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
+mod async_tftp;
 mod bars;
 mod client;
 mod cold;
@@ -36,8 +37,7 @@ use wanted::Wanted;
 
 /// Beside the one that warms.
 const ROUNDS: usize = 7;
-const USAGE: &str =
-    "usage: [--rounds N] [--write FILE] [WORD …[,WORD …]…] | quick BASELINE | limit ADDRESS";
+const USAGE: &str = "usage: [--rounds N] [--write FILE] [WORD …[,WORD …]…] | quick BASELINE | limit ADDRESS | async-tftp ADDRESS FOLDER";
 
 fn main() -> ExitCode {
     // Cargo adds --bench.
@@ -46,6 +46,7 @@ fn main() -> ExitCode {
     let args: Vec<_> = args.iter().map(String::as_str).collect();
     let result = match args.as_slice() {
         ["limit", address] => limit::serve(address),
+        ["async-tftp", _address, _folder] => async_tftp::main(),
         ["quick", baseline] => compare(baseline),
         args => table(args),
     };

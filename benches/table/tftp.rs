@@ -1,8 +1,8 @@
-//! TFTP beside dnsmasq's and tftpd-hpa's: throughput, and CPU time of the serving processes.
+//! TFTP beside dnsmasq's, tftpd-hpa's and the crate async-tftp's: throughput, and CPU time of the serving processes.
 //!
 //! All serve the same file, blocks of 1 468 bytes, on the loopback of a network namespace. dnsmasq 2.90 and tftpd-hpa 5.2 know
 //! no window (RFC 7440) and answer requests for one with single blocks, as the RFC wants it. tftpd-hpa has a process a
-//! transfer.
+//! transfer. async-tftp 0.4.2 knows windows; why it is not the server here is in ARCHITECTURE.md, and is not its speed.
 
 use std::cell::RefCell;
 use std::fs;
@@ -29,6 +29,7 @@ const BLOCK_BYTES: usize = 1468;
 const OURS: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 69);
 const DNSMASQ: (Ipv4Addr, u16) = (Ipv4Addr::new(127, 0, 0, 2), 69);
 const TFTPD_HPA: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 1069);
+const ASYNC_TFTP: (Ipv4Addr, u16) = (Ipv4Addr::new(127, 0, 0, 3), 69);
 const CLIENTS: Ipv4Addr = Ipv4Addr::new(127, 1, 0, 1);
 /// A Raspberry Pi's; what is lost on the way costs that much.
 const REPEAT: Duration = Duration::from_secs(2);
@@ -52,6 +53,7 @@ pub(crate) fn rows(plan: &mut Plan) -> anyhow::Result<()> {
         ("ramboot", ramboot(&lan, folder.path()), OURS),
         ("dnsmasq", dnsmasq(&lan, folder.path())?, DNSMASQ),
         ("tftpd-hpa", tftpd_hpa(&lan, folder.path())?, TFTPD_HPA),
+        ("async-tftp", async_tftp(&lan, folder.path())?, ASYNC_TFTP),
     ]
     .map(|(name, command, address)| {
         anyhow::Ok((name, RefCell::new(Server::start(&lan, command, address)?)))
@@ -204,6 +206,16 @@ fn tftpd_hpa(lan: &Lan, folder: &Path) -> anyhow::Result<Command> {
         .args(["--foreground", "--user", "root"])
         // A port alone: it takes no address where there is but a loopback (getaddrinfo's AI_ADDRCONFIG).
         .args(["--address", ":1069", "--secure"])
+        .arg(folder);
+    Ok(command)
+}
+
+/// This program itself, in the server's part.
+fn async_tftp(lan: &Lan, folder: &Path) -> anyhow::Result<Command> {
+    let own = std::env::current_exe().context("finding this program")?;
+    let mut command = lan.command(&own.display().to_string());
+    command
+        .args(["async-tftp", &SocketAddr::from(ASYNC_TFTP).to_string()])
         .arg(folder);
     Ok(command)
 }
