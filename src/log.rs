@@ -1,6 +1,6 @@
 //! What is logged goes to stderr, and a panic is logged: one line of level ERROR, as loud as what ends the manager.
 //!
-//! Each event is one line, whatever is in it ([`line`]), and nobody can make the manager write as many as they like
+//! Each event is one line, whatever is in it ([`mod@line`]), and nobody can make the manager write as many as they like
 //! ([`budget`]).
 #![expect(clippy::disallowed_methods, reason = "shell: owns the log's clock")]
 

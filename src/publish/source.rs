@@ -1,4 +1,4 @@
-//! Where a kernel and its modules come from: the image, or files beside it. A shell: it finds and reads, [`kernel`] decides.
+//! Where a kernel and its modules come from: the image, or files beside it. A shell: it finds and reads, [`choose`] decides.
 
 use std::collections::BTreeSet;
 use std::fs::File;
