@@ -341,6 +341,14 @@ fn kernels_go_by_what_they_say_and_the_rest_is_said() {
             "6.1.0-56-amd64 and 6.1.0-56-rt-amd64 are of one release, and neither /vmlinuz nor a package names one: 6.1.0-56-amd64 is taken; --kernel-version picks another",
         ),
         (
+            // As openSUSE has it: all names are links to the file beside the modules.
+            "mv boot/vmlinuz-$V lib/modules/$V/vmlinuz; ln -s ../usr/lib/modules/$V/vmlinuz boot/vmlinuz-$V; ln -s vmlinuz-$V boot/vmlinuz
+            mkdir lib/modules/6.1.0-56-a; cp lib/modules/$V/modules.* lib/modules/6.1.0-56-a; cp -r lib/modules/$V/kernel lib/modules/6.1.0-56-a
+            sed s/$V/6.1.0-56-a/ lib/modules/$V/vmlinuz | tr -d '\\r' >lib/modules/6.1.0-56-a/vmlinuz",
+            "",
+            "6.1.0-56-amd64 is taken instead of 6.1.0-56-a, as /vmlinuz leads to it; --kernel-version picks another",
+        ),
+        (
             RT,
             "--kernel-version 6.1.0-56-amd64",
             "6.1.0-56-amd64, as /boot/vmlinuz-6.1.0-56-amd64 in the image says itself",

@@ -99,6 +99,14 @@ pub fn choose(facts: &Facts) -> Result<Choice, NoKernel> {
         .iter()
         .filter_map(|kernel| Some((kernel, kernel.version(&facts.modules)?)))
         .collect();
+    // What says no version, under no name that has one (memtest86+ looks like a kernel), is one where nothing else is.
+    let is_sure = |(kernel, version): &(&Candidate, &String)| {
+        kernel.says.is_some() || kernel.named(std::slice::from_ref(version)).is_some()
+    };
+    let found: Vec<_> = match found.iter().any(is_sure) {
+        true => found.into_iter().filter(is_sure).collect(),
+        false => found,
+    };
     if let Some(wanted) = &facts.wanted {
         let kernel = best(
             found
@@ -120,12 +128,19 @@ pub fn choose(facts: &Facts) -> Result<Choice, NoKernel> {
         .into_iter()
         .filter(|(_, version)| release(version) == release(newest))
         .collect();
+    // Raspberry Pi OS: 2712 is for the Pi 5 alone, v8 for all, and /vmlinuz leads to what was configured last.
+    let for_all = |(_, version): &(&Candidate, &String)| version.ends_with("-rpi-v8");
+    let for_one = |(_, version): &(&Candidate, &String)| version.ends_with("-rpi-2712");
+    let mut fits = same.clone();
+    if fits.iter().any(for_all) {
+        fits.retain(|kernel| !for_one(kernel));
+    }
     let linked = |(kernel, _): &(&Candidate, &String)| Some(&kernel.path) == facts.linked.as_ref();
     let packaged = |(_, version): &(&Candidate, &String)| facts.packages.contains(version);
     let (kernel, why) = [
-        (best(same.iter().copied().filter(linked)), Why::Linked),
-        (best(same.iter().copied().filter(packaged)), Why::Package),
-        (best(same.iter().copied()), Why::Plainest),
+        (best(fits.iter().copied().filter(linked)), Why::Linked),
+        (best(fits.iter().copied().filter(packaged)), Why::Package),
+        (best(fits.iter().copied()), Why::Plainest),
     ]
     .into_iter()
     .find_map(|(kernel, why)| Some((kernel?, why)))

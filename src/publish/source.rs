@@ -201,17 +201,26 @@ fn facts(tree: &Tree, wanted: Option<&str>) -> Facts {
             .into_iter()
             .map(move |name| format!("{folder}/{name}"))
     });
-    let links = LINKS.into_iter().filter(|path| tree.link(path).is_some());
-    let linked = links.filter_map(|path| Some(tree.resolve(path)?.to_str()?.to_owned()));
+    let kernels: Vec<Candidate> = kernels
+        .filter_map(|path| candidate(tree, path, &versions))
+        .collect();
+    // By where both lead: a kernel in /boot may be a link, too (openSUSE), and /lib is one.
+    let leads_to = |path: &str| tree.resolve(path);
+    let named = LINKS.into_iter().filter(|path| tree.link(path).is_some());
+    let linked = named.filter_map(leads_to).find_map(|to| {
+        let mut kernels = kernels
+            .iter()
+            .filter(|kernel| !LINKS.contains(&kernel.path.as_str()));
+        let kernel = kernels.find(|kernel| leads_to(&kernel.path).as_ref() == Some(&to));
+        kernel.map(|kernel| kernel.path.clone())
+    });
     let status = tree.read(PACKAGES, MAX_PACKAGES_BYTES).ok().flatten();
     Facts {
-        kernels: kernels
-            .filter_map(|path| candidate(tree, path, &versions))
-            .collect(),
+        kernels,
         base: base.to_owned(),
         modules,
         unindexed,
-        linked: { linked }.next(),
+        linked,
         packages: choose::packages(&String::from_utf8_lossy(&status.unwrap_or_default())),
         wanted: wanted.map(str::to_owned),
     }

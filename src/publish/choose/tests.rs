@@ -85,6 +85,16 @@ fn the_newest_kernel_with_modules_whatever_its_name() {
             "/boot/vmlinuz-6.9",
             "6.9",
         ),
+        // memtest86+: the header of a kernel, and no version.
+        (
+            &[
+                ("/boot/memtest86+x64.bin", ""),
+                ("/usr/lib/modules/6.9/vmlinuz", "6.9"),
+            ],
+            &["6.9"],
+            "/usr/lib/modules/6.9/vmlinuz",
+            "6.9",
+        ),
         // Its file counts and not its name, if there are modules for both.
         (
             &[("/boot/vmlinuz-6.9", "6.8")],
@@ -170,7 +180,14 @@ fn of_one_release_the_one_that_the_image_names() {
     let pi = ["6.6.31+rpt-rpi-2712", "6.6.31+rpt-rpi-v8"];
     let paths = pi.map(|version| format!("/boot/vmlinuz-{version}"));
     let kernels: Vec<_> = paths.iter().map(|path| (path.as_str(), "")).collect();
-    assert_eq!(chosen(&facts(&kernels, &pi)).1, pi[1]);
+    let both = facts(&kernels, &pi);
+    assert_eq!(chosen(&both).1, pi[1]);
+    let last_configured = Facts {
+        linked: Some(paths[0].clone()),
+        packages: strings(&pi),
+        ..both
+    };
+    assert_eq!(chosen(&last_configured).1, pi[1]);
 }
 
 #[test]
