@@ -1,5 +1,9 @@
-//! The worker's own name, so that its programs find it (`sudo: unable to resolve host`): a line of /etc/hosts, as Debian's
-//! installer writes one. Pure.
+//! The worker's own name, so that its programs find it (`sudo: unable to resolve host`): a line of /etc/hosts. Pure.
+//!
+//! It has the worker's address, which is for good, and not Debian's 127.0.1.1: programs of a cluster (MPI, etcd, Hadoop) tell
+//! others what their own name leads to. nss-myhostname answers with it, too.
+
+use std::net::Ipv4Addr;
 
 /// What the image has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -15,7 +19,11 @@ pub struct Present<'a> {
 /// What /etc/hosts is to say where the machine is called `name`, in `domain` if that is known; `None` if it is known
 /// already.
 #[must_use]
-pub fn with_own_name(present: Present<'_>, name: &str, domain: Option<&str>) -> Option<String> {
+pub fn with_own_name(
+    present: Present<'_>,
+    (address, name): (Ipv4Addr, &str),
+    domain: Option<&str>,
+) -> Option<String> {
     let Present {
         hosts,
         nsswitch,
@@ -46,7 +54,7 @@ pub fn with_own_name(present: Present<'_>, name: &str, domain: Option<&str>) -> 
         (None, Some(domain)) => format!("{name}.{domain} {name}"),
         (None, None) => name.to_owned(),
     };
-    Some(text + "127.0.1.1\t" + &names + "\n")
+    Some(format!("{text}{address}\t{names}\n"))
 }
 
 /// The names in a line, without its address.
@@ -76,6 +84,7 @@ pub fn own_name(text: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
     const LOCAL: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost\n";
 
     #[test]
@@ -86,32 +95,32 @@ mod tests {
                 None,
                 "worker-1",
                 None,
-                Some(format!("{LOCAL}127.0.1.1\tworker-1\n")),
+                Some(format!("{LOCAL}10.0.0.5\tworker-1\n")),
             ),
             (
                 Some("\n"),
                 "worker-1",
                 None,
-                Some(format!("{LOCAL}127.0.1.1\tworker-1\n")),
+                Some(format!("{LOCAL}10.0.0.5\tworker-1\n")),
             ),
             (
                 Some(image),
                 "worker-1",
                 Some("lab"),
-                Some(format!("{image}127.0.1.1\tworker-1.lab worker-1\n")),
+                Some(format!("{image}10.0.0.5\tworker-1.lab worker-1\n")),
             ),
             (
                 Some(image),
                 "a.b.c",
                 Some("lab"),
-                Some(format!("{image}127.0.1.1\ta.b.c a\n")),
+                Some(format!("{image}10.0.0.5\ta.b.c a\n")),
             ),
             // The line of another name stays, and has no end of its own.
             (
                 Some("127.0.1.1 builder"),
                 "worker-1",
                 None,
-                Some("127.0.1.1 builder\n127.0.1.1\tworker-1\n".to_owned()),
+                Some("127.0.1.1 builder\n10.0.0.5\tworker-1\n".to_owned()),
             ),
             (Some(image), "nas", Some("lab"), None),
             (Some("127.0.1.1 x.lab\tWorker-1\n"), "worker-1", None, None),
@@ -121,14 +130,14 @@ mod tests {
                 Some("127.0.1.1 x\n"),
                 "127.0.1.1",
                 None,
-                Some("127.0.1.1 x\n127.0.1.1\t127.0.1.1 127\n".to_owned()),
+                Some("127.0.1.1 x\n10.0.0.5\t127.0.1.1 127\n".to_owned()),
             ),
         ] {
             let present = Present {
                 hosts,
                 ..Present::default()
             };
-            let got = with_own_name(present, name, domain);
+            let got = with_own_name(present, (ADDRESS, name), domain);
             assert_eq!(got, want, "{hosts:?} {name} {domain:?}");
             // It is known now.
             if let Some(text) = got {
@@ -136,7 +145,7 @@ mod tests {
                     hosts: Some(&text),
                     ..present
                 };
-                assert_eq!(with_own_name(again, name, domain), None);
+                assert_eq!(with_own_name(again, (ADDRESS, name), domain), None);
             }
         }
     }
@@ -168,7 +177,7 @@ mod tests {
                 nsswitch,
                 has_myhostname,
             };
-            let got = with_own_name(present, "worker-1", None);
+            let got = with_own_name(present, (ADDRESS, "worker-1"), None);
             assert_eq!(got.is_some(), is_written, "{present:?}");
         }
     }

@@ -113,7 +113,11 @@ fn own_hosts(root: &File, news: &News<'_>) -> Option<HandoverFile> {
     Some(HandoverFile {
         path: "/etc/hosts".to_owned(),
         mode: 0o644,
-        content: with_own_name(present, &name, news.lease.domain.as_deref())?,
+        content: with_own_name(
+            present,
+            (news.lease.addr, &name),
+            news.lease.domain.as_deref(),
+        )?,
     })
 }
 

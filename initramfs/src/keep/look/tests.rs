@@ -334,13 +334,13 @@ fn the_worker_knows_its_own_name() {
         (
             image("given"),
             Some("worker-1"),
-            "127.0.1.1\tworker-1.lab worker-1\n",
+            "10.0.0.5\tworker-1.lab worker-1\n",
         ),
-        (image("its-own"), None, "127.0.1.1\tgpu.lab gpu\n"),
+        (image("its-own"), None, "10.0.0.5\tgpu.lab gpu\n"),
         (
             image("module").with(&module, ""),
             None,
-            "127.0.1.1\tgpu.lab gpu\n",
+            "10.0.0.5\tgpu.lab gpu\n",
         ),
         (asked, Some("worker-1"), ""),
         (image("odd").with("etc/hostname", "a b\n"), None, ""),
