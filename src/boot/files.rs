@@ -91,7 +91,7 @@ impl Belongings {
         let Some(key) = Key::of(worker) else {
             // A Pi 3 behind a relay asks for its first file in the root; in its own folder for all that follow.
             warn!(
-                source = "nobody",
+                source = %worker.manager,
                 "a machine that asks {} says neither MAC nor serial number, so it has no identity and no worker files (a Raspberry Pi: set TFTP_PREFIX=0 in its bootloader)",
                 worker.manager
             );

@@ -174,7 +174,7 @@ impl tftp::Files for Shelf {
     }
 
     fn knows(&self, client: Ipv4Addr) -> bool {
-        self.desk.now().fleet.lock().at(client).is_some()
+        self.desk.now().fleet.lock().knows(client)
     }
 
     fn taken(&self, client: SocketAddrV4, name: &str) {

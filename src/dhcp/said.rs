@@ -17,6 +17,12 @@ pub(super) fn seen(request: &Request, answer: &Answer) -> Event {
         Answer::Reply(reply) => Some(reply.message.yiaddr()),
         // It takes what another server has offered.
         Answer::Ignore(Why::OtherServer(_)) => request.requested,
+        // Beside another server, when /init or a system asks that one for it.
+        Answer::Ignore(Why::AddressOnly | Why::NotNetboot)
+            if request.kind == Kind::Request && request.server.is_some() =>
+        {
+            request.requested
+        }
         Answer::Ignore(_) => None,
     };
     let client = request.client();

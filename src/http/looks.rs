@@ -62,8 +62,12 @@ async fn made(view: View, guest: &Guest, site: &Arc<Site>) -> Option<anyhow::Res
         return None;
     };
     let (site, local) = (Arc::clone(site), guest.local);
-    let made = tokio::task::spawn_blocking(move || (site.views)(view, local)).await;
-    drop(turn);
+    // With the work and not with the request: who hangs up begins nothing more until it is done.
+    let made = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        (site.views)(view, local)
+    })
+    .await;
     Some(made.map_err(Into::into).flatten())
 }
 

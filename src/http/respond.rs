@@ -111,7 +111,10 @@ async fn route(
                 }
                 Err(place) => Answer::later(place),
             },
-            None => found(head, &resource, guest, site).await,
+            None => {
+                guest.urgent(Urgency::Usual);
+                found(head, &resource, guest, site).await
+            }
         },
         _ => Answer::method_not_allowed("GET, HEAD"),
     };

@@ -3,8 +3,8 @@
 //! A client that asked for a `timeout` and was told yes gets exactly that interval, from the first repetition to the last: it is
 //! "the number of seconds to wait before retransmitting", and nothing in RFC 2349 lets a server wait longer. For all others
 //! the wait is what the path takes, measured as TCP measures it (RFC 6298): a lost block costs a client on a LAN a twentieth
-//! of a second. It doubles while nothing is heard, five times, and then there is a pause. What was sent twice is not measured (Karn's algorithm): nobody can tell whether
-//! the first was lost or late. So the block after it waits a little longer than it took in all; if it was late, that one is
+//! of a second. It doubles while nothing is heard, five times, and then there is a pause. What was sent twice is not measured
+//! (Karn's algorithm): nobody can tell whether the first was lost or late. So the block after it waits a little longer than it took in all; if it was late, that one is
 //! measured, and a path that is slow because it is full is not filled further.
 
 use std::time::Duration;
