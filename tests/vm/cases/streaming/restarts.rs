@@ -1,6 +1,6 @@
 //! An image's own network manager, restarted under the root that comes over its link, in the ways it offers.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use self::Restart::{Cuts, Turns};
 use super::debian::{is_tethered, no_trouble};
@@ -98,12 +98,14 @@ pub(super) fn restarts(worker: &mut Worker, kind: &Kind) -> Result<()> {
             kind.unit
         );
     }
-    let now = console.run(&show)?;
-    ensure!(
-        before == now,
-        "with {} its address was {before} and is {now}",
-        kind.unit
-    );
+    // dhcpcd may take it away for a moment after its start was told.
+    let back = format!("until [ \"$({show})\" = '{before}' ]; do sleep 0.2; done");
+    console.run_within(&back, BOOT).with_context(|| {
+        format!(
+            "with {} its address was {before}, and is not again",
+            kind.unit
+        )
+    })?;
     no_trouble(console)
 }
 
