@@ -27,6 +27,8 @@ use crate::{ANSWER, BOOT, wait};
 const MEMORY: u32 = 768;
 /// Fast enough for what a boot reads, and so slow that the rest takes minutes.
 const MEGABITS: u32 = 5;
+/// Fifteen minutes for that rest.
+const WAITING: u32 = 1;
 /// No boot reads them whole.
 const PARTS: [&str; 2] = ["usr/bin", "usr/lib/modules/*/kernel/fs"];
 /// A service may take 90 s to stop, and what it needs for that may not be there.
@@ -45,6 +47,8 @@ pub(in super::super) fn a_whole_debian(case: &Case) -> Result<()> {
     survives(case, &lan, networkd, &parts)?;
     ends_by(&REBOOT, restarted(case, &lan, network_manager)?)?;
     let off = restarted(case, &lan, ifupdown)?;
+    // It waits for the next one's boot, and the rest of its image must not be there by then.
+    off.tap.slow(WAITING)?;
     let mut again = restarted(case, &lan, dhcpcd)?;
     waits_at_its_end(&mut again.console)?;
     // Nobody gives the machines what they have not got for their shutdown.
