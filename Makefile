@@ -30,18 +30,33 @@ demo: setup image ## boot one machine in QEMU, step by step, and kill the manage
 	@$(CARGO) test --locked --release --no-run --test vm
 	$(ROOTLIKE) $(CARGO) test --quiet --locked --release --test vm -- demo
 
-test: setup check verify office ## style, docs, cost of serving, unit tests, boots in QEMU: what each change must pass
+test: setup ## style, docs, cost of serving, unit tests, boots in QEMU: what each change must pass
 	@mkdir -p target
-	$(MAKE) --no-print-directory images RECIPES='$(TEST_RECIPES)'
+	: >target/phases
+	timed() { # NAME COMMAND...: how long it took is printed at the end
+	    local began=$$SECONDS code=0
+	    "$${@:2}" || code=$$?
+	    echo "$$1 $$((SECONDS - began))" >>target/phases
+	    return $$code
+	}
+	# Unpacking Debian waits for network and disk, compiling for neither.
+	timed images $(MAKE) --no-print-directory images office RECIPES='$(TEST_RECIPES)' >target/images.log 2>&1 &
+	images=$$!
+	trap 'kill $$images 2>/dev/null || :' EXIT
+	timed check $(MAKE) --no-print-directory check
+	timed verify $(MAKE) --no-print-directory verify
+	wait $$images || { cat target/images.log >&2; exit 1; }
 	status=0
 	{
 	    # Before the tests, while nothing else runs.
-	    $(MAKE) --no-print-directory bench-quick || status=1
-	    $(MAKE) --no-print-directory deb || status=1
-	    $(CARGO) test --locked --workspace --no-fail-fast || status=1
-	    RAMBOOT_VM=1 $(ROOTLIKE) $(CARGO) test --locked --test vm || status=1
+	    timed bench $(MAKE) --no-print-directory bench-quick || status=1
+	    timed deb $(MAKE) --no-print-directory deb || status=1
+	    timed compile $(CARGO) test --locked --workspace --no-run || status=1
+	    timed tests $(CARGO) test --locked --workspace --no-fail-fast || status=1
+	    timed boots env RAMBOOT_VM=1 $(ROOTLIKE) $(CARGO) test --locked --test vm || status=1
 	    exit $$status
 	} 2>&1 | tee target/test.log || status=1
+	echo "seconds of each phase: $$(paste -s -d, target/phases | sed 's/,/, /g')"
 	# One line for the sum of all. Cases that were only listed in the first run are those of the second.
 	awk -v status=$$status '/^test result: / { passed += $$4; failed += $$6 }
 	    END { if (status && !failed) failed = 1

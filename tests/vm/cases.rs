@@ -29,8 +29,15 @@ use crate::case::Case;
 /// What a case does.
 pub(crate) type Story = fn(&Case) -> Result<()>;
 
-/// Name and story.
+/// Name and story; those that take minutes first, so that no lane is left with one of them at the end.
 pub(crate) const ALL: &[(&str, Story)] = &[
+    (
+        "stream_manager_dies_at_any_time",
+        streaming::manager_dies_at_any_time,
+    ),
+    ("any_source_boots", sources::all_boot),
+    ("deb_to_first_boot", quick_start::in_an_office),
+    ("pis_boot_from_dnsmasq", pis::from_dnsmasq),
     ("boots_into_ram", boots::into_ram),
     ("boots_beside_dnsmasq", boots::beside_dnsmasq),
     ("stream_sources_lie_and_die", streaming::sources_lie_and_die),
@@ -39,7 +46,6 @@ pub(crate) const ALL: &[(&str, Story)] = &[
         streaming::falls_back_and_gives_up,
     ),
     ("stream_runs_on_other_kernels", streaming::on_other_kernels),
-    ("any_source_boots", sources::all_boot),
     ("slurm_nodes_add_themselves", slurm::nodes_add_themselves),
     ("k3s_agent_starts", k3s::agent_starts),
     ("containers_run", containers::run),
@@ -64,7 +70,6 @@ pub(crate) const ALL: &[(&str, Story)] = &[
         faults::outlives_the_manager,
     ),
     ("the_screen_speaks_plainly", screen::in_plain_words),
-    ("pis_boot_from_dnsmasq", pis::from_dnsmasq),
     ("refuses_a_flipped_byte", refusals::flipped_byte),
     (
         "refuses_an_image_larger_than_ram",
@@ -108,13 +113,8 @@ pub(crate) const ALL: &[(&str, Story)] = &[
         uefi::arm64_http_beside_dnsmasq,
     ),
     ("ipxe_runs_autoexec", uefi::autoexec),
-    ("deb_to_first_boot", quick_start::in_an_office),
     ("addresses_outlive_everybody", addresses::outlive_everybody),
     ("worker_resolves_names", names::worker_resolves_names),
-    (
-        "stream_manager_dies_at_any_time",
-        streaming::manager_dies_at_any_time,
-    ),
     ("stream_a_whole_debian", streaming::a_whole_debian),
 ];
 
@@ -130,23 +130,4 @@ pub(crate) const LONG: &[&str] = &[
     "stream_a_whole_debian",
     "uefi_http_boots_beside_dnsmasq",
     "worker_resolves_names",
-];
-
-/// The second lane of a run of all cases: they mostly wait, for time to pass or for firmware, or do nothing that a busy machine
-/// could spoil.
-pub(crate) const BESIDE: &[&str] = &[
-    "uefi_pxe_boots",
-    "uefi_pxe_boots_beside_dnsmasq",
-    "uefi_http_boots",
-    "uefi_http_boots_beside_dnsmasq",
-    "uefi_without_ipxe_boots",
-    "arm64_pxe_boots_beside_dnsmasq",
-    "arm64_pxe_boots",
-    "arm64_http_boots",
-    "arm64_http_boots_beside_dnsmasq",
-    "deb_to_first_boot",
-    "addresses_outlive_everybody",
-    "worker_resolves_names",
-    "stream_manager_dies_at_any_time",
-    "stream_a_whole_debian",
 ];

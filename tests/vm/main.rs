@@ -31,7 +31,7 @@ mod wait;
 use std::collections::HashMap;
 use std::process::{Command, ExitCode};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
@@ -40,6 +40,8 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::case::Case;
 
+/// Cases at a time. Each emulates a machine or two, mostly one of them busy; nothing that a case asserts is load's to change.
+const LANES: usize = 2;
 /// For anything that includes firmware, a kernel or a whole download, emulated on a busy machine.
 const BOOT: Duration = Duration::from_secs(300);
 /// For one answer from a program that runs.
@@ -78,7 +80,7 @@ fn main() -> ExitCode {
         return demo::main();
     }
     let runs = env::var("RAMBOOT_VM").unwrap_or_default();
-    // One machine at a time: each has two processors and up to a gigabyte.
+    // Of those that are named, one at a time.
     if !args.iter().any(|arg| arg.starts_with("--test-threads")) {
         args.push("--test-threads=1".to_owned());
     }
@@ -94,17 +96,12 @@ fn main() -> ExitCode {
         })
         .collect();
     let all = asked && arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list;
-    let mut beside = if all { beside(&cases) } else { HashMap::new() };
-    // Whoever waits for the other lane does so when his own is done.
-    let (last, first): (Vec<_>, Vec<_>) = cases
+    let mut results = if all { begin(&cases) } else { HashMap::new() };
+    let trials = cases
         .into_iter()
-        .partition(|(name, _)| beside.contains_key(name));
-    let trials = first
-        .into_iter()
-        .chain(last)
         .map(|(name, case)| {
             if asked {
-                let done = beside.remove(name);
+                let done = results.remove(name);
                 Trial::test(name, move || {
                     let done = match done {
                         Some(done) => done
@@ -128,22 +125,25 @@ fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-/// Begins the cases of the second lane, one after another; what came of each.
-fn beside(cases: &[(&'static str, cases::Story)]) -> HashMap<&'static str, Receiver<Result<()>>> {
+/// Begins all cases, in their order, each lane with the next one as soon as it is free; what came of each.
+fn begin(cases: &[(&'static str, cases::Story)]) -> HashMap<&'static str, Receiver<Result<()>>> {
     let (mut work, mut results) = (Vec::new(), HashMap::new());
     for (name, case) in cases {
-        if cases::BESIDE.contains(name) {
-            let (done, result) = channel();
-            work.push((*name, *case, done));
-            results.insert(*name, result);
-        }
+        let (done, result) = channel();
+        work.push((*name, *case, done));
+        results.insert(*name, result);
     }
-    thread::spawn(move || {
-        for (name, case, done) in work {
-            // Nobody listens any more if the run was ended.
-            let _ = done.send(run(name, case));
-        }
-    });
+    let work = Arc::new(Mutex::new(work.into_iter()));
+    for _ in 0..LANES {
+        let work = Arc::clone(&work);
+        let next = move || work.lock().unwrap_or_else(PoisonError::into_inner).next();
+        thread::spawn(move || {
+            while let Some((name, case, done)) = next() {
+                // Nobody listens any more if the run was ended.
+                let _ = done.send(run(name, case));
+            }
+        });
+    }
     results
 }
 
