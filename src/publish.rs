@@ -36,6 +36,7 @@ use crate::cli::PublishArgs;
 use crate::inits::Arch;
 use crate::profile::Carried;
 use crate::progress::Progress;
+use crate::squashfs::packed::Packed;
 use crate::squashfs::tree::Tree;
 use crate::squashfs::{SUPERBLOCK_BYTES, Superblock, grouped};
 use crate::store::commit::Staging;
@@ -197,11 +198,13 @@ const fn width(terminal: bool) -> usize {
 pub fn dry_run(args: &PublishArgs) -> anyhow::Result<(Report, Option<u64>)> {
     let _: Name = args.name.parse()?;
     let (file, bytes) = open(args)?;
-    // Who makes the file shorter meanwhile ends this program, and nothing but this program.
-    let image = crate::store::map(&file);
-    let image = image.with_context(|| format!("mapping {}", args.image.display()))?;
-    let tree = Tree::open(image).with_context(|| args.image.display().to_string())?;
-    let examined = examine(args, &tree, bytes, &mut |_| {})?;
+    let shown = || args.image.display().to_string();
+    let image = Packed::file(file, &args.image).with_context(shown)?;
+    let tree = Tree::open(image).with_context(shown)?;
+    let examined = examine(args, &tree, bytes, &mut |_| {});
+    // What could not be read is no fault of the image.
+    tree.readable().with_context(shown)?;
+    let examined = examined?;
     let needs_ram = examined.parts.map(|parts| parts.need.total());
     Ok((examined.report, needs_ram))
 }
@@ -278,9 +281,24 @@ fn pass(
     known: Option<carry::Source>,
     progress: &mut Progress,
 ) -> anyhow::Result<Passed> {
-    let tree = Tree::open(staging.map_image()?)?;
+    let (file, path) = staging.open_image()?;
+    let tree = Tree::open(Packed::file(file, &path)?)?;
+    let passed = pass_tree(args, staging, &tree, bytes, known, progress);
+    // What could not be read is no fault of the image.
+    tree.readable()?;
+    passed
+}
+
+fn pass_tree(
+    args: &PublishArgs,
+    staging: &Staging,
+    tree: &Tree,
+    bytes: u64,
+    known: Option<carry::Source>,
+    progress: &mut Progress,
+) -> anyhow::Result<Passed> {
     let mut notes = Vec::new();
-    let examined = examine(args, &tree, bytes, &mut |text| notes.push(text.to_owned()))?;
+    let examined = examine(args, tree, bytes, &mut |text| notes.push(text.to_owned()))?;
     let report = examined.report;
     let parts = examined.parts.filter(|_| report.passes(args.force));
     let Some(parts) = parts else {
@@ -293,7 +311,7 @@ fn pass(
         report,
         made: boot::make(parts, staging, progress)?,
         carried: known
-            .map(|known| known.carry(&tree, bytes, progress))
+            .map(|known| known.carry(tree, bytes, progress))
             .transpose()?,
     })
 }

@@ -2,12 +2,13 @@
 //!
 //! Takes the first 96 bytes and the file's length, and gives a [`Superblock`] whose offsets lie inside the file and in
 //! order, and whose counts fit the space they claim: a parser that trusts it cannot be made to allocate without bound.
-//! [`tree`] then reads the tables; [`layout`] tells where files lie; [`long_links`] helps the library over links it refuses.
+//! [`packed`] reads an image; [`tree`] reads its tables; [`layout`] tells where files lie; [`long_links`] helps the library over links it refuses.
 //!
 //! The layout is that of the kernel's `fs/squashfs/squashfs_fs.h`.
 
 pub mod layout;
 mod long_links;
+pub mod packed;
 pub mod tree;
 
 use std::fmt;
@@ -154,6 +155,9 @@ pub enum BadImage {
     /// The tables contradict themselves or each other.
     #[error("its tables are damaged: {0}")]
     Tables(String),
+    /// It may be sound: the disk fails, or the file became shorter. The text names the file.
+    #[error("{0}")]
+    Unreadable(String),
 }
 
 impl Superblock {
@@ -301,6 +305,9 @@ fn compressor(number: u16) -> Result<Compressor, BadImage> {
     Err(BadImage::Compressor(unreadable))
 }
 
+/// Options of xz in a metadata block: its length, dictionary size, filters.
+const XZ_OPTIONS_BYTES: usize = 10;
+
 /// `executable_filters` of the options that follow the superblock of an image packed with xz (a block that is stored as it
 /// is: dictionary size, filters); 0 without such.
 fn xz_filters(superblock: &Superblock, image: &[u8]) -> u32 {
@@ -308,7 +315,9 @@ fn xz_filters(superblock: &Superblock, image: &[u8]) -> u32 {
     let options = || {
         let head = image.first_chunk::<SUPERBLOCK_BYTES>()?;
         let has_options = u16_at(head, 24) & FLAG_OPTIONS != 0;
-        let block = image.get(SUPERBLOCK_BYTES..)?.first_chunk::<10>()?;
+        let block = image
+            .get(SUPERBLOCK_BYTES..)?
+            .first_chunk::<XZ_OPTIONS_BYTES>()?;
         let [a, b, .., w, x, y, z] = *block;
         (has_options && u16::from_le_bytes([a, b]) == STORED)
             .then_some(u32::from_le_bytes([w, x, y, z]))

@@ -42,7 +42,6 @@ use crate::inits::Arch;
 pub(crate) use exclusive::{Exclusive, UNFINISHED};
 pub(crate) use files::open as plain_file;
 pub use image::Image;
-pub(crate) use map::map;
 pub use map::{Mapping, WINDOW_BYTES};
 use marks::Mark;
 use profiles::Profiles;

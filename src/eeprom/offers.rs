@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use super::chip::Chip;
 use super::image::Image;
 use super::sig::Sig;
-use crate::store::{Exclusive, UNFINISHED, map, plain_file};
+use crate::store::{Exclusive, Stored, UNFINISHED, plain_file};
 
 const FOLDER: &str = "eeprom";
 const SIG: &str = "pieeprom.sig";
@@ -43,8 +43,18 @@ pub struct Offer {
     pub chip: Chip,
     /// Its digest, and since when.
     pub sig: Sig,
-    /// `pieeprom.upd`, mapped.
-    pub image: Bytes,
+    /// `pieeprom.upd`.
+    pub image: Stored,
+}
+
+impl Offer {
+    /// All of the image, in memory.
+    ///
+    /// # Errors
+    /// The disk's, with the file's name.
+    pub fn read(&self) -> anyhow::Result<Bytes> {
+        self.image.read(self.chip.bytes() as u64)
+    }
 }
 
 impl Offers {
@@ -75,9 +85,10 @@ impl Offers {
             .parse()
             .with_context(|| format!("{} is damaged: offer it again", path.display()))?;
         let path = folder.join(IMAGE);
-        let file = plain_file(&path)?.with_context(|| format!("{} is gone", path.display()))?;
-        let image = map(&file).with_context(|| format!("mapping {}", path.display()))?;
-        let chip = Chip::ALL.into_iter().find(|c| c.bytes() == image.len());
+        let image = Stored::open(&path)?.with_context(|| format!("{} is gone", path.display()))?;
+        let chip = Chip::ALL
+            .into_iter()
+            .find(|chip| chip.bytes() as u64 == image.len());
         let chip = chip.with_context(|| {
             format!(
                 "{} has {} bytes, which no image has: offer it again",
@@ -251,7 +262,7 @@ mod tests {
 
         let offer = offers.get(SERIAL).expect("reads").expect("offered");
         assert_eq!((offer.chip, &offer.sig), (Chip::Bcm2712, &second));
-        assert_eq!(offer.image, new.bytes());
+        assert_eq!(offer.read().expect("reads"), new.bytes());
         let folder = state.join("eeprom");
         assert_eq!(names(&folder), ["00000007", "0b154510"]);
         assert_eq!(
@@ -277,7 +288,7 @@ mod tests {
             (vec![7], vec!["00000007".to_owned()])
         );
         // Whoever is fetching it goes on.
-        assert_eq!(offer.image, new.bytes());
+        assert_eq!(offer.read().expect("reads"), new.bytes());
     }
 
     #[test]

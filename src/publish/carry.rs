@@ -19,6 +19,7 @@ use crate::images::profile::{Share, nothing_known};
 use crate::profile::Carried;
 use crate::progress::Progress;
 use crate::squashfs::layout::Laid;
+use crate::squashfs::packed::Packed;
 use crate::squashfs::tree::Tree;
 use crate::store::profiles::Profiles;
 use crate::store::{Image, ImageFacts, Store};
@@ -68,7 +69,7 @@ impl Source {
     /// What it says of `new`, an image of `size` bytes.
     ///
     /// # Errors
-    /// The old image is damaged.
+    /// The old image is damaged, or cannot be read.
     pub(super) fn carry(
         self,
         new: &Tree,
@@ -76,8 +77,10 @@ impl Source {
         progress: &mut Progress,
     ) -> anyhow::Result<Carried> {
         progress.step("comparing files");
-        let tree = Tree::open(self.image.sqfs.bytes());
-        let tree = tree.with_context(|| format!("reading image {}", self.id))?;
+        let reading = || format!("reading image {}", self.id);
+        let (file, path) = self.image.file().with_context(reading)?;
+        let packed = Packed::file(file, &path).with_context(reading)?;
+        let tree = Tree::open(packed).with_context(reading)?;
         #[expect(clippy::disallowed_methods, reason = "shell: says when it was")]
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.map_or(0, |since| since.as_secs());
@@ -86,7 +89,10 @@ impl Source {
             tree: &tree,
             profile: &self.profile,
         };
-        Ok(carry(from, new, size, now))
+        let carried = carry(from, new, size, now);
+        // A file that cannot be read is not another one.
+        tree.readable().with_context(reading)?;
+        Ok(carried)
     }
 }
 

@@ -5,12 +5,13 @@
 //! put back when the tree is read. No number of the image is believed: what does not fit is an error.
 
 use std::ffi::OsStr;
-use std::io::{self, BufRead, Read, Seek, SeekFrom};
+use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use super::packed::{Packed, Piece, Reader};
 use super::{BadImage, Compressor, METADATA_BYTES, SUPERBLOCK_BYTES, Superblock, Tables};
 
 /// From here on backhand refuses a target.
@@ -24,52 +25,55 @@ const IS_PLAIN: u16 = 0x8000;
 
 /// An image with long links, and what they lead to.
 pub(super) struct Mended {
-    pub(super) image: Spliced,
-    targets: Vec<PathBuf>,
+    /// The image as the library can read it.
+    pub(super) image: Reader,
+    pub(super) targets: Targets,
 }
 
-impl Mended {
+/// What long links lead to.
+pub(super) struct Targets(Vec<PathBuf>);
+
+impl Targets {
     /// The target that a word stands for.
     pub(super) fn target(&self, word: &Path) -> Option<&Path> {
         let number = word.as_os_str().as_bytes().strip_prefix(MARK)?;
         let number: usize = std::str::from_utf8(number).ok()?.parse().ok()?;
-        self.targets.get(number).map(PathBuf::as_path)
-    }
-
-    /// The image as the library can read it; what is left keeps the targets.
-    pub(super) fn take_image(&mut self) -> Spliced {
-        std::mem::take(&mut self.image)
+        self.0.get(number).map(PathBuf::as_path)
     }
 }
 
 /// `None` if no link is long: then something else is wrong with the image.
 ///
 /// # Errors
-/// The inode table is damaged.
-pub(super) fn mended(superblock: &Superblock, image: &Bytes) -> Result<Option<Mended>, BadImage> {
+/// The inode table is damaged, or cannot be read.
+pub(super) fn mended(superblock: &Superblock, image: &Packed) -> Result<Option<Mended>, BadImage> {
     let damaged = || BadImage::Metadata {
         table: "inode table",
         at: superblock.inode_table,
     };
-    let head: &[u8; SUPERBLOCK_BYTES] = image.first_chunk().ok_or_else(damaged)?;
-    let from = usize::try_from(superblock.inode_table).map_err(|_| damaged())?;
-    let to = usize::try_from(superblock.directory_table).map_err(|_| damaged())?;
-    let packed = image.get(from..to).ok_or_else(damaged)?;
+    let (from, to) = (superblock.inode_table, superblock.directory_table);
+    let head: &[u8; SUPERBLOCK_BYTES] = &image.reader(from).word(0).ok_or_else(damaged)?;
+    let packed = image.copy(from..to).ok_or_else(damaged)?;
     let root = super::u64_at(head, 32);
-    let (inodes, root) = unpacked(superblock.compressor, packed, root).ok_or_else(damaged)?;
+    let (inodes, root) = unpacked(superblock.compressor, &packed, root).ok_or_else(damaged)?;
     let Some(short) = shortened(&inodes, root, superblock.block_size)? else {
         return Ok(None);
     };
     let table = blocks(&short.inodes);
-    let moved = (table.len() as u64).wrapping_sub((to - from) as u64);
+    let moved = (table.len() as u64).wrapping_sub(to - from);
     let root = block_and_offset(short.root);
     let tables = Tables::read(head, superblock.bytes_used)?;
-    let (start, rest) = (image.slice(SUPERBLOCK_BYTES..from), image.slice(to..));
-    let rest = corrected(head, &tables, &rest, to, moved).ok_or_else(damaged)?;
-    let parts = [with_offsets(head, root, moved), start, table.into(), rest];
+    let rest = image.copy(to..superblock.bytes_used);
+    let rest = rest.and_then(|rest| corrected(head, &tables, &rest, to, moved));
+    let pieces = vec![
+        Piece::Memory(with_offsets(head, root, moved)),
+        Piece::Image(SUPERBLOCK_BYTES as u64..from),
+        Piece::Memory(table.into()),
+        Piece::Memory(rest.ok_or_else(damaged)?),
+    ];
     Ok(Some(Mended {
-        image: Spliced { parts, at: 0 },
-        targets: short.targets,
+        image: Reader::of(image, pieces),
+        targets: Targets(short.targets),
     }))
 }
 
@@ -259,7 +263,7 @@ fn corrected(
     head: &[u8; SUPERBLOCK_BYTES],
     tables: &Tables,
     rest: &[u8],
-    begin: usize,
+    begin: u64,
     moved: u64,
 ) -> Option<Bytes> {
     let mut rest = rest.to_vec();
@@ -273,7 +277,7 @@ fn corrected(
         ),
     ] {
         let Some(table) = table else { continue };
-        let at = usize::try_from(table).ok()?.checked_sub(begin)?;
+        let at = usize::try_from(table.checked_sub(begin)?).ok()?;
         let pointers = usize::try_from(bytes.div_ceil(METADATA_BYTES)).ok()?;
         for pointer in rest.get_mut(at..)?.chunks_exact_mut(8).take(pointers) {
             let old = u64::from_le_bytes(*pointer.first_chunk()?);
@@ -281,58 +285,6 @@ fn corrected(
         }
     }
     Some(rest.into())
-}
-
-/// Bytes one after the other, read as one file.
-#[derive(Default)]
-pub(super) struct Spliced {
-    parts: [Bytes; 4],
-    at: u64,
-}
-
-impl Spliced {
-    fn len(&self) -> u64 {
-        self.parts.iter().map(|part| part.len() as u64).sum()
-    }
-}
-
-impl BufRead for Spliced {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        let mut at = self.at;
-        for part in &self.parts {
-            let length = part.len() as u64;
-            if at < length {
-                let at = usize::try_from(at).map_err(io::Error::other)?;
-                return Ok(part.get(at..).unwrap_or_default());
-            }
-            at -= length;
-        }
-        Ok(&[])
-    }
-
-    fn consume(&mut self, bytes: usize) {
-        self.at += bytes as u64;
-    }
-}
-
-impl Read for Spliced {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.fill_buf()?.read(into)?;
-        self.consume(read);
-        Ok(read)
-    }
-}
-
-impl Seek for Spliced {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let to = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::End(by) => self.len().checked_add_signed(by),
-            SeekFrom::Current(by) => self.at.checked_add_signed(by),
-        };
-        self.at = to.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(self.at)
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Files of a squashfs, by path, as the running worker would see them: symbolic links are followed inside the image.
 //!
-//! Takes bytes nobody changes meanwhile. Before the library that reads squashfs is let at the tables, they are walked here:
+//! Takes an image nobody changes meanwhile. Before the library that reads squashfs is let at the tables, they are walked here:
 //! every block must follow the last and every folder must lead on, within [`MAX_METADATA_BLOCKS`], [`MAX_TREE_BYTES`],
 //! [`MAX_DEPTH`] and [`MAX_PATH_BYTES`]. The library holds the whole tree in memory, recurses into folders, and adds
 //! numbers of the image without asking whether they overflow; a tree that passed the walk gives it no occasion.
@@ -8,16 +8,16 @@
 use std::collections::{HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::{Cursor, Read};
+use std::io::Read;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use backhand::v4::inode::InodeInner;
 use backhand::{BackhandError, FilesystemReader, InnerNode, Node, Squashfs, SquashfsFileReader};
-use bytes::Bytes;
 
-use super::{BadImage, METADATA_BYTES, Superblock, long_links};
+use super::packed::{Packed, Reader};
+use super::{BadImage, METADATA_BYTES, SUPERBLOCK_BYTES, Superblock, XZ_OPTIONS_BYTES, long_links};
 
 /// Blocks of 8 KiB in the inode table and in the directory table: about eight million files.
 const MAX_METADATA_BLOCKS: u64 = 32_768;
@@ -39,6 +39,7 @@ const DIRECTORY_ENTRY: usize = 8;
 pub struct Tree {
     superblock: Superblock,
     xz_filters: u32,
+    image: Packed,
     reader: FilesystemReader<'static>,
 }
 
@@ -83,21 +84,30 @@ impl Tree {
     /// Reads all tables of a whole image.
     ///
     /// # Errors
-    /// The image is not a sound squashfs.
-    pub fn open(image: Bytes) -> Result<Self, BadImage> {
-        let file_bytes = image.len() as u64;
-        let superblock = Superblock::parse(&image, file_bytes)?;
-        let used = usize::try_from(superblock.bytes_used).unwrap_or(usize::MAX);
-        let image = image.slice(..used);
-        let xz_filters = super::xz_filters(&superblock, &image);
-        check_blocks(&superblock, &image)?;
-        let (squashfs, links) = match Squashfs::from_reader(Cursor::new(image.clone())) {
+    /// The image is not a sound squashfs, or cannot be read.
+    pub fn open(image: Packed) -> Result<Self, BadImage> {
+        let tree = Self::of_tables(&image);
+        // What cannot be read is not damaged.
+        image.readable()?;
+        tree
+    }
+
+    fn of_tables(image: &Packed) -> Result<Self, BadImage> {
+        let head = image
+            .len()
+            .min((SUPERBLOCK_BYTES + XZ_OPTIONS_BYTES) as u64);
+        let head = image.copy(0..head).unwrap_or_default();
+        let superblock = Superblock::parse(&head, image.len())?;
+        let xz_filters = super::xz_filters(&superblock, &head);
+        let used = superblock.bytes_used;
+        check_blocks(&superblock, &mut image.reader(used))?;
+        let (squashfs, links) = match Squashfs::from_reader(image.reader(used)) {
             Ok(squashfs) => (squashfs, None),
-            Err(error) => match long_links::mended(&superblock, &image)? {
+            Err(error) => match long_links::mended(&superblock, image)? {
                 None => return Err(damaged(error)),
-                Some(mut mended) => {
-                    let image = mended.take_image();
-                    (Squashfs::from_reader(image).map_err(damaged)?, Some(mended))
+                Some(mended) => {
+                    let squashfs = Squashfs::from_reader(mended.image).map_err(damaged)?;
+                    (squashfs, Some(mended.targets))
                 }
             },
         };
@@ -116,8 +126,18 @@ impl Tree {
         Ok(Self {
             superblock,
             xz_filters,
+            image: image.clone(),
             reader,
         })
+    }
+
+    /// Whether the image could be read wherever something of it was asked for. To be asked after all that, as what cannot be
+    /// read looks like what is missing or damaged.
+    ///
+    /// # Errors
+    /// What the system said first, with the file's name.
+    pub fn readable(&self) -> Result<(), BadImage> {
+        self.image.readable()
     }
 
     /// What the image says about itself.
@@ -417,7 +437,7 @@ fn parts(path: &Path) -> impl DoubleEndedIterator<Item = OsString> {
 }
 
 /// The blocks of both big tables follow each other up to where the next table begins.
-fn check_blocks(superblock: &Superblock, image: &[u8]) -> Result<(), BadImage> {
+fn check_blocks(superblock: &Superblock, image: &mut Reader) -> Result<(), BadImage> {
     let Superblock {
         inode_table,
         directory_table,
@@ -430,24 +450,20 @@ fn check_blocks(superblock: &Superblock, image: &[u8]) -> Result<(), BadImage> {
     super::count("inodes", superblock.inodes.into(), room)?;
 
     let table = "directory table";
-    let pointer = usize::try_from(after_directories)
-        .ok()
-        .and_then(|at| image.get(at..)?.first_chunk::<8>())
-        .ok_or(BadImage::Metadata {
-            table,
-            at: after_directories,
-        })?;
-    walk(image, table, directory_table, u64::from_le_bytes(*pointer)).map(drop)
+    let pointer = image.word(after_directories);
+    let pointer = pointer.ok_or(BadImage::Metadata {
+        table,
+        at: after_directories,
+    })?;
+    walk(image, table, directory_table, u64::from_le_bytes(pointer)).map(drop)
 }
 
-fn walk(image: &[u8], table: &'static str, start: u64, end: u64) -> Result<u64, BadImage> {
+fn walk(image: &mut Reader, table: &'static str, start: u64, end: u64) -> Result<u64, BadImage> {
     let mut at = start;
     let mut blocks = 0;
     while at < end {
-        let header = usize::try_from(at)
-            .ok()
-            .and_then(|at| image.get(at..)?.first_chunk::<2>());
-        let length = header.map(|header| u64::from(u16::from_le_bytes(*header) & 0x7fff));
+        let header = image.word(at);
+        let length = header.map(|header| u64::from(u16::from_le_bytes(header) & 0x7fff));
         match length {
             Some(length @ 1..=METADATA_BYTES) => at += 2 + length,
             _ => return Err(BadImage::Metadata { table, at }),

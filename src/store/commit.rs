@@ -10,7 +10,6 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use bytes::Bytes;
 use ramboot_wire::ImageId;
 use rustix::io::Errno;
 
@@ -58,14 +57,14 @@ impl Staging {
         create(&path).with_context(|| format!("making {}", path.display()))
     }
 
-    /// The image as written. Nothing may be written to it afterwards.
+    /// The image as written, for reading, and its name for errors. Nothing may be written to it afterwards.
     ///
     /// # Errors
-    /// It cannot be read.
-    pub fn map_image(&self) -> anyhow::Result<Bytes> {
+    /// It cannot be opened.
+    pub fn open_image(&self) -> anyhow::Result<(File, PathBuf)> {
         let path = self.image().join(IMAGE);
-        let map = || super::map(&File::open(&path)?);
-        map().with_context(|| format!("mapping {}", path.display()))
+        let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
+        Ok((file, path))
     }
 
     /// Adds a kernel, an initramfs or the like, once.

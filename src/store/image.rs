@@ -1,31 +1,36 @@
 //! One image of the store: opened once, its chunk list proven, its boot files compared with their names.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use ramboot_wire::image::CHUNK_LEN;
+use ramboot_wire::image::{CHUNK_BYTES, CHUNK_LEN};
 use ramboot_wire::paths::is_boot_name;
 use ramboot_wire::{ChunkList, ImageId};
 use rayon::prelude::*;
 
 use super::{
-    BOOT, CHUNKS, DIGEST_DIGITS, FACTS, IMAGE, ImageFacts, MAX_JSON_BYTES, Mapping, Stored,
-    WINDOW_BYTES, files,
+    BOOT, CHUNKS, DIGEST_DIGITS, FACTS, IMAGE, ImageFacts, MAX_JSON_BYTES, Mapping, Stored, files,
 };
+
+/// Read at a time to prove an image: enough for all cores, as when it is published.
+const RUN_BYTES: u64 = 16 * CHUNK_BYTES;
 
 /// One image and its boot files.
 #[derive(Debug)]
 pub struct Image {
     /// What `image.json` says.
     pub facts: ImageFacts,
-    /// The image.
+    /// The image, for handing to the kernel and for nothing else: touching a page that cannot be read is SIGBUS.
     pub sqfs: Mapping,
     /// The chunk list, proven to belong to the image's id.
     pub chunks: Bytes,
     folder: PathBuf,
+    file: File,
     boot: Mutex<HashMap<String, Stored>>,
 }
 
@@ -50,10 +55,10 @@ impl Image {
             facts.size
         );
         let sqfs = Mapping::of(&file).with_context(|| format!("mapping {}", path.display()))?;
-        let (file, path) = open(CHUNKS)?;
+        let (listed, path) = open(CHUNKS)?;
         // In memory: it is read here, and a mapping's pages must not be (a disk that fails is a signal there).
         let chunks = files::read(
-            file,
+            listed,
             &path,
             ChunkList::encoded_len(facts.size).max(MAX_JSON_BYTES),
         )?;
@@ -65,6 +70,7 @@ impl Image {
             sqfs,
             chunks,
             folder,
+            file,
             boot: Mutex::default(),
         })
     }
@@ -80,22 +86,39 @@ impl Image {
             format!("{path} is damaged; remove its folder and publish the image again")
         };
         let list = ChunkList::prove(self.facts.id, self.facts.size, &self.chunks)?;
-        let bytes = self.sqfs.as_ref();
-        let chunks_a_window = WINDOW_BYTES / CHUNK_LEN;
-        for (window, run) in bytes.chunks(WINDOW_BYTES).enumerate() {
-            // A disk that fails is an error here, and a signal that kills where its pages are touched.
-            self.sqfs
-                .read_in(window)
-                .with_context(|| format!("reading {}", path.display()))?;
-            run.par_chunks(CHUNK_LEN)
-                .enumerate()
-                .try_for_each(|(i, chunk)| {
-                    list.verify((window * chunks_a_window + i) as u64, chunk)
-                })
-                .with_context(damaged)?;
+        let prove = |first: u64, run: &[u8]| {
+            let chunks = run.par_chunks(CHUNK_LEN).enumerate();
+            chunks.try_for_each(|(i, chunk)| list.verify(first + i as u64, chunk))
+        };
+        let read = |from: u64, mut run: Vec<u8>| {
+            let len = (self.facts.size - from).min(RUN_BYTES);
+            run.resize(usize::try_from(len)?, 0);
+            let read = self.file.read_exact_at(&mut run, from);
+            read.with_context(|| format!("reading {}", path.display()))?;
+            anyhow::Ok(run)
+        };
+        let (mut at, mut run, mut spare) = (0, read(0, Vec::new())?, Vec::new());
+        while !run.is_empty() {
+            let end = at + run.len() as u64;
+            // The disk is busy with the next run while the processors are with this one.
+            let (proven, next) = rayon::join(|| prove(at / CHUNK_BYTES, &run), || read(end, spare));
+            proven.with_context(damaged)?;
             progress(run.len() as u64);
+            spare = std::mem::replace(&mut run, next?);
+            at = end;
         }
         Ok(())
+    }
+
+    /// The image for reading, and its name for errors.
+    ///
+    /// # Errors
+    /// There are too many open files.
+    pub fn file(&self) -> anyhow::Result<(File, PathBuf)> {
+        let path = self.folder.join(IMAGE);
+        let file = self.file.try_clone();
+        let file = file.with_context(|| format!("opening {}", path.display()))?;
+        Ok((file, path))
     }
 
     /// A file of the `boot` folder; `None` if there is none of this name. Reads all of it when it is first asked for, and again

@@ -1,4 +1,5 @@
-//! Files of the store as bytes in memory, without copying them.
+//! Files of the store as bytes in memory, without copying them: for handing to the kernel. What this program reads itself it
+//! reads from the file, as touching a page that cannot be read is SIGBUS.
 //!
 //! Takes an open file that is complete and that nobody modifies any more; gives bytes that stay valid when the file is
 //! unlinked. The only `unsafe` code of the manager.
@@ -143,17 +144,6 @@ impl fmt::Debug for Mapping {
     }
 }
 
-/// Maps all of a small `file`, which may be empty.
-///
-/// # Errors
-/// The kernel refuses the mapping.
-pub(crate) fn map(file: &File) -> io::Result<Bytes> {
-    if file.metadata()?.len() == 0 {
-        return Ok(Bytes::new());
-    }
-    Ok(Mapping::of(file)?.bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,15 +158,9 @@ mod tests {
     #[test]
     fn bytes_outlive_the_name() {
         let file = file(b"content");
-        let bytes = map(file.as_file()).expect("mapped");
+        let bytes = Mapping::of(file.as_file()).expect("mapped").bytes();
         file.close().expect("unlinked");
         assert_eq!(bytes, "content");
-    }
-
-    #[test]
-    fn an_empty_file_is_no_bytes() {
-        let file = tempfile::tempfile().expect("temp file");
-        assert!(map(&file).expect("mapped").is_empty());
     }
 
     #[test]

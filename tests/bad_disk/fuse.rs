@@ -1,19 +1,52 @@
-//! A file on a disk that fails when it is told to: FUSE, mounted over a file, in this process's mount namespace.
+//! A file on a disk that fails, or keeps who reads it waiting, when it is told to: FUSE, mounted over a file, in this process's mount namespace.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
+use std::ops::Range;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 
 use ramboot_init::stream::fuse::{self, Ask, MAX_REQUEST, OUT_HEADER, Request};
 
 pub(crate) struct BadFile {
     path: PathBuf,
-    fails: Arc<AtomicBool>,
+    disk: Arc<Disk>,
+}
+
+/// What the file lies on.
+#[derive(Default)]
+struct Disk {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// No byte of these can be read.
+    bad: Range<u64>,
+    /// Nobody gets an answer.
+    holds: bool,
+    /// Reads that were asked for since then.
+    asked: usize,
+}
+
+impl Disk {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("whole")
+    }
+
+    /// Waits while it holds; false if these bytes cannot be read.
+    fn reads(&self, bytes: &Range<u64>) -> bool {
+        let mut state = self.state();
+        state.asked += 1;
+        self.changed.notify_all();
+        let held = self.changed.wait_while(state, |state| state.holds);
+        let bad = &held.expect("whole").bad;
+        bytes.end <= bad.start || bytes.start >= bad.end
+    }
 }
 
 impl BadFile {
@@ -35,28 +68,62 @@ impl BadFile {
             .args(["-i", "-t", "fuse", "-o", &options, "bad-disk"])
             .arg(path);
         assert!(mount.status().expect("mount(8)").success(), "mounted");
-        let fails = Arc::new(AtomicBool::new(false));
-        let (told, content) = (Arc::clone(&fails), content.to_vec());
+        let disk = Arc::<Disk>::default();
+        let (told, content) = (Arc::clone(&disk), content.to_vec());
         thread::spawn(move || serve(device, &content, &told));
         Self {
             path: path.to_owned(),
-            fails,
+            disk,
         }
     }
 
     /// From now on no byte can be read, nor does the kernel have any left.
     pub(crate) fn fails(&self) {
-        self.fails.store(true, Ordering::SeqCst);
-        // What the kernel has read it forgets when somebody opens the file: it was not told that it may keep it.
-        drop(File::open(&self.path).expect("opened"));
+        self.fails_at(0..u64::MAX);
+    }
+
+    /// Likewise, but only of these bytes. The kernel reads by pages, and pages by the hundred.
+    pub(crate) fn fails_at(&self, bytes: Range<u64>) {
+        self.disk.state().bad = bytes;
+        self.forget();
     }
 
     pub(crate) fn is_sound_again(&self) {
-        self.fails.store(false, Ordering::SeqCst);
+        self.disk.state().bad = 0..0;
+    }
+
+    /// From now on who reads waits.
+    pub(crate) fn holds(&self) {
+        *self.disk.state() = State {
+            holds: true,
+            ..State::default()
+        };
+        self.forget();
+    }
+
+    /// Waits until somebody waits for it.
+    pub(crate) fn is_asked(&self) {
+        let state = self.disk.state();
+        let asked = self
+            .disk
+            .changed
+            .wait_while(state, |state| state.asked == 0);
+        drop(asked.expect("whole"));
+    }
+
+    /// Who waited goes on.
+    pub(crate) fn goes_on(&self) {
+        self.disk.state().holds = false;
+        self.disk.changed.notify_all();
+    }
+
+    /// What the kernel has read it forgets when somebody opens the file: it was not told that it may keep it.
+    fn forget(&self) {
+        drop(File::open(&self.path).expect("opened"));
     }
 }
 
-fn serve(mut device: File, content: &[u8], fails: &AtomicBool) {
+fn serve(mut device: File, content: &[u8], disk: &Disk) {
     const EIO: i32 = 5;
     let mut request = vec![0; MAX_REQUEST];
     while let Ok(len) = device.read(&mut request) {
@@ -68,17 +135,17 @@ fn serve(mut device: File, content: &[u8], fails: &AtomicBool) {
             Ask::Attributes => fuse::answer(unique, &fuse::attributes(content.len() as u64)),
             // struct fuse_open_out without a flag.
             Ask::Open => fuse::answer(unique, &[0; 16]),
-            Ask::Read { .. } if fails.load(Ordering::SeqCst) => {
-                let mut head = fuse::answer(unique, &[]);
-                head[4..8].copy_from_slice(&(-EIO).to_ne_bytes());
-                assert_eq!(head.len(), OUT_HEADER);
-                head
-            }
-            Ask::Read { offset, size } => {
+            Ask::Read { offset, size } if disk.reads(&(offset..offset + u64::from(size))) => {
                 let from =
                     usize::try_from(offset).map_or(content.len(), |at| at.min(content.len()));
                 let to = content.len().min(from + size as usize);
                 fuse::answer(unique, &content[from..to])
+            }
+            Ask::Read { .. } => {
+                let mut head = fuse::answer(unique, &[]);
+                head[4..8].copy_from_slice(&(-EIO).to_ne_bytes());
+                assert_eq!(head.len(), OUT_HEADER);
+                head
             }
             Ask::Statfs => fuse::answer(unique, &fuse::statfs()),
             Ask::Agree => fuse::answer(unique, &[]),

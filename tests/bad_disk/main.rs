@@ -1,10 +1,14 @@
 //! What a bad disk, or somebody who shortens a file, does to the built manager: one client hears of it, all others go on.
 //!
 //! Boot files are shortened by truncate(2), before and in the middle of a transfer, and are made unreadable (EIO) by a FUSE file
-//! that lies where they lay. A process that touches such a page of a mapping is ended by SIGBUS.
+//! that lies where they lay. A process that touches such a page of a mapping is ended by SIGBUS. `publish` and `eeprom` read such
+//! files, too ([`publish`]).
 #![allow(clippy::disallowed_methods, reason = "tests wait with deadlines")]
 
 mod fuse;
+mod publish;
+#[path = "../small_image/mod.rs"]
+mod small_image;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -158,8 +162,16 @@ struct Manager {
 
 impl Manager {
     fn start(state: &Path) -> Self {
+        let arguments = ["--dhcp=off", "--interface=lo"];
+        Self::start_with(state, &arguments, "serving on lo 127.0.0.1")
+    }
+
+    /// Waits until it says that it is `ready`.
+    fn start_with(state: &Path, arguments: &[&str], ready: &str) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_ramboot"))
-            .args(["serve", "--dhcp=off", "--interface=lo", "--state"])
+            .arg("serve")
+            .args(arguments)
+            .arg("--state")
             .arg(state)
             .args(["--ipxe-dir", "/nonexistent", "--http-port"])
             .arg(PORT.to_string())
@@ -170,7 +182,7 @@ impl Manager {
             .expect("starts");
         let lines = BufReader::new(process.stderr.take().expect("piped")).lines();
         let mut manager = Self { process, lines };
-        manager.says("serving on lo 127.0.0.1");
+        manager.says(ready);
         manager
     }
 

@@ -140,7 +140,8 @@ pub(super) fn offers(args: &OffersArgs) -> anyhow::Result<()> {
 }
 
 fn look(offer: Offer) -> anyhow::Result<What> {
-    let Offer { chip, sig, image } = offer;
+    let image = offer.read()?;
+    let Offer { chip, sig, .. } = offer;
     ensure!(
         Sig::of(&image, sig.time) == sig,
         "pieeprom.upd is not what pieeprom.sig says: offer it again"

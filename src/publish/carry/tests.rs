@@ -2,8 +2,6 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use bytes::Bytes;
-
 use super::*;
 
 /// Bytes that no compressor makes smaller, other ones for each seed.
@@ -35,7 +33,7 @@ fn image(files: &[(&str, Vec<u8>)], options: &[&str]) -> (Tree, u64) {
     assert!(made.success());
     let bytes = fs::read(image).expect("there");
     let size = bytes.len() as u64;
-    (Tree::open(Bytes::from(bytes)).expect("sound"), size)
+    (Tree::open(bytes.into()).expect("sound"), size)
 }
 
 fn chunks_of(tree: &Tree, path: &str) -> Vec<u64> {

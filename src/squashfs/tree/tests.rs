@@ -73,6 +73,40 @@ fn files_are_found_through_links() {
     }
 }
 
+/// A disk may fail between any two reads. Whatever of it the caller makes nothing of, [`Tree::readable`] tells.
+#[test]
+fn what_cannot_be_read_is_told() {
+    for compressor in [Compressor::Gzip, Compressor::Zstd] {
+        // More than is read at a time, whatever packs it.
+        let mut noise = vec![0; 600_000];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        let whole = image(compressor, &[("/small", b"small"), ("/noise", &noise)]);
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), &whole).expect("written");
+        let open = || Packed::file(file.reopen().expect("opened"), file.path());
+        let tree = Tree::open(open().expect("a length")).expect("sound");
+        let same = Tree::open(whole.clone().into()).expect("sound");
+        assert!(tree.has_same(Path::new("/noise"), &same));
+        assert_eq!(tree.readable(), Ok(()));
+
+        file.as_file().set_len(200).expect("shortened");
+        assert!(!tree.has_same(Path::new("/noise"), &same));
+        let want = format!("reading {}: it ends at byte ", file.path().display());
+        let said = tree.readable().expect_err("shortened").to_string();
+        assert!(said.starts_with(&want), "{said}");
+        let truncated = Tree::open(open().expect("a length")).expect_err("shortened");
+        assert!(matches!(truncated, BadImage::Truncated { .. }));
+        assert_eq!(same.readable(), Ok(()));
+
+        // Tables that become unreadable are not damaged ones.
+        std::fs::write(file.path(), &whole).expect("written");
+        let image = open().expect("a length");
+        file.as_file().set_len(200).expect("shortened");
+        let said = Tree::open(image).expect_err("shortened").to_string();
+        assert!(said.starts_with(&want), "{said}");
+    }
+}
+
 /// Reads everything a publication would read.
 fn exercise(bytes: Vec<u8>) {
     if let Ok(tree) = Tree::open(bytes.into()) {

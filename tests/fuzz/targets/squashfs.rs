@@ -1,12 +1,11 @@
 //! A file somebody wants to publish.
 #![no_main]
 
-use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use ramboot::squashfs::Superblock;
 use ramboot::squashfs::tree::Tree;
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = Superblock::parse(bytes, bytes.len() as u64);
-    let _ = Tree::open(Bytes::copy_from_slice(bytes));
+    let _ = Tree::open(bytes.to_vec().into());
 });

@@ -141,7 +141,7 @@ fn ends_are_hot(store: &Path) -> Result<()> {
     let size = image.facts.size;
     let known = store.profiles().read(id, size)?.context("a profile")?;
     let profile = known.wants(size);
-    let tree = Tree::open(image.sqfs.bytes())?;
+    let tree = Tree::open(image.sqfs.bytes().into())?;
     for path in ["/usr/lib/systemd/systemd-shutdown", "/usr/bin/systemctl"] {
         let file = tree.laid_at(Path::new(path)).context(path)?;
         for (_, bytes) in file.blocks {
