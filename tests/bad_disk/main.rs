@@ -2,10 +2,11 @@
 //!
 //! Boot files are shortened by truncate(2), before and in the middle of a transfer, and are made unreadable (EIO) by a FUSE file
 //! that lies where they lay. A process that touches such a page of a mapping is ended by SIGBUS. `publish` and `eeprom` read such
-//! files, too ([`publish`]).
+//! files, too ([`publish`]), and a disk that answers nobody keeps DHCP from nobody ([`held`]).
 #![allow(clippy::disallowed_methods, reason = "tests wait with deadlines")]
 
 mod fuse;
+mod held;
 mod publish;
 #[path = "../small_image/mod.rs"]
 mod small_image;
