@@ -43,7 +43,7 @@ full() { serve --dhcp full --pool 10.9.8.100-10.9.8.199; }
 dnsmasq_there() {
     far dnsmasq --keep-in-foreground --user=root --group= --conf-file=/dev/null --port=0 --no-ping \
         --pid-file="$state/dnsmasq.pid" --dhcp-leasefile="$state/leases" --interface=far0 \
-        --dhcp-range=10.9.8.50,10.9.8.60 2>"$state/dnsmasq.log" &
+        --dhcp-range=10.9.8.50,10.9.8.59 2>"$state/dnsmasq.log" &
     until [ -s "$state/dnsmasq.pid" ]; do kill -0 $!; sleep 0.02; done
 }
 doctor() {
