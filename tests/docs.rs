@@ -161,3 +161,51 @@ fn links_lead_somewhere() {
     let faults: Vec<String> = words::pages().iter().flat_map(words::dead_links).collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
+
+/// Two lists would come to disagree.
+#[test]
+fn limits_are_listed_once() {
+    let (list, other) = ("README.md", "ARCHITECTURE.md");
+    let read = |name: &str| fs::read_to_string(project(name)).expect("text");
+    let (readme, architecture) = (read(list), read(other));
+    let headings = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| line.starts_with('#'));
+        lines.map(str::to_lowercase).collect()
+    };
+    let about = |heading: &String| {
+        let words = [
+            "limit",
+            "cannot",
+            "not supported",
+            "unsupported",
+            "known issue",
+        ];
+        words.iter().any(|word| heading.contains(word))
+    };
+    let mut of_readme = headings(&readme);
+    of_readme.retain(about);
+    assert_eq!(of_readme, ["## limits"], "{list}");
+    assert!(
+        architecture.contains("[Limits in README.md](README.md#limits)"),
+        "{other} leads to the list"
+    );
+    let own: Vec<String> = headings(&architecture).into_iter().filter(about).collect();
+    assert_eq!(own, [""; 0], "{other}");
+
+    // Words of each point, however the lines break.
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (_, points) = readme.split_once("\n## Limits\n").expect("a heading");
+    let points = points.split("\n\n").find(|part| part.contains("- "));
+    let points = format!("\n{}", points.expect("a list").trim_start());
+    let points: Vec<String> = points.split("\n- ").skip(1).map(words).collect();
+    assert!(points.len() > 9, "{points:?}");
+    let architecture = words(&architecture);
+    for point in points {
+        let begin: Vec<&str> = point.split(' ').take(6).collect();
+        let begin = begin.join(" ");
+        assert!(
+            !architecture.contains(&begin),
+            "{other} says it, too: {point}"
+        );
+    }
+}
