@@ -156,6 +156,8 @@ async fn serve(
         place
     });
     spawn_clocks(&mut servers, viewer, Arc::clone(&store));
+    let served = servers.served();
+    servers.spawn(say_status(served, store, Arc::clone(&fleet)));
     let (to, mut interfaces) = mpsc::channel(1);
     servers.spawn_with_pulse("the watch of interfaces".to_owned(), async move {
         links::run(changes, to).await;
@@ -176,7 +178,6 @@ async fn serve(
             _ = again.tick(), if servers.has_failed() => servers.arrange().await,
             () = keeper.tick() => {
                 keeper.look(&servers.pulses);
-                say_status(&servers.served().borrow(), &store, &fleet);
             }
         }
     };
@@ -337,13 +338,27 @@ fn say_ready(config: &Config, interfaces: &[Interface], store: &Store, args: &Se
     }
 }
 
-/// One sentence for `systemctl status`.
-fn say_status(served: &[Served], store: &Store, fleet: &Watch) {
-    let images = store.names().map_or(0, |names| names.len());
-    let workers = fleet.lock().len();
-    let status = greeting::status(served, images, workers);
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&status)]);
+/// Keeps one sentence for `systemctl status`. A task of its own: the main one feeds the watchdog, and does not wait for a disk.
+async fn say_status(
+    served: watch::Receiver<Vec<Served>>,
+    store: Arc<Store>,
+    fleet: Arc<Watch>,
+) -> anyhow::Result<()> {
+    let mut clock = tokio::time::interval(STATUS);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        clock.tick().await;
+        let store = Arc::clone(&store);
+        let names = aside::read(move || store.names()).await?;
+        let images = names.map_or(0, |names| names.len());
+        let workers = fleet.lock().len();
+        let status = greeting::status(&served.borrow(), images, workers);
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&status)]);
+    }
 }
+
+/// Between two looks at what `systemctl status` says.
+const STATUS: Duration = Duration::from_secs(15);
 
 fn published(store: &Store) -> anyhow::Result<Vec<(Name, Generation)>> {
     let mut published = Vec::new();
