@@ -16,6 +16,9 @@ const ALL: u16 = 0x0003;
 /// ETH_P_ARP.
 const ARP: u16 = 0x0806;
 
+/// TC_PRIO_INTERACTIVE: the first band of `pfifo_fast`, Linux's own queue of a NIC, is sent before all others (tc-pfifo_fast(8)).
+pub const INTERACTIVE: u32 = 6;
+
 /// Which frames a link receives; it sends any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Frames {

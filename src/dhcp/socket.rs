@@ -13,7 +13,7 @@ use tokio::net::UdpSocket;
 use tracing::warn;
 
 use crate::interface::Interface;
-use crate::link::{Frames, Link};
+use crate::link::{Frames, INTERACTIVE, Link};
 
 /// Of a DHCP server.
 pub const DHCP_PORT: u16 = 67;
@@ -181,6 +181,20 @@ fn open(interface: &str, port: u16) -> io::Result<std::net::UdpSocket> {
     socket.set_broadcast(true)?;
     socket.set_nonblocking(true)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+    // An offer does not wait in the NIC's queue behind the images of others. TFTP's blocks do: they are such images.
+    socket.set_priority(INTERACTIVE)?;
     socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_sends_is_sent_before_bulk_data() {
+        let socket = open("lo", 0).expect("a socket");
+        let priority = socket2::SockRef::from(&socket).priority();
+        assert_eq!(priority.expect("an option"), INTERACTIVE);
+    }
 }

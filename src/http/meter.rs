@@ -10,6 +10,8 @@ use std::task::{Context, Poll, ready};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::link::INTERACTIVE;
+
 /// Bytes that the kernel took.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
@@ -72,8 +74,6 @@ impl<S: AsFd> Metered<S> {
     }
 }
 
-/// TC_PRIO_INTERACTIVE: the first band of `pfifo_fast`, Linux's own queue of a NIC, is sent before all others (tc-pfifo_fast(8)).
-const INTERACTIVE: u32 = 6;
 /// TC_PRIO_BESTEFFORT.
 const BEST_EFFORT: u32 = 0;
 
