@@ -36,8 +36,8 @@ use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use crate::cli::BuildArgs;
-use crate::progress::Progress;
-use crate::terminal;
+use crate::host::progress::Progress;
+use crate::host::terminal;
 use entry::Meta;
 use mend::Mend;
 use pack::Packer;

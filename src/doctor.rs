@@ -32,8 +32,9 @@ use crate::config::Config;
 use crate::control::{self, About, Answer, FOLDER, Question, Served};
 use crate::dhcp;
 use crate::dhcp::rival::Rival;
-use crate::interface::{self, ChooseError, Interface};
-use crate::{roms, terminal};
+use crate::host::interface::{self, ChooseError, Interface};
+use crate::host::terminal;
+use crate::roms;
 
 /// Looks, and says what was found on stdout; whether machines can boot.
 ///

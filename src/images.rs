@@ -19,9 +19,9 @@ use ramboot_wire::ImageId;
 use serde::Serialize;
 
 use self::pick::Prefix;
+use crate::host::terminal;
 use crate::store::history::Past;
 use crate::store::{Name, Store};
-use crate::terminal;
 
 /// All generations of a name, newest first.
 ///

@@ -16,7 +16,6 @@
 //!
 //! `cli` also holds the types of single words ([`cli::Pool`], [`cli::DhcpMode`]) that the config file shares.
 
-pub mod aside;
 pub mod boot;
 pub mod build;
 pub mod cli;
@@ -26,27 +25,22 @@ pub mod dhcp;
 pub mod doctor;
 pub mod eeprom;
 pub mod fleet;
+pub mod host;
 pub mod http;
 pub mod identity;
 pub mod images;
 pub mod initrd;
 pub mod inits;
-pub mod interface;
 pub mod ipxe;
 pub mod kmod;
-pub mod link;
-pub mod log;
 pub mod machine;
 pub mod metrics;
-pub mod neighbour;
 pub mod nodes;
 pub mod overlays;
 pub mod page;
 pub mod parts;
 pub mod pi;
-pub mod port;
 pub mod profile;
-mod progress;
 pub mod publish;
 pub mod pxelinux;
 pub mod roms;
@@ -54,7 +48,6 @@ pub mod serve;
 pub mod squashfs;
 pub mod store;
 pub mod template;
-pub mod terminal;
 pub mod tftp;
 pub mod uki;
 pub mod views;

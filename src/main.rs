@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ramboot::cli::{Cli, Command};
-use ramboot::{build, doctor, eeprom, images, log, nodes, publish, serve, terminal};
+use ramboot::host::{log, terminal};
+use ramboot::{build, doctor, eeprom, images, nodes, publish, serve};
 use ramboot_wire::plain;
 
 /// Characters: some errors name many files.

@@ -16,7 +16,7 @@ use crate::cli::NodesArgs;
 use crate::config::DEFAULT_HTTP_PORT;
 use crate::control::{self, Answer, FOLDER, Question};
 use crate::fleet::snapshot::Snapshot;
-use crate::{interface, terminal};
+use crate::host::{interface, terminal};
 
 /// Prints the machines; with `--watch` again and again.
 ///

@@ -33,14 +33,14 @@ use ramboot_wire::image::MAX_IMAGE_BYTES;
 use serde::Serialize;
 
 use crate::cli::PublishArgs;
+use crate::host::progress::Progress;
+use crate::host::terminal;
 use crate::inits::Arch;
 use crate::profile::Carried;
-use crate::progress::Progress;
 use crate::squashfs::tree::Tree;
 use crate::squashfs::{SUPERBLOCK_BYTES, Superblock, grouped};
 use crate::store::commit::Staging;
 use crate::store::{BootFile, Generation, ImageFacts, Name, PiBoot};
-use crate::terminal;
 use boot::Made;
 use examine::examine;
 use gate::{Finding, Refused, Report, Severity};

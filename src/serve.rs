@@ -37,14 +37,15 @@ use crate::cli::{DhcpMode, ServeArgs};
 use crate::config::Config;
 use crate::control::Served;
 use crate::fleet::watch::Watch;
+use crate::host::blocking;
+use crate::host::interface::{self, Interface};
 use crate::http::answer::Content;
 use crate::http::serve::Site;
-use crate::interface::{self, Interface};
 use crate::metrics::Metrics;
 use crate::roms::Roms;
 use crate::store::{Generation, Name, Store, marks};
 use crate::views::Viewer;
-use crate::{aside, dhcp, http, roms, tftp};
+use crate::{dhcp, http, roms, tftp};
 use alive::Keeper;
 use control::Door;
 use reload::Running;
@@ -67,7 +68,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .on_thread_unpark(aside::this_thread_serves)
+        .on_thread_unpark(blocking::this_thread_serves)
         // Bodies fill a socket's buffer at each turn, 0.1 ms of copying: who waits for a small answer, or for DHCP, would
         // not even be seen for 61 of these, which is Tokio's choice.
         .event_interval(1)
@@ -200,7 +201,7 @@ fn spawn_clocks(servers: &mut Servers, viewer: Arc<Viewer>, store: Arc<Store>) {
     servers.spawn_with_pulse("the store".to_owned(), async move {
         loop {
             let (now, marked) = (marks.tick().await.into_std(), Arc::clone(&store));
-            aside::read(move || marked.tick(now)).await?;
+            blocking::read(move || marked.tick(now)).await?;
         }
     });
 }

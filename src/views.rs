@@ -90,7 +90,7 @@ impl Viewer {
             per_s: u64::try_from(new).unwrap_or(u64::MAX),
         };
         drop(traffic);
-        crate::log::tick();
+        crate::host::log::tick();
         self.live.now().fleet.tick();
     }
 

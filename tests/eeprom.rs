@@ -18,7 +18,7 @@ use ramboot::boot::shelf::Shelf;
 use ramboot::boot::update::Updates;
 use ramboot::config::Config;
 use ramboot::fleet::watch::Watch;
-use ramboot::link::{Frames, Link};
+use ramboot::host::packet_socket::{Frames, Link};
 use ramboot::metrics::Metrics;
 use ramboot::pi::files::pack;
 use ramboot::pi::id::Identity;

@@ -84,7 +84,7 @@ impl Manager {
         let served = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
-                .on_thread_unpark(ramboot::aside::this_thread_serves)
+                .on_thread_unpark(ramboot::host::blocking::this_thread_serves)
                 .build()
                 .expect("runtime");
             runtime.block_on(async {

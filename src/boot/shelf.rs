@@ -21,7 +21,7 @@ use super::update::{self, Updates};
 use super::{Choice, Desk, base};
 use crate::config::worker::Asker;
 use crate::fleet::event::{self, Event, Part};
-use crate::neighbour;
+use crate::host::arp_table;
 use crate::parts::Parts;
 use crate::pi::choice::{Content, PiChoice};
 use crate::pi::files::{Files, Opened};
@@ -61,7 +61,7 @@ impl Shelf {
         let address = *ask.client.ip();
         let now = self.start.elapsed();
         let choose = |who: &Who, back| {
-            let mac = who.mac.or_else(|| neighbour::mac_of(who.address));
+            let mac = who.mac.or_else(|| arp_table::mac_of(who.address));
             self.choose_pi(desk, who, mac, base, back)
                 .map_err(|error| format!("{error:#}"))
         };
@@ -199,7 +199,7 @@ impl Shelf {
             mac: if known {
                 None
             } else {
-                neighbour::mac_of(address)
+                arp_table::mac_of(address)
             },
             address,
             named: false,

@@ -9,8 +9,8 @@ use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use super::rival::{self, Rival};
-use crate::interface::Interface;
-use crate::link::{Frames, Link};
+use crate::host::interface::Interface;
+use crate::host::packet_socket::{Frames, Link};
 
 /// Asks, and listens until a server other than `ours` answers, or long enough. Blocks the thread for
 /// [`rival::LISTEN_FOR`].

@@ -11,7 +11,7 @@ use super::why::Why;
 use crate::cli::{DhcpMode, Pool};
 use crate::config::Config;
 use crate::config::network::Network;
-use crate::interface::Interface;
+use crate::host::interface::Interface;
 
 /// How to answer on one interface.
 #[derive(Debug, Clone, PartialEq, Eq)]

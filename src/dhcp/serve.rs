@@ -38,7 +38,7 @@ use super::verdict::{Answer, Verdict};
 use super::why::Why;
 use crate::fleet::event::Sign;
 use crate::fleet::watch::Watch;
-use crate::link::Link;
+use crate::host::packet_socket::Link;
 use crate::pi::seen::Seen;
 
 /// After a receive error (the interface went down, say), so that a lasting one does not spin.

@@ -13,7 +13,7 @@ use super::finding::{Finding, Topic};
 use super::firewall;
 use super::ports::{PortFact, PortState};
 use crate::control::{About, FOLDER, SOCKET, Served};
-use crate::interface::{ChooseError, Interface};
+use crate::host::interface::{ChooseError, Interface};
 
 /// Whether a manager runs, and which.
 #[must_use]

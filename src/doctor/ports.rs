@@ -9,8 +9,8 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 use crate::cli::DhcpMode;
 use crate::control::About;
 use crate::dhcp::socket::{BOOT_SERVER_PORT, BindError, DHCP_PORT, Sockets};
-use crate::interface::Interface;
-use crate::port::{self, Proto};
+use crate::host::interface::Interface;
+use crate::host::port_owner::{self, Proto};
 
 /// One port that the manager needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,10 +67,10 @@ pub(super) fn ports(
             (Ok(()), Some(_)) => PortState::Missing,
             (Err(Refusal::Taken), manager) => {
                 let local = SocketAddrV4::new(address, port);
-                let owner = port::owner(proto, port);
+                let owner = port_owner::owner(proto, port);
                 // In a container the manager has another number than here.
                 let own = |pid| {
-                    port::is_held_by(pid, proto, local)
+                    port_owner::is_held_by(pid, proto, local)
                         || owner.as_ref().is_some_and(|by| by.starts_with("ramboot "))
                 };
                 match (manager, &owner) {

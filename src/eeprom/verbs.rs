@@ -22,8 +22,8 @@ use super::order::BootOrder;
 use super::sig::Sig;
 use super::steps;
 use crate::cli::eeprom::{ConfArgs, EepromArgs, EepromVerb, ReadArgs, StepsArgs, WriteArgs};
+use crate::host::terminal;
 use crate::images::say;
-use crate::terminal;
 
 /// Does what was said.
 ///

@@ -10,7 +10,7 @@ use ramboot_wire::paths::Resource;
 use super::answer::Content;
 use super::respond::look_up;
 use super::serve::{Guest, Site};
-use crate::aside;
+use crate::host::blocking;
 
 /// What `resource` is; `None` if there is no such thing.
 ///
@@ -32,13 +32,13 @@ pub(super) async fn find(
                 Some(pass) => Some(Arc::clone(&pass.making).acquire_owned().await?),
                 None => None,
             };
-            aside::make(move || {
+            blocking::make(move || {
                 let _turn = turn;
                 look()
             })
             .await?
         }
-        _ => aside::read(look).await?,
+        _ => blocking::read(look).await?,
     }
 }
 

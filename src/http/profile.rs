@@ -19,15 +19,15 @@ use tracing::{debug, info, warn};
 use super::answer::{self, Answer, Content};
 use super::receive::receive;
 use super::serve::{Guest, Site};
-use crate::aside;
 use crate::fleet::NotRecorded;
+use crate::host::blocking;
 use crate::profile::Refused;
 use crate::store::Store;
 
 /// The profile, or that there is none.
 pub(super) async fn get(head: &Parts, image: ImageId, site: &Site) -> Answer {
     let store = Arc::clone(&site.store);
-    let looked = aside::read(move || {
+    let looked = blocking::read(move || {
         let Some(size) = store.image(image)?.map(|image| image.facts.size) else {
             return Ok(None);
         };

@@ -14,7 +14,7 @@ use ramboot_wire::files::{MAX_ENTRIES, MAX_FILES_BYTES};
 use rustix::fs::{CWD, Mode, OFlags};
 
 use super::{Entry, Node, Tree};
-use crate::aside;
+use crate::host::blocking;
 use crate::initrd::cpio::Owner;
 use crate::template::MAX_TEXT_BYTES;
 
@@ -30,7 +30,7 @@ const TRAILER: &str = "TRAILER!!!";
 /// Something in it is neither file nor folder nor symbolic link, cannot be read, or there is more than a worker takes;
 /// the path stands in the text.
 pub fn tree(folder: &Path) -> anyhow::Result<Option<Tree>> {
-    aside::here_is_waited();
+    blocking::here_is_waited();
     match fs::metadata(folder) {
         Ok(metadata) if metadata.is_dir() => {}
         Ok(_) => bail!("{} is not a folder", folder.display()),
@@ -71,7 +71,7 @@ const SETTLED: i64 = 3;
 /// [`tree`] says so.
 #[must_use]
 pub fn stamp(folder: &Path) -> Option<Stamp> {
-    aside::here_is_waited();
+    blocking::here_is_waited();
     let mut hasher = blake3::Hasher::new();
     let (mut newest, mut entries) = (i64::MIN, 0);
     let mut folders = vec![folder.to_owned()];

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use super::examine::Parts;
 use super::gate::memory::Need;
 use super::{Uki, pi};
+use crate::host::progress::Progress;
 use crate::initrd;
 use crate::inits::Arch;
-use crate::progress::Progress;
 use crate::store::BootFile;
 use crate::store::commit::Staging;
 

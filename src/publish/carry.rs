@@ -14,10 +14,10 @@ use ramboot_wire::profile::{Profile, Want};
 use serde::Serialize;
 use tracing::warn;
 
+use crate::host::progress::Progress;
 use crate::images;
 use crate::images::profile::{Share, nothing_known};
 use crate::profile::Carried;
-use crate::progress::Progress;
 use crate::squashfs::layout::Laid;
 use crate::squashfs::tree::Tree;
 use crate::store::profiles::Profiles;

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use crate::dhcp;
-use crate::interface::Interface;
+use crate::host::interface::Interface;
 
 /// No other DHCP server gives addresses on these interfaces.
 pub(super) async fn alone(interfaces: &[Interface], force: bool) -> anyhow::Result<()> {

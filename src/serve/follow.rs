@@ -10,7 +10,7 @@ use std::slice;
 
 use ramboot_wire::Mac;
 
-use crate::interface::{ChooseError, Found, Interface, choose};
+use crate::host::interface::{ChooseError, Found, Interface, choose};
 
 /// An interface that is served.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::cli::{DEFAULT_STATE, DhcpMode};
 use crate::config::Config;
 use crate::control::{FOLDER, Served};
-use crate::interface::Interface;
+use crate::host::interface::Interface;
 use crate::store::{Generation, Name};
 
 use super::sockets::TFTP_PORT;

@@ -14,7 +14,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use crate::interface::{self, Found};
+use crate::host::interface::{self, Found};
 
 /// RTMGRP_LINK and RTMGRP_IPV4_IFADDR of linux/rtnetlink.h.
 const GROUPS: u32 = 0x1 | 0x10;

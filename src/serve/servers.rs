@@ -23,8 +23,8 @@ use crate::control::Served;
 use crate::dhcp::policy::{Policy, PolicyError};
 use crate::dhcp::socket::Sockets;
 use crate::fleet::watch::Watch;
+use crate::host::interface::{Found, Interface};
 use crate::http::serve::Site;
-use crate::interface::{Found, Interface};
 use crate::{dhcp, fleet, http, tftp};
 
 /// What all servers answer from.

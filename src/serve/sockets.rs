@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
 use crate::config::Config;
 use crate::dhcp;
 use crate::dhcp::policy::{Mode, Policy};
-use crate::interface::Interface;
-use crate::port::{self, Proto};
+use crate::host::interface::Interface;
+use crate::host::port_owner::{self, Proto};
 
 use super::follow::{self, Place};
 
@@ -109,7 +109,7 @@ fn taken(
     };
     match error.kind() {
         ErrorKind::AddrInUse => {
-            let owner = port::owner(proto, port)
+            let owner = port_owner::owner(proto, port)
                 .unwrap_or_else(|| "a process this user may not see".to_owned());
             anyhow::anyhow!("{name} port {port} is taken by {owner}: {remedy}")
         }

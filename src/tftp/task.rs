@@ -19,7 +19,7 @@ use super::packet::{self, Buffer, Options, Refusal};
 use super::sessions::Pulse;
 use super::transfer::{Due, Outcome, Transfer, max_block};
 use super::{Ask, Counters, Files};
-use crate::interface;
+use crate::host::interface;
 use crate::parts::Parts;
 
 /// What all transfers of one server share.

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use crate::cli::DhcpMode;
 use crate::dhcp::rival::Rival;
 use crate::doctor::finding::{Finding, Topic};
-use crate::interface::Interface;
+use crate::host::interface::Interface;
 
 /// What other DHCP servers mean in each mode.
 #[must_use]

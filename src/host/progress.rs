@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use ramboot_wire::plain;
 
-use crate::terminal;
+use crate::host::terminal;
 
 /// Characters of one.
 const MAX_NOTE: usize = 1_000;
