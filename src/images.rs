@@ -1,7 +1,7 @@
 //! What becomes of images once they are published: `ramboot images`, `profile`, `rollback`,
 //! `unpublish` and `gc`.
 //!
-//! [`pick`], [`plan`], [`table`] and [`when`] decide and word, values in and values out; the others read the store, call
+//! [`pick`], [`plan`], [`crate::text::table`] and [`crate::text::time`] decide and word, values in and values out; the others read the store, call
 //! them, and change it through [`crate::store::commit`] and [`crate::store::retire`].
 
 pub mod gc;
@@ -10,9 +10,7 @@ pub mod pick;
 pub mod plan;
 pub mod profile;
 pub mod rollback;
-pub mod table;
 pub mod unpublish;
-pub mod when;
 
 use anyhow::{Context, bail, ensure};
 use ramboot_wire::ImageId;

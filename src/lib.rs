@@ -47,7 +47,7 @@ pub mod roms;
 pub mod serve;
 pub mod squashfs;
 pub mod store;
-pub mod template;
+pub mod text;
 pub mod tftp;
 pub mod uki;
 pub mod views;

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Files, folders and symbolic links keep mode and owner; devices, sockets and pipes are refused. A name that ends with
-//! `.j2` is a template ([`crate::template`]) and loses the ending. Beneath all of them lie the files that make the worker
+//! `.j2` is a template ([`crate::text::template`]) and loses the ending. Beneath all of them lie the files that make the worker
 //! itself ([`identity_files`]). The same input gives the same bytes. Reading is [`read`]'s; the rest is pure.
 
 pub mod kept;
@@ -19,7 +19,7 @@ use ramboot_wire::files::{MAX_ENTRIES, MAX_FILES_BYTES};
 
 use crate::identity::Identity;
 use crate::initrd::cpio::{Archive, CpioError, Owner};
-use crate::template::{self, Secrets, TemplateError, Words};
+use crate::text::template::{self, Secrets, TemplateError, Words};
 
 /// What stands at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]

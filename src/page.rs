@@ -1,6 +1,6 @@
 //! The page at `/`: a [`Snapshot`] for people, as one HTML document that needs no script to be read. Pure.
 //!
-//! Whatever a machine says of itself reaches the page through one template, which escapes it, and through [`words::shown`],
+//! Whatever a machine says of itself reaches the page through one template, which escapes it, and through [`crate::text::words::shown`],
 //! which takes from it what could turn text around. Nothing is inline, so the policy that it is sent with
 //! ([`crate::http::answer::Answer::unframed`]) forbids all that is. The page only shows; `page.js` fetches it again when
 //! `/events` says so, and moves over what differs.
@@ -8,7 +8,6 @@
 mod fall;
 mod trouble;
 mod view;
-mod words;
 
 use anyhow::Context;
 use minijinja::syntax::SyntaxConfig;

@@ -25,7 +25,7 @@ use crate::identity::{Key, Secret, secret};
 use crate::overlays::kept::Kept;
 use crate::overlays::read::{self, tree};
 use crate::overlays::{Tree, identity_files};
-use crate::template::{self, Secrets, Words};
+use crate::text::template::{self, Secrets, Words};
 use made::{Basis, Made, Outcome};
 
 /// In the state folder.

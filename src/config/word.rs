@@ -6,7 +6,7 @@ use ramboot_wire::cmdline::Gate;
 use ramboot_wire::paths::is_boot_name;
 
 use super::Mode;
-use crate::template;
+use crate::text::template;
 
 /// Below a minute, T1 of RFC 2131 §4.4.5 comes round faster than some clients can renew.
 const MIN_LEASE_SECONDS: u32 = 60;

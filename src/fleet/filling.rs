@@ -10,7 +10,7 @@ use std::time::Duration;
 use ramboot_wire::heartbeat::{FILLING_SECONDS, Filling};
 
 use super::snapshot;
-use crate::images::when::span;
+use crate::text::time::span;
 
 /// How much of its image is in a machine's RAM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

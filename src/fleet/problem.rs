@@ -9,7 +9,7 @@ use super::event::Part;
 use super::filling::WHOLE;
 use super::snapshot::Filling;
 use super::worker::{State, Worker};
-use crate::images::when::span;
+use crate::text::time::span;
 
 /// Something went wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,10 +8,10 @@ use ramboot_wire::ImageId;
 use serde::Serialize;
 
 use super::plan::plan;
-use super::table::megabytes;
 use crate::cli::GcArgs;
 use crate::store::Store;
 use crate::store::retire::{Fate, Retiring, fate};
+use crate::text::table::megabytes;
 
 /// What was done, or with `--dry-run` would be; with `--json`, as it is printed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

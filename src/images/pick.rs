@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use ramboot_wire::ImageId;
 
-use super::when;
 use crate::store::Generation;
 use crate::store::history::Past;
+use crate::text::time;
 
 /// Digits that an image must be named by at least.
 const MIN_DIGITS: usize = 4;
@@ -90,7 +90,7 @@ impl fmt::Display for Candidates {
         f.write_str("there are ")?;
         for (i, (image, number, published)) in self.0.iter().take(MAX_LISTED).enumerate() {
             let comma = if i == 0 { "" } else { ", " };
-            let (image, when) = (image.short(), when::minute(*published));
+            let (image, when) = (image.short(), time::minute(*published));
             write!(f, "{comma}{image} (generation {number}, {when})")?;
         }
         match self.0.len().saturating_sub(MAX_LISTED) {

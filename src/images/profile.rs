@@ -8,11 +8,12 @@ use ramboot_wire::profile::{Profile, Want};
 use ramboot_wire::{ImageId, Mac};
 use serde::Serialize;
 
-use super::table::{Column, Row, megabytes, render};
-use super::{find, say, when};
+use super::{find, say};
 use crate::cli::ProfileArgs;
 use crate::profile::{Kept, Known, picture};
 use crate::store::Store;
+use crate::text::table::{Column, Row, megabytes, render};
+use crate::text::time;
 
 /// What is known; with `--json`, as it is printed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -245,7 +246,7 @@ fn text(shown: &Shown) -> String {
             "carried",
             megabytes(*bytes),
             from.short(),
-            when::minute(*at)
+            time::minute(*at)
         );
     }
     if recordings.is_empty() {
@@ -277,7 +278,7 @@ fn row(boot: &Boot) -> Row {
     };
     Row::Cells(vec![
         boot.mac.to_string(),
-        when::minute(boot.at),
+        time::minute(boot.at),
         megabytes(boot.bytes),
         seconds(boot.online_ms),
         seconds(boot.ready_ms),

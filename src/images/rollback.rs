@@ -15,10 +15,10 @@ use ramboot_wire::ImageId;
 use serde::Serialize;
 
 use super::pick::pick;
-use super::table::megabytes;
-use super::when;
 use crate::cli::RollbackArgs;
 use crate::store::{Generation, Image, Name, Store, commit};
+use crate::text::table::megabytes;
+use crate::text::time;
 
 /// What was done; with `--json`, as it is printed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -70,7 +70,7 @@ impl Side {
             megabytes(self.size),
             self.kernel_version,
             self.generation,
-            when::minute(self.published)
+            time::minute(self.published)
         )
     }
 }

@@ -6,10 +6,10 @@ use ramboot_wire::ImageId;
 use serde::Serialize;
 
 use super::list::{Unnamed, look};
-use super::table::megabytes;
 use crate::cli::UnpublishArgs;
 use crate::store::retire::Retiring;
 use crate::store::{Name, Store};
+use crate::text::table::megabytes;
 
 /// What was done; with `--json`, as it is printed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

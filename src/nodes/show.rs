@@ -3,8 +3,8 @@
 use ramboot_wire::plain;
 
 use crate::fleet::snapshot::{Snapshot, Standing, WorkerRow};
-use crate::images::table::{Column, Row, render};
-use crate::images::when;
+use crate::text::table::{Column, Row, render};
+use crate::text::time;
 
 /// What the manager cannot answer on; all machines, those in trouble with what helps, and a line that sums up.
 #[must_use]
@@ -77,7 +77,7 @@ fn cells(row: &WorkerRow) -> Vec<String> {
         row.serial.clone().unwrap_or_default(),
         image,
         row.sentence.clone(),
-        when::span(since),
+        time::span(since),
         row.boot_ms.map_or_else(String::new, |ms| {
             format!("{}.{} s", ms / 1000, ms % 1000 / 100)
         }),

@@ -16,7 +16,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use super::{Entry, Node, Tree};
 use crate::host::blocking;
 use crate::initrd::cpio::Owner;
-use crate::template::MAX_TEXT_BYTES;
+use crate::text::template::MAX_TEXT_BYTES;
 
 const TEMPLATE: &str = ".j2";
 /// Folders in folders.

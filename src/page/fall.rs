@@ -3,8 +3,8 @@
 use ramboot_wire::stage::Bar;
 use serde::Serialize;
 
-use super::words::{self, count, shown};
 use crate::fleet::snapshot::{Standing, WorkerRow};
+use crate::text::words::{self, count, shown};
 
 /// What a bar is of, which is also its class in page.css. The page's legend has them in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

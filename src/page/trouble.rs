@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::view::{MAX_NAME, MAX_SENTENCE};
-use super::words::{Piece, machines, pieces, shown, span};
 use crate::fleet::snapshot::{Standing, WorkerRow};
+use crate::text::words::{Piece, machines, pieces, shown, span};
 
 /// Machines that one remedy helps.
 #[derive(Debug, Serialize)]

@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use super::fall::{self, Fall, Long, Short};
 use super::trouble::{self, Class, Group, class_of, id, name, problem, remedy};
-use super::words::{Piece, count, machines, natural, pieces, seconds, shown, size, span};
 use super::{Asset, fall::rate};
 use crate::fleet::snapshot::{ImageRow, ImageUse, Snapshot, Standing, WorkerRow};
-use crate::images::when::{age, minute};
+use crate::text::time::{age, minute};
+use crate::text::words::{Piece, count, machines, natural, pieces, seconds, shown, size, span};
 
 /// All of it.
 #[derive(Debug, Serialize)]

@@ -10,8 +10,9 @@ use crate::eeprom::conf::Conf;
 use crate::eeprom::image::Image;
 use crate::eeprom::offers::{Offer, Offers};
 use crate::eeprom::sig::Sig;
-use crate::images::table::{Column, Row, render};
-use crate::images::{say, when};
+use crate::images::say;
+use crate::text::table::{Column, Row, render};
+use crate::text::time;
 
 /// What boards are offered; with `--json`, as it is printed.
 #[derive(Debug, Serialize)]
@@ -178,8 +179,8 @@ fn listing_text(listing: &Offered, now: u64) -> String {
                 serial.clone(),
                 chip.to_string(),
                 boot_order.clone().unwrap_or_else(|| "-".to_owned()),
-                when::minute(*offered),
-                when::age(*offered, now),
+                time::minute(*offered),
+                time::age(*offered, now),
                 sha256.chars().take(12).collect(),
             ]),
             What::Damaged { damaged } => {

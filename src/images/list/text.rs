@@ -1,8 +1,8 @@
 //! `ramboot images` in words. Pure.
 
-use super::super::table::{Column, Row, megabytes, render};
-use super::super::when;
 use super::{Line, Listed, Listing, Unnamed};
+use crate::text::table::{Column, Row, megabytes, render};
+use crate::text::time;
 
 /// The listing for a person, at `now` (seconds since 1970): what is current, or `all` generations.
 pub(super) fn text(listing: &Listing, all: bool, now: u64, state: &str) -> String {
@@ -76,8 +76,8 @@ fn row(name: &str, line: &Line, now: u64, rows: &mut Vec<Row>) {
                 kernel_version.clone(),
                 arch.to_string(),
                 boards.join(","),
-                when::minute(*published),
-                when::age(*published, now),
+                time::minute(*published),
+                time::age(*published, now),
                 note.clone(),
             ]);
             rows.push(Row::Cells(cells));

@@ -5,20 +5,20 @@ use serde::Serialize;
 use ramboot_wire::plain;
 
 /// Text from outside: at most `max` characters, on one line, and nothing in it that is not seen or that turns text around.
-pub(super) fn shown(text: &str, max: usize) -> String {
+pub(crate) fn shown(text: &str, max: usize) -> String {
     plain::line(text, max)
 }
 
 /// A piece of a sentence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Piece {
+pub(crate) struct Piece {
     /// To be typed as it stands.
-    pub(super) code: bool,
-    pub(super) text: String,
+    pub(crate) code: bool,
+    pub(crate) text: String,
 }
 
 /// A sentence in which commands stand between backticks.
-pub(super) fn pieces(sentence: &str) -> Vec<Piece> {
+pub(crate) fn pieces(sentence: &str) -> Vec<Piece> {
     let even = sentence.matches('`').count().is_multiple_of(2);
     let parts = sentence.split(|c| even && c == '`').enumerate();
     parts
@@ -31,7 +31,7 @@ pub(super) fn pieces(sentence: &str) -> Vec<Piece> {
 }
 
 /// How long: `45 s`, `12 min`, `3 h 12 min`, `2 d 4 h`.
-pub(super) fn span(seconds: u64) -> String {
+pub(crate) fn span(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match seconds {
         0..120 => format!("{seconds} s"),
@@ -42,13 +42,13 @@ pub(super) fn span(seconds: u64) -> String {
 }
 
 /// Milliseconds as seconds with one decimal: `12.4 s`.
-pub(super) fn seconds(ms: u64) -> String {
+pub(crate) fn seconds(ms: u64) -> String {
     let tenths = ms.saturating_add(50) / 100;
     format!("{}.{} s", tenths / 10, tenths % 10)
 }
 
 /// Bytes: `139 MB`, `4.1 GB`.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let tenths = |unit: u64| bytes.saturating_add(unit / 20) / (unit / 10);
     match bytes {
         0 => "0 MB".to_owned(),
@@ -68,7 +68,7 @@ fn decimal(tenths: u64, unit: &str) -> String {
 }
 
 /// So many of something, with thousands apart by a narrow space: `12 345`.
-pub(super) fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
@@ -81,13 +81,13 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// `1 machine`, `2 machines`.
-pub(super) fn machines(number: usize) -> String {
+pub(crate) fn machines(number: usize) -> String {
     let noun = if number == 1 { "machine" } else { "machines" };
     format!("{} {noun}", count(number as u64))
 }
 
 /// What sorts `node-2` before `node-10`: each number after its length.
-pub(super) fn natural(name: &str) -> String {
+pub(crate) fn natural(name: &str) -> String {
     let mut key = String::with_capacity(name.len() + 4);
     for run in name
         .as_bytes()
