@@ -18,11 +18,11 @@ use ramboot_wire::{Base, BootArgs, BootFiles, Client, Mac, Worker};
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::config::assign::{self, Published};
 use crate::config::worker::Asker;
 use crate::fleet::event::{Event, Who};
 use crate::fleet::watch::Watch;
 use crate::ipxe;
-use crate::machine::{self, Published};
 use crate::roms::Roms;
 use crate::store::{Generation, Name, Store};
 use files::Belongings;
@@ -95,7 +95,7 @@ impl Desk {
                 generations.insert(name, generation);
             }
         }
-        let assignment = machine::assign(&self.config, &published, asker)?;
+        let assignment = assign::assign(&self.config, &published, asker)?;
         let name: Name = assignment.image.parse()?;
         let generation = match back {
             0 => generations.remove(&name),

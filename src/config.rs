@@ -19,17 +19,18 @@ use ramboot_wire::{Base, Mac, Overlay, TmpfsFolder};
 use toml::Spanned;
 
 use self::network::Network;
-use self::word::{
+use self::words::{
     cmdline, gate, host, hostname_template, image_name, lease, mode, overlay_name, pi_prefix,
 };
 use self::worker::{Asker, Worker};
 
 use crate::cli::{DhcpMode, Pool};
 
+pub mod assign;
 pub mod change;
 mod form;
 pub mod network;
-pub mod word;
+pub mod words;
 pub mod worker;
 
 /// TCP port for kernel, initramfs and image, unless told otherwise.

@@ -10,7 +10,7 @@ use ramboot_wire::cmdline::CmdlineError;
 use ramboot_wire::paths::{Resource, is_boot_name};
 use ramboot_wire::{Base, BootArgs, Client};
 
-use crate::config::word::cmdline_fault;
+use crate::config::words::cmdline_fault;
 
 /// Between two tries after a failure: long enough to read the message, short enough for a manager's restart.
 const PAUSE_SECONDS: u32 = 5;

@@ -33,7 +33,6 @@ pub mod initrd;
 pub mod inits;
 pub mod ipxe;
 pub mod kmod;
-pub mod machine;
 pub mod metrics;
 pub mod nodes;
 pub mod overlays;

@@ -7,7 +7,7 @@ use ramboot_wire::cmdline::CmdlineError;
 use ramboot_wire::paths::Resource;
 use ramboot_wire::{BootArgs, Mac};
 
-use crate::config::word::cmdline_fault;
+use crate::config::words::cmdline_fault;
 
 const FOLDER: &str = "pxelinux.cfg/";
 

@@ -19,7 +19,7 @@ use ramboot_wire::{Files, FilesId, Worker};
 use tracing::warn;
 
 use crate::config::Config;
-use crate::config::word::COMMON;
+use crate::config::words::COMMON;
 use crate::config::worker::{self, Asker};
 use crate::identity::{Key, Secret, secret};
 use crate::overlays::kept::Kept;

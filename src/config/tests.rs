@@ -367,7 +367,7 @@ fn what_no_editor_writes_is_refused_with_a_line() {
     }
     let long = format!(
         "[boot]\ncmdline = \"{}\"",
-        "a".repeat(word::MAX_CMDLINE_BYTES + 1)
+        "a".repeat(words::MAX_CMDLINE_BYTES + 1)
     );
     let error = Config::parse(&long).expect_err("too long").to_string();
     assert_eq!(

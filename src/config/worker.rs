@@ -8,7 +8,7 @@ use std::str::FromStr;
 use ramboot_wire::cmdline::Gate;
 use ramboot_wire::{Arch, Mac, Uuid};
 
-use super::word::{cmdline, gate, host, image_name, mode};
+use super::words::{cmdline, gate, host, image_name, mode};
 use super::{ConfigError, Door, Mode, form, span};
 
 /// One `[[worker]]` table. The first one that fits a machine counts, and no other.

@@ -13,8 +13,8 @@ use super::problem;
 use super::snapshot::{Fetch, ImageUse, Standing, Trouble, WorkerRow};
 use super::worker::{State, Worker};
 use crate::config::Config;
+use crate::config::assign::{self, Published};
 use crate::config::worker::Asker;
-use crate::machine::{self, Published};
 use crate::pi::id::Identity;
 use crate::store::{Generation, Name};
 
@@ -36,7 +36,7 @@ impl Catalogue {
 
     /// What a machine boots next, by the rules that count when it asks.
     fn next(&self, published: &[Published], asker: &Asker) -> Option<ImageUse> {
-        let name = machine::assign(&self.config, published, asker).ok()?.image;
+        let name = assign::assign(&self.config, published, asker).ok()?.image;
         let mut current = self.current.iter();
         let (_, generation) = current.find(|(at, _)| at.as_str() == name)?;
         Some(ImageUse {
