@@ -2,7 +2,7 @@
 //! `unpublish` and `gc`.
 //!
 //! [`pick`], [`plan`], [`crate::text::table`] and [`crate::text::time`] decide and word, values in and values out; the others read the store, call
-//! them, and change it through [`crate::store::commit`] and [`crate::store::retire`].
+//! them, and change it through [`crate::store::commit`] and [`crate::store::remove`].
 
 pub mod gc;
 pub mod list;

@@ -39,7 +39,6 @@ pub mod overlays;
 pub mod page;
 pub mod parts;
 pub mod pi;
-pub mod profile;
 pub mod publish;
 pub mod pxelinux;
 pub mod roms;

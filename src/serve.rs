@@ -43,7 +43,7 @@ use crate::http::answer::Content;
 use crate::http::serve::Site;
 use crate::metrics::Metrics;
 use crate::roms::Roms;
-use crate::store::{Generation, Name, Store, marks};
+use crate::store::{Generation, Name, Store, serving_lock};
 use crate::views::Viewer;
 use crate::{dhcp, http, roms, tftp};
 use alive::Keeper;
@@ -197,7 +197,7 @@ fn spawn_clocks(servers: &mut Servers, viewer: Arc<Viewer>, store: Arc<Store>) {
             viewer.tick();
         }
     });
-    let mut marks = tokio::time::interval(marks::TICK);
+    let mut marks = tokio::time::interval(serving_lock::TICK);
     servers.spawn_with_pulse("the store".to_owned(), async move {
         loop {
             let (now, marked) = (marks.tick().await.into_std(), Arc::clone(&store));

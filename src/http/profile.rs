@@ -21,8 +21,8 @@ use super::receive::receive;
 use super::serve::{Guest, Site};
 use crate::fleet::NotRecorded;
 use crate::host::blocking;
-use crate::profile::Refused;
 use crate::store::Store;
+use crate::store::boot_profile::Refused;
 
 /// The profile, or that there is none.
 pub(super) async fn get(head: &Parts, image: ImageId, site: &Site) -> Answer {

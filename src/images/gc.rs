@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::plan::plan;
 use crate::cli::GcArgs;
 use crate::store::Store;
-use crate::store::retire::{Fate, Retiring, fate};
+use crate::store::remove::{Fate, Retiring, fate};
 use crate::text::table::megabytes;
 
 /// What was done, or with `--dry-run` would be; with `--json`, as it is printed.

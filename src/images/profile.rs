@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::{find, say};
 use crate::cli::ProfileArgs;
-use crate::profile::{Kept, Known, picture};
 use crate::store::Store;
+use crate::store::boot_profile::{Kept, Known, picture};
 use crate::text::table::{Column, Row, megabytes, render};
 use crate::text::time;
 
@@ -288,8 +288,8 @@ fn row(boot: &Boot) -> Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile;
-    use crate::profile::tests::{IMAGE, recording};
+    use crate::store::boot_profile;
+    use crate::store::boot_profile::tests::{IMAGE, recording};
 
     #[test]
     fn what_is_known_is_said_with_its_share() {
@@ -300,7 +300,7 @@ mod tests {
             from: None,
             recording: recording(1, Some(1_250), &[(0, 0), (4, 900), (2, 2_000)]),
         });
-        known.carried = Some(profile::Carried {
+        known.carried = Some(boot_profile::Carried {
             from: ImageId([1; 32]),
             at: 1_764_000_000,
             files: 12,

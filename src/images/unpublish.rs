@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::list::{Unnamed, look};
 use crate::cli::UnpublishArgs;
-use crate::store::retire::Retiring;
+use crate::store::remove::Retiring;
 use crate::store::{Name, Store};
 use crate::text::table::megabytes;
 

@@ -17,9 +17,9 @@ use tracing::warn;
 use crate::host::progress::Progress;
 use crate::images;
 use crate::images::profile::{Share, nothing_known};
-use crate::profile::Carried;
 use crate::squashfs::layout::Laid;
 use crate::squashfs::tree::Tree;
+use crate::store::boot_profile::Carried;
 use crate::store::profiles::Profiles;
 use crate::store::{Image, ImageFacts, Store};
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::Context;
 use rustix::fs::FlockOperation;
 
-use super::scratch::{make_root, open_folder, sync};
+use super::staging_dir::{make_root, open_folder, sync};
 
 /// Of a name that is not meant yet, or not any more.
 pub(crate) const UNFINISHED: &str = ".new-";

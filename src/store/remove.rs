@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use ramboot_wire::ImageId;
 
-use super::scratch::{Alone, Scratch, bytes_below, rename_new, sync};
-use super::{IMAGE, Name, Store, cache, marks};
+use super::staging_dir::{Alone, Scratch, bytes_below, rename_new, sync};
+use super::{IMAGE, Name, Store, cache, serving_lock};
 
 /// What became of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Retiring {
     /// It cannot be renamed, and is as it was.
     pub fn image(&self, id: ImageId) -> anyhow::Result<Fate> {
         let folder = self.scratch.root().join("images").join(id.to_string());
-        let _taken = match marks::take(&folder.join(IMAGE)) {
+        let _taken = match serving_lock::take(&folder.join(IMAGE)) {
             Ok(Some(taken)) => taken,
             Ok(None) => return Ok(Fate::Served),
             Err(error) => return Ok(Fate::Unknown(format!("{error:#}"))),
@@ -128,7 +128,7 @@ impl Retiring {
 /// What [`Retiring::image`] would do, without doing it.
 #[must_use]
 pub fn fate(store: &Store, id: ImageId) -> Fate {
-    match marks::take(&store.folder_of_image(id).join(IMAGE)) {
+    match serving_lock::take(&store.folder_of_image(id).join(IMAGE)) {
         Ok(Some(_)) => Fate::Removed(store.bytes(id)),
         Ok(None) => Fate::Served,
         Err(error) => Fate::Unknown(format!("{error:#}")),
@@ -143,7 +143,7 @@ mod tests {
     use super::super::tests::{name, publish, state};
     use super::*;
     use crate::store::commit;
-    use crate::store::marks::LINGER;
+    use crate::store::serving_lock::LINGER;
 
     fn open(root: &Path) -> Store {
         Store::open(root).expect("opens")
