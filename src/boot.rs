@@ -7,7 +7,6 @@ pub mod efi;
 pub mod files;
 pub mod live;
 pub mod shelf;
-pub mod update;
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use ramboot::cli::{Cli, Command};
 use ramboot::host::{log, terminal};
-use ramboot::{build, doctor, eeprom, images, nodes, publish, serve};
+use ramboot::verbs::eeprom;
+use ramboot::{build, doctor, images, nodes, publish, serve};
 use ramboot_wire::plain;
 
 /// Characters: some errors name many files.
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
         Command::Rollback(args) => images::rollback::run(args),
         Command::Unpublish(args) => images::unpublish::run(args),
         Command::Gc(args) => images::gc::run(args),
-        Command::Eeprom(args) => eeprom::verbs::run(args),
+        Command::Eeprom(args) => eeprom::run(args),
         // What is wrong was said on stdout.
         Command::Doctor(args) => match doctor::run(args) {
             Ok(false) => return ExitCode::FAILURE,

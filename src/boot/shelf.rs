@@ -17,15 +17,15 @@ use ramboot_wire::{Arch, Base, Client, Mac};
 use tracing::{debug, info, warn};
 
 use super::live::Live;
-use super::update::{self, Updates};
 use super::{Choice, Desk, base};
 use crate::config::worker::Asker;
 use crate::fleet::event::{self, Event, Part};
 use crate::host::arp_table;
 use crate::parts::Parts;
 use crate::pi::choice::{Content, PiChoice};
+use crate::pi::eeprom::update::{self, Updates};
 use crate::pi::files::{Files, Opened};
-use crate::pi::tree::{Answer, Tree, Who, Why};
+use crate::pi::folder::{Answer, Tree, Who, Why};
 use crate::pxelinux;
 use crate::store::{BootFile, Image, Stored};
 use crate::tftp;

@@ -7,9 +7,9 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::StateArg;
 use crate::config::worker;
-use crate::eeprom::conf::Netconsole;
-use crate::eeprom::order::BootOrder;
-use crate::eeprom::steps::Model;
+use crate::pi::eeprom::conf::Netconsole;
+use crate::pi::eeprom::order::BootOrder;
+use crate::pi::eeprom::steps::Model;
 
 /// `ramboot eeprom`
 #[derive(Debug, Args)]

@@ -39,7 +39,7 @@ use super::why::Why;
 use crate::fleet::event::Sign;
 use crate::fleet::watch::Watch;
 use crate::host::packet_socket::Link;
-use crate::pi::seen::Seen;
+use crate::pi::boards_seen::Seen;
 
 /// After a receive error (the interface went down, say), so that a lasting one does not spin.
 const RECEIVE_PAUSE: Duration = Duration::from_secs(1);

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tracing::{debug, info, warn};
 
-use crate::eeprom::chip::Chip;
-use crate::eeprom::offers::Offers;
 use crate::parts::Parts;
+use crate::pi::boards_seen::Seen;
+use crate::pi::eeprom::chip::Chip;
+use crate::pi::eeprom::offers::Offers;
 use crate::pi::id::Revision;
-use crate::pi::seen::Seen;
 
 const SIG: &str = "pieeprom.sig";
 const IMAGE: &str = "pieeprom.upd";
@@ -58,7 +58,7 @@ enum Refused {
 }
 
 impl Asked {
-    /// `None` for all other files. Several slashes are one, as in [`crate::pi::tree`].
+    /// `None` for all other files. Several slashes are one, as in [`crate::pi::folder`].
     #[must_use]
     pub fn parse(path: &str) -> Option<Self> {
         let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));

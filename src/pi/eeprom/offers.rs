@@ -210,7 +210,7 @@ fn sync(folder: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eeprom::image::tests::usual;
+    use crate::pi::eeprom::image::tests::usual;
 
     const SERIAL: u32 = 0x0b15_4510;
 

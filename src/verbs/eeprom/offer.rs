@@ -5,12 +5,12 @@ use serde::Serialize;
 
 use super::{boots_from, now, order_of, read_image, settings, warnings, with_conf};
 use crate::cli::eeprom::{OfferArgs, OffersArgs, Serial, WithdrawArgs};
-use crate::eeprom::chip::Chip;
-use crate::eeprom::conf::Conf;
-use crate::eeprom::image::Image;
-use crate::eeprom::offers::{Offer, Offers};
-use crate::eeprom::sig::Sig;
 use crate::images::say;
+use crate::pi::eeprom::chip::Chip;
+use crate::pi::eeprom::conf::Conf;
+use crate::pi::eeprom::image::Image;
+use crate::pi::eeprom::offers::{Offer, Offers};
+use crate::pi::eeprom::sig::Sig;
 use crate::text::table::{Column, Row, render};
 use crate::text::time;
 

@@ -15,15 +15,15 @@ use std::time::SystemTime;
 use anyhow::{Context, bail, ensure};
 use serde::Serialize;
 
-use super::chip::Chip;
-use super::conf::{Conf, Recommended};
-use super::image::Image;
-use super::order::BootOrder;
-use super::sig::Sig;
-use super::steps;
 use crate::cli::eeprom::{ConfArgs, EepromArgs, EepromVerb, ReadArgs, StepsArgs, WriteArgs};
 use crate::host::terminal;
 use crate::images::say;
+use crate::pi::eeprom::chip::Chip;
+use crate::pi::eeprom::conf::{Conf, Recommended};
+use crate::pi::eeprom::image::Image;
+use crate::pi::eeprom::order::BootOrder;
+use crate::pi::eeprom::sig::Sig;
+use crate::pi::eeprom::steps;
 
 /// Does what was said.
 ///

@@ -1,0 +1,3 @@
+//! The subcommands: one room each, with what it reads, decides and prints.
+
+pub mod eeprom;
