@@ -27,6 +27,7 @@ use self::finding::{Finding, Topic, Verdict};
 use self::firewall::Probe;
 use self::lan::Place;
 use self::report::Report;
+use crate::boot::ipxe_binaries;
 use crate::cli::{DEFAULT_STATE, DhcpMode, DoctorArgs};
 use crate::config::Config;
 use crate::control::{self, About, Answer, FOLDER, Question, Served};
@@ -34,7 +35,6 @@ use crate::dhcp;
 use crate::dhcp::rival::Rival;
 use crate::host::interface::{self, ChooseError, Interface};
 use crate::host::terminal;
-use crate::roms;
 
 /// Looks, and says what was found on stdout; whether machines can boot.
 ///
@@ -118,7 +118,7 @@ fn look(args: &DoctorArgs) -> Vec<Finding> {
     found.extend(checks::images(&published, &case.state, &wanted));
     let folder = args.ipxe_dir.clone();
     let folder = folder.or_else(|| manager.map(|about| about.ipxe_dir.clone()));
-    let ipxe = facts::ipxe(&folder.unwrap_or_else(|| roms::FOLDER.into()));
+    let ipxe = facts::ipxe(&folder.unwrap_or_else(|| ipxe_binaries::FOLDER.into()));
     found.extend(checks::ipxe(&ipxe));
     if let Ok(interface) = &chosen {
         let rival = case.network(interface, &mut found);

@@ -13,6 +13,7 @@ mod links;
 mod reload;
 mod servers;
 mod sockets;
+pub mod tftp_files;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -27,11 +28,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
+use crate::boot::current::Live;
 use crate::boot::efi::Via;
-use crate::boot::files::Belongings;
-use crate::boot::live::Live;
-use crate::boot::shelf::Shelf;
-use crate::boot::{self, Desk};
+use crate::boot::ipxe_binaries::{self, Roms};
+use crate::boot::planner::{self, Desk};
+use crate::boot::worker_files::Belongings;
 use crate::cli::{DhcpMode, ServeArgs};
 use crate::config::Config;
 use crate::control::Served;
@@ -42,10 +43,10 @@ use crate::http::answer::Content;
 use crate::http::serve::Site;
 use crate::metrics::Metrics;
 use crate::pi::eeprom::update::Updates;
-use crate::roms::Roms;
+use crate::serve::tftp_files::Shelf;
 use crate::store::{Generation, Name, Store, serving_lock};
 use crate::views::Viewer;
-use crate::{dhcp, http, roms, tftp};
+use crate::{dhcp, http, tftp};
 use alive::Keeper;
 use control::Door;
 use reload::Running;
@@ -105,7 +106,7 @@ async fn serve(
     let changes = links::Changes::open();
     let sockets = Sockets::open(&config, interfaces)?;
     let folder = args.ipxe_dir.as_deref();
-    let roms = Roms::read(folder.unwrap_or_else(|| Path::new(roms::FOLDER)));
+    let roms = Roms::read(folder.unwrap_or_else(|| Path::new(ipxe_binaries::FOLDER)));
     if config.dhcp.mode == DhcpMode::Full {
         tokio::select! {
             result = alone::alone(interfaces, args.force) => result?,
@@ -244,7 +245,7 @@ fn site(live: &Arc<Live>, counters: &Counters, viewer: &Arc<Viewer>) -> Site {
             };
             Ok(match resource {
                 Resource::Script(client) => {
-                    let text = made.script(client, &boot::base(local));
+                    let text = made.script(client, &planner::base(local));
                     Some(Content {
                         bytes: Bytes::from(text).into(),
                         etag: None,
@@ -253,7 +254,7 @@ fn site(live: &Arc<Live>, counters: &Counters, viewer: &Arc<Viewer>) -> Site {
                     })
                 }
                 Resource::Efi(client) => {
-                    made.efi(client, &boot::base(local), Via::Http)
+                    made.efi(client, &planner::base(local), Via::Http)
                         .map(|bytes| Content {
                             bytes,
                             etag: None,

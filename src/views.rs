@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::boot::live::Live;
+use crate::boot::current::Live;
 use crate::control::Served;
 use crate::fleet::rows::Catalogue;
 use crate::fleet::snapshot::{self, ImageRow, Manager, Snapshot, Standing, WorkerRow};

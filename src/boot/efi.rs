@@ -5,11 +5,11 @@ use ramboot_wire::paths::Resource;
 use ramboot_wire::{Arch, Base, Client};
 use tracing::{info, warn};
 
-use super::{Choice, Desk};
-use crate::ipxe;
+use super::planner::{Choice, Desk};
+use crate::boot::ipxe;
+use crate::boot::uki::{MAX_STUB_BYTES, Payload, Stub, UkiError};
 use crate::parts::Parts;
 use crate::store::{BootFile, Generation};
-use crate::uki::{MAX_STUB_BYTES, Payload, Stub, UkiError};
 
 /// How a machine asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

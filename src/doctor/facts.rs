@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::Context as _;
 use ramboot_wire::Arch;
 
-use crate::roms;
+use crate::boot::ipxe_binaries;
 use crate::store::{Generation, Store};
 
 /// A ruleset with some ten thousand rules.
@@ -138,9 +138,9 @@ pub(super) fn ipxe(folder: &Path) -> Ipxe {
     Ipxe {
         folder: folder.to_owned(),
         files: vec![
-            best("BIOS", &[roms::BIOS]),
-            best("UEFI x86_64", roms::names(Arch::X86_64)),
-            best("UEFI arm64", roms::names(Arch::Aarch64)),
+            best("BIOS", &[ipxe_binaries::BIOS]),
+            best("UEFI x86_64", ipxe_binaries::names(Arch::X86_64)),
+            best("UEFI arm64", ipxe_binaries::names(Arch::Aarch64)),
         ],
     }
 }

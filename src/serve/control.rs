@@ -16,13 +16,13 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use super::Counters;
+use crate::boot::ipxe_binaries;
 use crate::cli::ServeArgs;
 use crate::config::Config;
 use crate::control::{self, About, Answer, FOLDER, Packet, Question, Reply, SOCKET, Served};
 use crate::dhcp::policy::Policy;
 use crate::dhcp::request::{Arrival, Port};
 use crate::dhcp::verdict;
-use crate::roms;
 
 /// Connections at a time; others wait in the backlog.
 const MAX_CONNECTIONS: usize = 8;
@@ -131,7 +131,7 @@ pub(super) fn about(args: &ServeArgs, config: &Config) -> About {
         http_port: config.http_port,
         state: absolute(&args.state),
         config: args.config.as_deref().map(absolute),
-        ipxe_dir: roms.map_or_else(|| PathBuf::from(roms::FOLDER), absolute),
+        ipxe_dir: roms.map_or_else(|| PathBuf::from(ipxe_binaries::FOLDER), absolute),
     }
 }
 

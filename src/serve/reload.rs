@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use sd_notify::NotifyState;
 use tracing::{error, info, warn};
 
-use crate::boot::live::Live;
+use crate::boot::current::Live;
 use crate::cli::ServeArgs;
 use crate::config::change::Change;
 

@@ -15,8 +15,7 @@ use super::alive::Pulses;
 use super::follow::{self, Device, News, Open, Place, Step};
 use super::sockets::{self, AddressSockets};
 use super::{Counters, alone};
-use crate::boot::live::Live;
-use crate::boot::shelf::Shelf;
+use crate::boot::current::Live;
 use crate::cli::DhcpMode;
 use crate::config::Config;
 use crate::control::Served;
@@ -25,6 +24,7 @@ use crate::dhcp::socket::Sockets;
 use crate::fleet::watch::Watch;
 use crate::host::interface::{Found, Interface};
 use crate::http::serve::Site;
+use crate::serve::tftp_files::Shelf;
 use crate::{dhcp, fleet, http, tftp};
 
 /// What all servers answer from.

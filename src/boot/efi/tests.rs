@@ -5,14 +5,14 @@ use ramboot_wire::{ImageId, Uuid};
 use tempfile::TempDir;
 
 use super::*;
-use crate::boot::files::Belongings;
+use crate::boot::ipxe_binaries::Roms;
+use crate::boot::uki::tests::{kernel, sections, stub_file};
+use crate::boot::worker_files::Belongings;
 use crate::config::Config;
 use crate::fleet::watch::Watch;
 use crate::metrics::Metrics;
-use crate::roms::Roms;
 use crate::store::commit::Staging;
 use crate::store::{ImageFacts, Store};
-use crate::uki::tests::{kernel, sections, stub_file};
 
 /// A store with these images, and iPXE for these architectures.
 struct Bench {

@@ -25,7 +25,7 @@ pub(in crate::doctor) struct Loads {
 }
 
 impl Script {
-    /// Reads what `crate::ipxe` writes.
+    /// Reads what `crate::boot::ipxe` writes.
     ///
     /// # Errors
     /// A sentence that says what is missing.

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use ramboot_wire::{Base, Client, ImageId, Mac};
 
 use super::*;
+use crate::boot::ipxe;
 use crate::doctor::finding::Verdict;
-use crate::ipxe;
 
 fn client() -> Client {
     Client::from(Mac([2, 0x72, 0x62, 0, 0, 2]))

@@ -18,13 +18,13 @@ use bytes::Bytes;
 use ramboot_wire::{Files, FilesId, Worker};
 use tracing::warn;
 
+use crate::boot::identity::{Key, Secret, secret};
+use crate::boot::overlays::kept::Kept;
+use crate::boot::overlays::read::{self, tree};
+use crate::boot::overlays::{Tree, identity_files};
 use crate::config::Config;
 use crate::config::words::COMMON;
 use crate::config::worker::{self, Asker};
-use crate::identity::{Key, Secret, secret};
-use crate::overlays::kept::Kept;
-use crate::overlays::read::{self, tree};
-use crate::overlays::{Tree, identity_files};
 use crate::text::template::{self, Secrets, Words};
 use made::{Basis, Made, Outcome};
 
@@ -215,7 +215,7 @@ impl Belongings {
             .with("arch", worker.arch)
             .with("image", Some(&worker.image))
             .with("address", rule.and_then(|rule| rule.address))
-            .with("manager", Some(super::base(worker.manager)))
+            .with("manager", Some(super::planner::base(worker.manager)))
             .with("machine_id", Some(identity.machine_id()));
         let hostname = hostname(config, rule, &words, &secrets)?;
         let mut tree = identity_files(&identity)?;

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::Desk;
+use super::planner::Desk;
 use crate::config::Config;
 
 /// One for all servers.

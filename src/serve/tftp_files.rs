@@ -16,8 +16,9 @@ use ramboot_wire::paths::Resource;
 use ramboot_wire::{Arch, Base, Client, Mac};
 use tracing::{debug, info, warn};
 
-use super::live::Live;
-use super::{Choice, Desk, base};
+use crate::boot::current::Live;
+use crate::boot::planner::{Choice, Desk, base};
+use crate::boot::pxelinux;
 use crate::config::worker::Asker;
 use crate::fleet::event::{self, Event, Part};
 use crate::host::arp_table;
@@ -26,7 +27,6 @@ use crate::pi::choice::{Content, PiChoice};
 use crate::pi::eeprom::update::{self, Updates};
 use crate::pi::files::{Files, Opened};
 use crate::pi::folder::{Answer, Tree, Who, Why};
-use crate::pxelinux;
 use crate::store::{BootFile, Image, Stored};
 use crate::tftp;
 

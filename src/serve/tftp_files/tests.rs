@@ -5,12 +5,12 @@ use std::net::Ipv4Addr;
 use tempfile::TempDir;
 
 use super::*;
-use crate::boot::files::Belongings;
+use crate::boot::ipxe_binaries::Roms;
+use crate::boot::worker_files::Belongings;
 use crate::config::Config;
 use crate::fleet::watch::Watch;
 use crate::metrics::Metrics;
 use crate::pi::files::pack;
-use crate::roms::Roms;
 use crate::store::commit::Staging;
 use crate::store::{Generation, ImageFacts, PiBoot, Store};
 use crate::tftp::Files as _;

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use ramboot_wire::{FilesId, Worker};
 
+use crate::boot::overlays::read::Stamp;
 use crate::config::worker;
-use crate::overlays::read::Stamp;
 
 /// More boots are not under way at a time; each is some 500 bytes.
 const MAX: usize = 4096;

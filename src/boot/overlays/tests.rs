@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::read::tree;
 use super::*;
-use crate::identity::{Key, Secret};
+use crate::boot::identity::{Key, Secret};
 
 struct Plain;
 
