@@ -1,7 +1,7 @@
 //! `ramboot publish`: a squashfs becomes something workers can boot, or nothing happens.
 //!
 //! Takes an image; checks its superblock, reads it once while hashing and copying, reads its tables, finds kernel and
-//! modules inside, asks the [`gate`], makes the initramfs, and commits all of it to the store under a name. What is refused is
+//! modules inside, asks the [`checks`], makes the initramfs, and commits all of it to the store under a name. What is refused is
 //! told at once, a sentence for each fault; a failure anywhere leaves the store as it was.
 #![expect(
     clippy::disallowed_methods,
@@ -9,15 +9,18 @@
 )]
 
 mod boot;
-pub mod carry;
+pub mod checks;
 pub mod choose;
+mod disk_space;
+pub mod embedded_init;
 mod examine;
-pub mod gate;
 mod ingest;
+pub mod initrd;
 pub mod kernel;
-mod look;
+pub mod modules;
 pub mod pi;
-mod room;
+pub mod profile_transfer;
+mod read_facts;
 mod source;
 mod stub;
 mod summary;
@@ -35,15 +38,15 @@ use serde::Serialize;
 use crate::cli::PublishArgs;
 use crate::host::progress::Progress;
 use crate::host::terminal;
-use crate::inits::Arch;
+use crate::publish::embedded_init::Arch;
 use crate::squashfs::tree::Tree;
 use crate::squashfs::{SUPERBLOCK_BYTES, Superblock, grouped};
 use crate::store::boot_profile::Carried;
 use crate::store::commit::Staging;
 use crate::store::{BootFile, Generation, ImageFacts, Name, PiBoot};
 use boot::Made;
+use checks::{Finding, Refused, Report, Severity};
 use examine::examine;
-use gate::{Finding, Refused, Report, Severity};
 use ingest::{Ingested, ingest};
 pub use stub::Origin;
 use summary::{size, summary};
@@ -88,7 +91,7 @@ pub struct Published {
     pub forced: Vec<String>,
     /// What `--profile` took over from another image.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub carried: Option<carry::Summary>,
+    pub carried: Option<profile_transfer::Summary>,
     /// How long it took.
     pub seconds: f64,
 }
@@ -214,8 +217,9 @@ pub fn publish(args: &PublishArgs) -> anyhow::Result<Published> {
     let started = Instant::now();
     let name: Name = args.name.parse()?;
     let (file, bytes) = open(args)?;
-    store(args, &name, file, bytes, started)
-        .map_err(|error| room::explain(error, &args.state, bytes, || room::free(&args.state)))
+    store(args, &name, file, bytes, started).map_err(|error| {
+        disk_space::explain(error, &args.state, bytes, || disk_space::free(&args.state))
+    })
 }
 
 /// Copies the image, makes what it is booted with, and commits both.
@@ -229,11 +233,11 @@ fn store(
     let shown = args.image.display().to_string();
     // Before anything that takes long.
     let known = args.profile.as_deref();
-    let known = known.map(|from| carry::find(&args.state, from));
+    let known = known.map(|from| profile_transfer::find(&args.state, from));
     let known = known.transpose()?;
     let mut progress = Progress::new("reading", bytes);
     let staging = Staging::begin(&args.state)?;
-    room::check(&args.state, bytes, room::free(&args.state)?)?;
+    disk_space::check(&args.state, bytes, disk_space::free(&args.state)?)?;
     let mut copy = staging.create_image()?;
     let ingested = ingest(&mut file, &mut copy, |done| progress.at(done))
         .with_context(|| format!("publishing {shown}"))?;
@@ -275,7 +279,7 @@ fn pass(
     args: &PublishArgs,
     staging: &Staging,
     bytes: u64,
-    known: Option<carry::Source>,
+    known: Option<profile_transfer::Source>,
     progress: &mut Progress,
 ) -> anyhow::Result<Passed> {
     let tree = Tree::open(staging.map_image()?)?;
@@ -377,7 +381,7 @@ fn commit(
         forced: forced.clone(),
     };
     let number = staging.commit(&facts, &ingested.chunks, name, &generation)?;
-    let carried = carried.and_then(|carried| carry::keep(&args.state, &facts, carried));
+    let carried = carried.and_then(|carried| profile_transfer::keep(&args.state, &facts, carried));
     Ok(Published {
         name: name.to_string(),
         generation: number,

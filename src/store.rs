@@ -38,7 +38,7 @@ use ramboot_wire::ImageId;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::inits::Arch;
+use crate::publish::embedded_init::Arch;
 
 pub(crate) use files::open as plain_file;
 pub(crate) use folder_lock::{Exclusive, UNFINISHED};

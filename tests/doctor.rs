@@ -10,8 +10,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use ramboot::inits::Arch;
 use ramboot::pi::files::pack;
+use ramboot::publish::embedded_init::Arch;
 use ramboot::store::commit::Staging;
 use ramboot::store::{Generation, ImageFacts, PiBoot};
 use ramboot_wire::ImageId;

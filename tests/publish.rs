@@ -15,7 +15,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use ramboot::cli::PublishArgs;
-use ramboot::inits::Arch;
+use ramboot::publish::embedded_init::Arch;
 use ramboot::publish::{Origin, publish};
 use ramboot::store::{Name, Store};
 use small_image::{BUILTIN, DEP, VERSION, bzimage, debian_like, module, program, squashfs};

@@ -16,7 +16,7 @@ use tracing::warn;
 use self::text::text;
 use super::profile::{Share, hot};
 use crate::cli::ImagesArgs;
-use crate::inits::Arch;
+use crate::publish::embedded_init::Arch;
 use crate::store::history::Past;
 use crate::store::{Generation, Name, Store};
 

@@ -141,7 +141,7 @@ pub fn pick<'a>(history: &'a [Past], wanted: Option<&Prefix>) -> Result<&'a Gene
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::inits::Arch;
+    use crate::publish::embedded_init::Arch;
     use crate::store::BootFile;
 
     /// A generation of the image whose digest begins with these bytes.

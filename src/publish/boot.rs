@@ -3,12 +3,12 @@
 use anyhow::Context;
 use bytes::Bytes;
 
+use super::checks::memory::Need;
 use super::examine::Parts;
-use super::gate::memory::Need;
 use super::{Uki, pi};
 use crate::host::progress::Progress;
-use crate::initrd;
-use crate::inits::Arch;
+use crate::publish::embedded_init::Arch;
+use crate::publish::initrd;
 use crate::store::BootFile;
 use crate::store::commit::Staging;
 

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::gate::{Check, Finding, Severity};
-use super::{Origin, Published, Uki, carry, pi};
-use crate::inits::Arch;
+use super::checks::{Check, Finding, Severity};
+use super::{Origin, Published, Uki, pi, profile_transfer};
+use crate::publish::embedded_init::Arch;
 use crate::squashfs::grouped;
 
 /// What a person is told of an image that was published.
@@ -72,8 +72,8 @@ fn remarks(published: &Published) -> String {
 }
 
 /// What `--profile` found.
-fn taken_over(carried: &carry::Summary) -> String {
-    let carry::Summary {
+fn taken_over(carried: &profile_transfer::Summary) -> String {
+    let profile_transfer::Summary {
         from,
         files,
         bytes,

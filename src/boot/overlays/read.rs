@@ -15,7 +15,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 use super::{Entry, Node, Tree};
 use crate::host::blocking;
-use crate::initrd::cpio::Owner;
+use crate::publish::initrd::cpio::Owner;
 use crate::text::template::MAX_TEXT_BYTES;
 
 const TEMPLATE: &str = ".j2";

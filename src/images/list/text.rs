@@ -124,7 +124,7 @@ mod tests {
 
     use super::*;
     use crate::images::profile::Share;
-    use crate::inits::Arch;
+    use crate::publish::embedded_init::Arch;
 
     const NOW: u64 = 1_795_506_659;
 

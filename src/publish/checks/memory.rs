@@ -108,7 +108,7 @@ pub fn folders(facts: &Tmpfs) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::publish::gate::Severity;
+    use crate::publish::checks::Severity;
 
     #[test]
     fn all_numbers_are_said_and_add_up() {

@@ -1,7 +1,7 @@
 use super::*;
-use crate::kmod::elf::tests::module;
-use crate::kmod::index::{Index, Texts};
-use crate::kmod::{Policy, plan};
+use crate::publish::modules::elf::tests::module;
+use crate::publish::modules::index::{Index, Texts};
+use crate::publish::modules::{Policy, plan};
 
 const X86: u16 = 62;
 const ARM: u16 = 183;

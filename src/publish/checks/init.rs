@@ -219,7 +219,7 @@ fn wrong(step: &Step, arch: Option<Arch>, compat: Option<bool>) -> Option<Findin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::publish::gate::Severity;
+    use crate::publish::checks::Severity;
     use std::path::PathBuf;
 
     fn spot(path: &str, mode: u16) -> Result<Spot, Astray> {

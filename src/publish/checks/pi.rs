@@ -86,7 +86,7 @@ fn reasons(verdicts: &[Verdict]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::publish::gate::Severity;
+    use crate::publish::checks::Severity;
 
     fn verdict(name: &'static str, why_not: Option<&str>) -> Verdict {
         Verdict {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::{Check, Finding, error, fatal, fine, some_of, warning};
-use crate::kmod::Plan;
-use crate::kmod::index::Index;
+use crate::publish::modules::Plan;
+use crate::publish::modules::index::Index;
 
 /// Modules by the `vermagic` in them.
 pub type Magics = BTreeMap<String, Vec<String>>;
@@ -47,7 +47,7 @@ pub fn of_a_worker(version: &str, folder: &Path, there: Option<&str>) -> Finding
 #[must_use]
 pub fn streaming(version: &str, index: &Index) -> Option<Finding> {
     // Without modules.builtin it may be inside; a worker finds out.
-    if crate::kmod::can_stream(index) || index.builtin.is_empty() {
+    if crate::publish::modules::can_stream(index) || index.builtin.is_empty() {
         return None;
     }
     let sentence = format!(
@@ -129,7 +129,10 @@ pub fn magic(version: &str, magics: &Magics) -> Option<Finding> {
 /// Whether there is a driver of any wired network card: in the initramfs, or in the kernel.
 #[must_use]
 pub fn cards(version: &str, index: &Index, plan: &Plan) -> Finding {
-    let modules = plan.files.iter().filter(|path| crate::kmod::is_card(path));
+    let modules = plan
+        .files
+        .iter()
+        .filter(|path| crate::publish::modules::is_card(path));
     let (modules, builtin) = (modules.count(), index.cards);
     if modules + builtin > 0 {
         let inside = match builtin {
@@ -153,9 +156,9 @@ pub fn cards(version: &str, index: &Index, plan: &Plan) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kmod::Policy;
-    use crate::kmod::index::Texts;
-    use crate::publish::gate::Severity;
+    use crate::publish::checks::Severity;
+    use crate::publish::modules::Policy;
+    use crate::publish::modules::index::Texts;
 
     const BUILTIN: &str = "kernel/loop.ko\nkernel/squashfs.ko\nkernel/overlay.ko\n";
 
@@ -166,7 +169,7 @@ mod tests {
             ..Texts::default()
         };
         let index = Index::parse(&texts).expect("an index");
-        let plan = crate::kmod::plan(&index, Policy::All).expect("a plan");
+        let plan = crate::publish::modules::plan(&index, Policy::All).expect("a plan");
         (index, plan)
     }
 

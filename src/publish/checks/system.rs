@@ -122,7 +122,7 @@ fn disk(line: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::publish::gate::Severity;
+    use crate::publish::checks::Severity;
 
     fn good() -> Facts {
         Facts {

@@ -1,11 +1,11 @@
-//! What the gate wants to know of an image's root, read from its tree. A shell: it reads, [`super::gate`] decides.
+//! What the gate wants to know of an image's root, read from its tree. A shell: it reads, [`super::checks`] decides.
 
 use ramboot_wire::TmpfsFolder;
 use ramboot_wire::root::{INITS, MOUNT_POINTS, PAGE};
 use ramboot_wire::tmpfs::{LISTS, MAX_LIST_BYTES, MAX_LISTS, chosen, lines};
 
-use super::gate::elf::{self, HEAD_BYTES, Program};
-use super::gate::{init, memory, system};
+use super::checks::elf::{self, HEAD_BYTES, Program};
+use super::checks::{init, memory, system};
 use crate::build::rules;
 use crate::squashfs::tree::{Kind, Spot, Tree};
 

@@ -161,7 +161,7 @@ pub fn filters(version: &str, filters: u32, config: Option<&Config>) -> Option<F
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::publish::gate::Severity;
+    use crate::publish::checks::Severity;
 
     #[test]
     fn one_row_for_each_source() {
