@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tracing::{debug, info, warn};
 
 use super::answer::{self, Answer, Content};
-use super::receive::receive;
+use super::request_body::receive;
 use super::serve::{Guest, Site};
 use crate::fleet::NotRecorded;
 use crate::host::blocking;

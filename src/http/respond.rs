@@ -17,17 +17,17 @@ use ramboot_wire::queue::Place;
 use ramboot_wire::stage::{MAX_REPORT_BYTES, Report, Waterfall};
 use tracing::{debug, info, warn};
 
+use super::admission::Urgency;
 use super::answer::{self, Answer, Content};
 use super::body::{self, Slices, Told};
 use super::events::Events;
-use super::gate::Urgency;
-use super::host;
+use super::host_header;
 use super::lookup::{self, binary};
-use super::receive::receive;
+use super::priority::Wish;
+use super::request_body::receive;
 use super::serve::{Guest, Site};
 use super::view::View;
-use super::wish::Wish;
-use super::{looks, profile};
+use super::{profile, readers};
 use crate::fleet::event::{Event, Part, Who};
 use crate::fleet::watch::Watch;
 
@@ -39,7 +39,7 @@ pub(super) async fn respond(
     site: Arc<Site>,
 ) -> Result<Response<body::Content>, Infallible> {
     let (head, body) = request.into_parts();
-    let is_right = host::check(head.version, &head.headers);
+    let is_right = host_header::check(head.version, &head.headers);
     let view = is_right.map_err(|why| why.to_string()).and_then(|()| {
         View::parse(head.uri.path(), head.uri.query()).map_err(|bad| bad.to_string())
     });
@@ -55,7 +55,7 @@ pub(super) async fn respond(
             let text = "too many pages are open, of this address or of all: close one, or reload now and then\n";
             (Answer::text(StatusCode::SERVICE_UNAVAILABLE, text), None)
         }
-        Ok(Some(view)) => Box::pin(looks::show(view, &head, &guest, &site)).await,
+        Ok(Some(view)) => Box::pin(readers::show(view, &head, &guest, &site)).await,
         Ok(None) => Box::pin(route(&head, body, &guest, &site)).await,
     };
     let counter = if answer.status.as_u16() < 400 {

@@ -19,12 +19,12 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, warn};
 
+use super::admission::{self, Gate, Pass, Urgency};
 use super::answer::Content;
-use super::gate::{self, Gate, Pass, Urgency};
-use super::hall::{Hall, Seat};
+use super::connections::{Hall, Seat};
 use super::meter::Metered;
-use super::places::{self, Source};
 use super::respond::respond;
+use super::shares::{self, Source};
 use super::view::Views;
 use crate::fleet::event::Event;
 use crate::fleet::watch::Watch;
@@ -97,7 +97,7 @@ impl fmt::Debug for Site {
 /// Serves until `stop` becomes true; connections that are open then are closed, and workers resume where they were.
 pub async fn run(listener: TcpListener, site: Arc<Site>, mut stop: watch::Receiver<bool>) {
     let gate = Arc::new(Gate::new());
-    let mut clock = tokio::time::interval(gate::TICK);
+    let mut clock = tokio::time::interval(admission::TICK);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut connections = JoinSet::new();
     let hall = Arc::new(Hall::new(site.connections, site.reserve));
@@ -125,7 +125,7 @@ pub async fn run(listener: TcpListener, site: Arc<Site>, mut stop: watch::Receiv
                     let entry = Entry {
                         pass: Some(gate.enter(peer.ip())),
                         hall: Arc::clone(&hall),
-                        patience: places::patience(
+                        patience: shares::patience(
                             HEADER_TIMEOUT,
                             free,
                             site.connections,

@@ -1,8 +1,8 @@
-//! What the connections of one listener share: places of each kind ([`super::places`]), given back when they are dropped.
+//! What the connections of one listener share: places of each kind ([`super::shares`]), given back when they are dropped.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::places::{Places, Source};
+use super::shares::{Places, Source};
 
 /// All places of one listener.
 #[derive(Debug)]

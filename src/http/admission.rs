@@ -1,7 +1,7 @@
-//! The shell around [`super::turn`]: requests that wait for their workers' turn, and the clock.
+//! The shell around [`super::queue`]: requests that wait for their workers' turn, and the clock.
 //!
 //! One gate a listener, that is a network: what a link carries is shared by those who are behind it. Only images pass it,
-//! and only requests that say that they would wait ([`super::wish`]): everything else is served at once.
+//! and only requests that say that they would wait ([`super::priority`]): everything else is served at once.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,8 +13,8 @@ use ramboot_wire::queue::Place;
 use tokio::sync::{Notify, Semaphore};
 
 use super::meter::Meter;
-use super::turn::{Answer, Turns};
-use super::wish::Wish;
+use super::priority::Wish;
+use super::queue::{Answer, Turns};
 
 /// Between two looks at the meters.
 pub(super) const TICK: Duration = Duration::from_millis(100);
@@ -224,7 +224,7 @@ fn now() -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::turn::Class;
+    use crate::http::queue::Class;
 
     fn wish(ms: u64) -> Wish {
         Wish {

@@ -5,20 +5,20 @@
 //!
 //! A worker that needs only a part to run has its turn until it has that. For the rest it is behind all who do not run yet,
 //! request by request: it gets what they leave, and in any case, one worker after the other, a sixteenth of the link
-//! ([`share`]), so it ends however many more come. What a running worker is blocked on never waits ([`running`]).
+//! ([`background`]), so it ends however many more come. What a running worker is blocked on never waits ([`demand`]).
 
+mod background;
+mod demand;
 mod limit;
-mod running;
-mod share;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use background::Share;
+use demand::Running;
 use limit::Limit;
 use ramboot_wire::queue::Place;
-use running::Running;
-use share::Share;
 
 /// What a piece of an image is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

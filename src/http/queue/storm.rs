@@ -167,7 +167,7 @@ fn the_rest_comes_although_newcomers_fill_the_link() {
     // After 60 s, 220 have come.
     let ones = storm.run(60.0);
     let all = ones.iter().filter(|one| one.all.is_some()).count() as f64;
-    let bytes = 60.0 * 125.0 / share::PART as f64;
+    let bytes = 60.0 * 125.0 / background::PART as f64;
     assert!(
         all * 30.0 >= bytes * 0.8,
         "{all} of {} have all, {bytes:.0} MB were their share",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hyper::header::HeaderMap;
 
-use super::turn::Class;
+use super::queue::Class;
 
 /// A request that would wait for its worker's turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

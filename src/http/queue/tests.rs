@@ -141,13 +141,13 @@ fn a_sixteenth_is_for_the_rest_one_after_the_other() {
     assert!(!asks(&mut turns, 6, Rest, now));
     assert!(!asks(&mut turns, 7, Whole, now));
     // As much as is one request's part.
-    turns.tick(share::PART << 20, now);
+    turns.tick(background::PART << 20, now);
     assert_eq!(turns.admit(now), [worker(5)]);
     assert!(!asks(&mut turns, 5, Rest, now), "that was its share");
-    turns.tick((share::PART << 20) * 2, now);
+    turns.tick((background::PART << 20) * 2, now);
     assert_eq!(turns.admit(now), [worker(5)], "first come, first served");
     turns.gone(worker(5), now);
-    turns.tick((share::PART << 20) * 3, now);
+    turns.tick((background::PART << 20) * 3, now);
     assert_eq!(turns.admit(now), [worker(6)]);
 }
 
