@@ -36,7 +36,7 @@ use crate::boot::worker_files::Belongings;
 use crate::cli::{DhcpMode, ServeArgs};
 use crate::config::Config;
 use crate::control::Served;
-use crate::fleet::watch::Watch;
+use crate::fleet::shared::Watch;
 use crate::host::blocking;
 use crate::host::interface::{self, Interface};
 use crate::http::answer::Content;

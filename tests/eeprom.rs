@@ -16,7 +16,7 @@ use ramboot::boot::ipxe_binaries::Roms;
 use ramboot::boot::planner::Desk;
 use ramboot::boot::worker_files::Belongings;
 use ramboot::config::Config;
-use ramboot::fleet::watch::Watch;
+use ramboot::fleet::shared::Watch;
 use ramboot::host::packet_socket::{Frames, Link};
 use ramboot::metrics::Metrics;
 use ramboot::pi::boards_seen::Seen;

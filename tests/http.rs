@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ramboot::fleet::event::Event;
+use ramboot::fleet::shared::Watch;
 use ramboot::fleet::snapshot::Standing;
-use ramboot::fleet::watch::Watch;
 use ramboot::http::answer::Content;
 use ramboot::http::serve::{Counters, MAX_CONNECTIONS, Made, Site, run};
 use ramboot::http::view::View;

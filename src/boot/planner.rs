@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::config::assign::{self, Published};
 use crate::config::worker::Asker;
 use crate::fleet::event::{Event, Who};
-use crate::fleet::watch::Watch;
+use crate::fleet::shared::Watch;
 use crate::store::{Generation, Name, Store};
 
 /// Everything that a boot is decided from; one for all servers.

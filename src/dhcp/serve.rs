@@ -37,7 +37,7 @@ use super::socket::{Counters, Sockets};
 use super::verdict::{Answer, Verdict};
 use super::why::Why;
 use crate::fleet::event::Sign;
-use crate::fleet::watch::Watch;
+use crate::fleet::shared::Watch;
 use crate::host::packet_socket::Link;
 use crate::pi::boards_seen::Seen;
 

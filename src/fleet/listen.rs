@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{debug, warn};
 
 use super::event::Event;
-use super::watch::Watch;
+use super::shared::Watch;
 
 /// Listens for ever; polled by whoever spawns it.
 ///

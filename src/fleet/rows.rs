@@ -8,9 +8,9 @@ use ramboot_wire::stage::Bar;
 use ramboot_wire::{ImageId, Stage};
 
 use super::event::Part;
-use super::filling::{self, Look};
 use super::problem;
 use super::snapshot::{Fetch, ImageUse, Standing, Trouble, WorkerRow};
+use super::streaming::{self, Look};
 use super::worker::{State, Worker};
 use crate::config::Config;
 use crate::config::assign::{self, Published};
@@ -231,7 +231,7 @@ fn sentence(worker: &Worker, fetch: Option<Fetch>, look: Look) -> String {
             Look::Unknown(percent) => {
                 format!("up; of its image {percent} % was there when last heard")
             }
-            Look::Part(filling) => filling::sentence(&filling),
+            Look::Part(filling) => streaming::sentence(&filling),
         },
     }
 }

@@ -29,7 +29,7 @@ use super::serve::{Guest, Site};
 use super::view::View;
 use super::{profile, readers};
 use crate::fleet::event::{Event, Part, Who};
-use crate::fleet::watch::Watch;
+use crate::fleet::shared::Watch;
 
 /// Each connection keeps room for this future, and a thousand workers have four connections each: it holds the request
 /// once, and what is rare in boxes.

@@ -27,7 +27,7 @@ use super::respond::respond;
 use super::shares::{self, Source};
 use super::view::Views;
 use crate::fleet::event::Event;
-use crate::fleet::watch::Watch;
+use crate::fleet::shared::Watch;
 use crate::store::Store;
 
 /// What HTTP was asked for.

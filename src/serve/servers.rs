@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::control::Served;
 use crate::dhcp::policy::{Policy, PolicyError};
 use crate::dhcp::socket::Sockets;
-use crate::fleet::watch::Watch;
+use crate::fleet::shared::Watch;
 use crate::host::interface::{Found, Interface};
 use crate::http::serve::Site;
 use crate::serve::tftp_files::Shelf;

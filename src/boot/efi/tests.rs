@@ -9,7 +9,7 @@ use crate::boot::ipxe_binaries::Roms;
 use crate::boot::uki::tests::{kernel, sections, stub_file};
 use crate::boot::worker_files::Belongings;
 use crate::config::Config;
-use crate::fleet::watch::Watch;
+use crate::fleet::shared::Watch;
 use crate::metrics::Metrics;
 use crate::store::commit::Staging;
 use crate::store::{ImageFacts, Store};

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::fleet::filling::is_possible;
 use crate::fleet::snapshot::{Manager, Snapshot, VERSION};
+use crate::fleet::streaming::is_possible;
 use crate::nodes::show;
 use crate::page;
 

@@ -8,7 +8,7 @@ use super::*;
 use crate::boot::ipxe_binaries::Roms;
 use crate::boot::worker_files::Belongings;
 use crate::config::Config;
-use crate::fleet::watch::Watch;
+use crate::fleet::shared::Watch;
 use crate::metrics::Metrics;
 use crate::pi::files::pack;
 use crate::store::commit::Staging;

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use ramboot::fleet::watch::Watch;
+use ramboot::fleet::shared::Watch;
 use ramboot::http::answer::Content;
 use ramboot::http::serve::{Site, converse};
 use ramboot::metrics::Metrics;
