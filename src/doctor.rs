@@ -192,7 +192,7 @@ impl Case<'_> {
         interface.mac?;
         let [a, b, c, d, ..] = RandomState::new().hash_one(()).to_be_bytes();
         let xid = u32::from_be_bytes([a, b, c, d]);
-        let rival = dhcp::ask::for_rival(interface, &[interface.address], xid);
+        let rival = dhcp::find_rival::for_rival(interface, &[interface.address], xid);
         found.extend(checks::rivals(&rival, mode, interface));
         rival.ok().flatten()
     }

@@ -20,7 +20,7 @@ pub(super) async fn alone(interfaces: &[Interface], force: bool) -> anyhow::Resu
     for interface in interfaces.iter().filter(|one| one.mac.is_some()).cloned() {
         let (ours, xid) = (Arc::clone(&ours), chance());
         asked.spawn_blocking(move || {
-            let found = dhcp::ask::for_rival(&interface, &ours, xid);
+            let found = dhcp::find_rival::for_rival(&interface, &ours, xid);
             (interface.name, found)
         });
     }
@@ -48,7 +48,7 @@ pub(super) async fn look_again(interface: Interface, ours: Vec<Ipv4Addr>) {
         return;
     }
     let (name, xid) = (interface.name.clone(), chance());
-    let asked = move || dhcp::ask::for_rival(&interface, &ours, xid);
+    let asked = move || dhcp::find_rival::for_rival(&interface, &ours, xid);
     match tokio::task::spawn_blocking(asked).await {
         Ok(Ok(Some(rival))) => warn!(
             "another DHCP server answers on {name}: {rival}, and two may give one address to two machines: stop it, or serve beside it (--dhcp proxy)"

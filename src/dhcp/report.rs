@@ -3,11 +3,11 @@
 use tracing::{Level, debug, enabled, info};
 
 use super::firmware::Firmware;
+use super::ignore_reason::Why;
 use super::policy::Policy;
 use super::reply::Reply;
 use super::request::{Kind, Request};
 use super::verdict::Answer;
-use super::why::Why;
 use crate::fleet::event::{Asked, AskedBy, Event};
 
 /// What is to be known of a machine by what it asked and was told.
