@@ -1,19 +1,19 @@
 //! `ramboot serve`: opens the sockets, starts DHCP, TFTP and HTTP, and stops them. The only place that spawns.
 //!
 //! Every socket is open before the first packet is answered, so a port that is taken is said at once and nothing
-//! half-runs. From then on the sockets follow the interfaces ([`links`], [`follow`], [`servers`]). SIGTERM or Ctrl-C ends it within a second; workers that were fetching go on at the next start. SIGHUP reads
+//! half-runs. From then on the sockets follow the interfaces ([`interface_monitor`], [`interface_changes`], [`servers`]). SIGTERM or Ctrl-C ends it within a second; workers that were fetching go on at the next start. SIGHUP reads
 //! the config again.
 
-mod alive;
-mod alone;
 mod control;
-mod follow;
-mod greeting;
-mod links;
+mod interface_changes;
+mod interface_monitor;
 mod reload;
+mod rival_check;
 mod servers;
 mod sockets;
+mod startup_log;
 pub mod tftp_files;
+mod watchdog;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -47,11 +47,11 @@ use crate::serve::tftp_files::Shelf;
 use crate::store::{Generation, Name, Store, serving_lock};
 use crate::views::Viewer;
 use crate::{dhcp, http, tftp};
-use alive::Keeper;
 use control::Door;
 use reload::Running;
 use servers::{Common, Servers};
 use sockets::Sockets;
+use watchdog::Keeper;
 
 /// Runs until a signal ends it.
 ///
@@ -103,13 +103,13 @@ async fn serve(
     // One that comes while it starts is acted on after that.
     let mut reload = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
     // Before the sockets: what changes while they are opened is seen, too.
-    let changes = links::Changes::open();
+    let changes = interface_monitor::Changes::open();
     let sockets = Sockets::open(&config, interfaces)?;
     let folder = args.ipxe_dir.as_deref();
     let roms = Roms::read(folder.unwrap_or_else(|| Path::new(ipxe_binaries::FOLDER)));
     if config.dhcp.mode == DhcpMode::Full {
         tokio::select! {
-            result = alone::alone(interfaces, args.force) => result?,
+            result = rival_check::alone(interfaces, args.force) => result?,
             () = signals.told_to_stop() => return Ok(()),
         }
     }
@@ -160,7 +160,7 @@ async fn serve(
     spawn_clocks(&mut servers, viewer, Arc::clone(&store));
     let (to, mut interfaces) = mpsc::channel(1);
     servers.spawn_with_pulse("the watch of interfaces".to_owned(), async move {
-        links::run(changes, to).await;
+        interface_monitor::run(changes, to).await;
         Ok(())
     });
     let running = Running { live };
@@ -323,11 +323,11 @@ impl Counters {
 }
 
 fn say_ready(config: &Config, interfaces: &[Interface], store: &Store, args: &ServeArgs) {
-    let lines = greeting::serving(config, interfaces);
+    let lines = startup_log::serving(config, interfaces);
     lines.iter().for_each(|line| info!("{line}"));
     match published(store) {
         Ok(published) => {
-            let lines = greeting::images(
+            let lines = startup_log::images(
                 &published,
                 config,
                 interfaces,
@@ -343,7 +343,7 @@ fn say_ready(config: &Config, interfaces: &[Interface], store: &Store, args: &Se
 fn say_status(served: &[Served], store: &Store, fleet: &Watch) {
     let images = store.names().map_or(0, |names| names.len());
     let workers = fleet.lock().len();
-    let status = greeting::status(served, images, workers);
+    let status = startup_log::status(served, images, workers);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&status)]);
 }
 

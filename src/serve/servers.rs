@@ -1,5 +1,5 @@
 //! The servers that run: DHCP for each interface that is there; TFTP, HTTP and heartbeats for each address. They are begun
-//! and ended as interfaces come, go and change; [`follow`] says which.
+//! and ended as interfaces come, go and change; [`interface_changes`] says which.
 
 use std::future::Future;
 use std::mem;
@@ -11,10 +11,10 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{info, warn};
 
-use super::alive::Pulses;
-use super::follow::{self, Device, News, Open, Place, Step};
+use super::interface_changes::{self, Device, News, Open, Place, Step};
 use super::sockets::{self, AddressSockets};
-use super::{Counters, alone};
+use super::watchdog::Pulses;
+use super::{Counters, rival_check};
 use crate::boot::current::Live;
 use crate::cli::DhcpMode;
 use crate::config::Config;
@@ -174,9 +174,9 @@ impl Servers {
         let devices = self.places.iter().filter_map(Place::device);
         let wanted = Open {
             devices: devices.filter(|device| of(device).is_some()).collect(),
-            addresses: follow::addresses(&self.places),
+            addresses: interface_changes::addresses(&self.places),
         };
-        for step in follow::steps(&self.open(), &wanted) {
+        for step in interface_changes::steps(&self.open(), &wanted) {
             let names = self.names(&step);
             if let Err(error) = self.step(step, &config, of).await {
                 let text = format!("{error:#}");
@@ -279,9 +279,9 @@ impl Servers {
                     let sockets = sockets::dhcp(&interface, policy)?;
                     self.bind(device, sockets, policy.clone());
                     if config.dhcp.mode == DhcpMode::Full {
-                        let ours = follow::addresses(&self.places);
+                        let ours = interface_changes::addresses(&self.places);
                         // It says what it finds, and nobody waits for it.
-                        drop(tokio::spawn(alone::look_again(interface, ours)));
+                        drop(tokio::spawn(rival_check::look_again(interface, ours)));
                     }
                 }
             }

@@ -9,7 +9,7 @@ use crate::dhcp::policy::{Mode, Policy};
 use crate::host::interface::Interface;
 use crate::host::port_owner::{self, Proto};
 
-use super::follow::{self, Place};
+use super::interface_changes::{self, Place};
 
 /// RFC 1350.
 pub(super) const TFTP_PORT: u16 = 69;
@@ -41,10 +41,12 @@ impl Sockets {
         });
         let dhcp = dhcp.collect::<anyhow::Result<_>>()?;
         let places: Vec<_> = interfaces.iter().cloned().map(Place::new).collect();
-        let addresses = follow::addresses(&places).into_iter().map(|address| {
-            let sockets = AddressSockets::open(address, config.http_port)?;
-            Ok((address, sockets))
-        });
+        let addresses = interface_changes::addresses(&places)
+            .into_iter()
+            .map(|address| {
+                let sockets = AddressSockets::open(address, config.http_port)?;
+                Ok((address, sockets))
+            });
         Ok(Self {
             dhcp,
             addresses: addresses.collect::<anyhow::Result<_>>()?,
