@@ -20,4 +20,3 @@ mod request_body;
 mod respond;
 pub mod serve;
 mod shares;
-pub mod view;

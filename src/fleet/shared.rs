@@ -11,7 +11,7 @@ use super::rows::{Catalogue, Rows};
 use super::snapshot::WorkerRow;
 use super::worker::Worker;
 use super::{Fleet, Refused};
-use crate::metrics::Metrics;
+use crate::status::metrics::Metrics;
 
 /// What servers tell what they saw.
 #[derive(Debug)]

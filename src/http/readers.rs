@@ -1,7 +1,7 @@
 //! The shell for those who look: a view is made on another thread than those that serve, one at a time, and few who read
 //! something large are served at once.
 //!
-//! A view of a large fleet takes long to make and is tens of megabytes. It is made once for all ([`crate::views`]) and sent as
+//! A view of a large fleet takes long to make and is tens of megabytes. It is made once for all ([`crate::status::views`]) and sent as
 //! slices of one buffer; a reader who is slow keeps its buffer, so their number is bounded, also for each address.
 
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use super::answer::{self, Answer, Content};
 use super::body::Told;
 use super::serve::{Guest, Site};
-use super::view::View;
+use crate::status::route::View;
 
 /// Answers who looks; what is returned beside it lives as long as the body.
 pub(super) async fn show(

@@ -26,10 +26,10 @@ use super::lookup::{self, binary};
 use super::priority::Wish;
 use super::request_body::receive;
 use super::serve::{Guest, Site};
-use super::view::View;
 use super::{profile, readers};
 use crate::fleet::event::{Event, Part, Who};
 use crate::fleet::shared::Watch;
+use crate::status::route::View;
 
 /// Each connection keeps room for this future, and a thousand workers have four connections each: it holds the request
 /// once, and what is rare in boxes.

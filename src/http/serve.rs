@@ -25,9 +25,9 @@ use super::connections::{Hall, Seat};
 use super::meter::Metered;
 use super::respond::respond;
 use super::shares::{self, Source};
-use super::view::Views;
 use crate::fleet::event::Event;
 use crate::fleet::shared::Watch;
+use crate::status::route::Views;
 use crate::store::Store;
 
 /// What HTTP was asked for.

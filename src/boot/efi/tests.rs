@@ -10,7 +10,7 @@ use crate::boot::uki::tests::{kernel, sections, stub_file};
 use crate::boot::worker_files::Belongings;
 use crate::config::Config;
 use crate::fleet::shared::Watch;
-use crate::metrics::Metrics;
+use crate::status::metrics::Metrics;
 use crate::store::commit::Staging;
 use crate::store::{ImageFacts, Store};
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::fleet::snapshot::{Manager, Snapshot, VERSION};
 use crate::fleet::streaming::is_possible;
 use crate::nodes::show;
-use crate::page;
+use crate::status::page;
 
 /// Such as there are, and such as no machine can have measured.
 fn number() -> impl Strategy<Value = u64> {

@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use ramboot::fleet::shared::Watch;
 use ramboot::http::answer::Content;
 use ramboot::http::serve::{Site, converse};
-use ramboot::metrics::Metrics;
+use ramboot::status::metrics::Metrics;
 use ramboot::store::Store;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::runtime::{Builder, Runtime};

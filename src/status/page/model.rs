@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use ramboot_wire::ImageId;
 use serde::Serialize;
 
-use super::fall::{self, Fall, Long, Short};
+use super::Asset;
 use super::trouble::{self, Class, Group, class_of, id, name, problem, remedy};
-use super::{Asset, fall::rate};
+use super::waterfall::rate;
+use super::waterfall::{self, Fall, Long, Short};
 use crate::fleet::snapshot::{ImageRow, ImageUse, Snapshot, Standing, WorkerRow};
 use crate::text::time::{age, minute};
 use crate::text::words::{Piece, count, machines, natural, pieces, seconds, shown, size, span};
@@ -132,7 +133,7 @@ impl Page {
         let [trouble, booting, up] = [Class::Trouble, Class::Booting, Class::Up].map(of);
         let change = rows.iter().filter(|row| row.would_change).count();
         let listed = &rows[..rows.len().min(MAX_ROWS)];
-        let scale = fall::scale(listed.iter().map(|row| Fall::of(row).total()));
+        let scale = waterfall::scale(listed.iter().map(|row| Fall::of(row).total()));
         let shelf = Shelf::of(&snapshot.images);
         let [css, js] = Asset::ALL.map(|asset| asset.digest());
         let (manager, more) = (&snapshot.manager, rows.len() - listed.len());
@@ -239,7 +240,7 @@ fn machine(row: &WorkerRow, scale: u64, shelf: &Shelf<'_>) -> Machine {
         problem: problem(row),
         trouble,
         remedy: pieces(&shown(remedy(row), MAX_SENTENCE)),
-        progress: fall::progress(row),
+        progress: waterfall::progress(row),
         since: span(row.up_s.unwrap_or(row.since_s)),
         boot: row.boot_ms.map(seconds).or_else(|| fall.so_far()),
         short: fall.short(scale),

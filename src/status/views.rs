@@ -1,4 +1,4 @@
-//! The shell behind [`crate::http::view`]: fleet, store and counters become what people and programs look at.
+//! The shell behind [`crate::status::route`]: fleet, store and counters become what people and programs look at.
 //!
 //! Whatever is made is kept for a second, so that many who look at once cost no more than one. All of it may take long and reads
 //! the store, so it is called on threads that serve nobody.
@@ -19,10 +19,11 @@ use crate::control::Served;
 use crate::fleet::rows::Catalogue;
 use crate::fleet::snapshot::{self, ImageRow, Manager, Snapshot, Standing, WorkerRow};
 use crate::http::answer::Content;
-use crate::http::view::View;
-use crate::metrics::{self, Sources};
+use crate::status::metrics::{self, Sources};
+use crate::status::page;
+use crate::status::route::View;
 use crate::store::{Generation, Name};
-use crate::{http, page, tftp};
+use crate::{http, tftp};
 use kept::Kept;
 
 /// What all views are made of.

@@ -473,7 +473,7 @@ fn whatever_there_is_the_page_is_bounded() {
     workers[0].name = Some("a".repeat(2_000));
     let page = page(vec![image()], workers);
     assert!(page.len() < 6 << 20, "{} bytes", page.len());
-    assert_eq!(page.matches("<tr id=\"m-").count(), view::MAX_ROWS);
+    assert_eq!(page.matches("<tr id=\"m-").count(), model::MAX_ROWS);
     assert!(page.contains("65\u{202f}036 more: <code>ramboot nodes</code>"));
     assert!(page.contains(&format!("<bdi>{}…</bdi>", "a".repeat(62))));
 }

@@ -5,9 +5,9 @@
 //! ([`crate::http::answer::Answer::unframed`]) forbids all that is. The page only shows; `page.js` fetches it again when
 //! `/events` says so, and moves over what differs.
 
-mod fall;
+mod model;
 mod trouble;
-mod view;
+mod waterfall;
 
 use anyhow::Context;
 use minijinja::syntax::SyntaxConfig;
@@ -16,7 +16,7 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 
 use crate::fleet::snapshot::Snapshot;
 
-/// The document, made at `now` (seconds since 1970). At most [`view::MAX_ROWS`] machines are on it.
+/// The document, made at `now` (seconds since 1970). At most [`model::MAX_ROWS`] machines are on it.
 ///
 /// # Errors
 /// The template is wrong: a fault of this program.
@@ -31,7 +31,7 @@ pub fn html(snapshot: &Snapshot, now: u64) -> anyhow::Result<String> {
     environment.set_syntax(syntax.context("reading the page's template")?);
     environment
         .template_from_named_str("page.html", include_str!("page/page.html"))
-        .and_then(|template| template.render(Serde(view::Page::of(snapshot, now))))
+        .and_then(|template| template.render(Serde(model::Page::of(snapshot, now))))
         .context("making the page")
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::view::{MAX_NAME, MAX_SENTENCE};
+use super::model::{MAX_NAME, MAX_SENTENCE};
 use crate::fleet::snapshot::{Standing, WorkerRow};
 use crate::text::words::{Piece, machines, pieces, shown, span};
 

@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 
 use ramboot_wire::plain;
 
-use super::answer::Content;
 use crate::fleet::snapshot::Standing;
-use crate::page::Asset;
+use crate::http::answer::Content;
+use crate::status::page::Asset;
 
 /// What a path shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum View {
-    /// `/`: the same as [`Self::Nodes`] for people ([`crate::page`]).
+    /// `/`: the same as [`Self::Nodes`] for people ([`crate::status::page`]).
     Page,
     /// What the page needs.
     File(Asset),
