@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::DEFAULT_HTTP_PORT;
-use crate::images::pick::Prefix;
+use crate::verbs::images::rollback_target::Prefix;
 
 /// Where images are kept, unless told otherwise.
 pub const DEFAULT_STATE: &str = "/var/lib/ramboot";

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use ramboot::cli::{Cli, Command};
 use ramboot::host::{log, terminal};
-use ramboot::verbs::eeprom;
-use ramboot::{build, doctor, images, nodes, publish, serve};
+use ramboot::verbs::{doctor, eeprom, images, nodes};
+use ramboot::{build, publish, serve};
 use ramboot_wire::plain;
 
 /// Characters: some errors name many files.

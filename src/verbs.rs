@@ -1,3 +1,6 @@
 //! The subcommands: one room each, with what it reads, decides and prints.
 
+pub mod doctor;
 pub mod eeprom;
+pub mod images;
+pub mod nodes;

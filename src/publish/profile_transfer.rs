@@ -15,13 +15,13 @@ use serde::Serialize;
 use tracing::warn;
 
 use crate::host::progress::Progress;
-use crate::images;
-use crate::images::profile::{Share, nothing_known};
 use crate::squashfs::layout::Laid;
 use crate::squashfs::tree::Tree;
 use crate::store::boot_profile::Carried;
 use crate::store::profiles::Profiles;
 use crate::store::{Image, ImageFacts, Store};
+use crate::verbs::images;
+use crate::verbs::images::profile::{Share, nothing_known};
 
 /// An image of the store whose boots are known.
 #[derive(Debug)]

@@ -17,13 +17,13 @@ use serde::Serialize;
 
 use crate::cli::eeprom::{ConfArgs, EepromArgs, EepromVerb, ReadArgs, StepsArgs, WriteArgs};
 use crate::host::terminal;
-use crate::images::say;
 use crate::pi::eeprom::chip::Chip;
 use crate::pi::eeprom::conf::{Conf, Recommended};
 use crate::pi::eeprom::image::Image;
 use crate::pi::eeprom::order::BootOrder;
 use crate::pi::eeprom::sig::Sig;
 use crate::pi::eeprom::steps;
+use crate::verbs::images::say;
 
 /// Does what was said.
 ///

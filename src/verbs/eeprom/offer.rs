@@ -5,7 +5,6 @@ use serde::Serialize;
 
 use super::{boots_from, now, order_of, read_image, settings, warnings, with_conf};
 use crate::cli::eeprom::{OfferArgs, OffersArgs, Serial, WithdrawArgs};
-use crate::images::say;
 use crate::pi::eeprom::chip::Chip;
 use crate::pi::eeprom::conf::Conf;
 use crate::pi::eeprom::image::Image;
@@ -13,6 +12,7 @@ use crate::pi::eeprom::offers::{Offer, Offers};
 use crate::pi::eeprom::sig::Sig;
 use crate::text::table::{Column, Row, render};
 use crate::text::time;
+use crate::verbs::images::say;
 
 /// What boards are offered; with `--json`, as it is printed.
 #[derive(Debug, Serialize)]

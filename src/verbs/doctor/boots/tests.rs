@@ -5,7 +5,7 @@ use ramboot_wire::{Base, Client, ImageId, Mac};
 
 use super::*;
 use crate::boot::ipxe;
-use crate::doctor::finding::Verdict;
+use crate::verbs::doctor::finding::Verdict;
 
 fn client() -> Client {
     Client::from(Mac([2, 0x72, 0x62, 0, 0, 2]))

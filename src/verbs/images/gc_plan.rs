@@ -62,7 +62,7 @@ fn stay(history: &[Past], keep: NonZeroUsize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::images::pick::tests::generation;
+    use crate::verbs::images::rollback_target::tests::generation;
     use proptest::prelude::*;
 
     fn history(rows: &[(u64, Option<u8>)]) -> Vec<Past> {

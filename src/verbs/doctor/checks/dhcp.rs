@@ -5,12 +5,12 @@ use std::net::Ipv4Addr;
 
 use crate::cli::DhcpMode;
 use crate::dhcp::rival::Rival;
-use crate::doctor::finding::{Finding, Topic};
 use crate::host::interface::Interface;
+use crate::verbs::doctor::finding::{Finding, Topic};
 
 /// What other DHCP servers mean in each mode.
 #[must_use]
-pub(in crate::doctor) fn rivals(
+pub(in crate::verbs::doctor) fn rivals(
     found: &io::Result<Option<Rival>>,
     mode: DhcpMode,
     interface: &Interface,

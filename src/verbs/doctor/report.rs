@@ -112,7 +112,7 @@ const WIDTH: usize = 100;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::finding::Topic;
+    use crate::verbs::doctor::finding::Topic;
 
     #[test]
     fn what_to_do_stands_below_what_is_wrong() {

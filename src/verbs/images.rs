@@ -1,22 +1,22 @@
 //! What becomes of images once they are published: `ramboot images`, `profile`, `rollback`,
 //! `unpublish` and `gc`.
 //!
-//! [`pick`], [`plan`], [`crate::text::table`] and [`crate::text::time`] decide and word, values in and values out; the others read the store, call
+//! [`rollback_target`], [`gc_plan`], [`crate::text::table`] and [`crate::text::time`] decide and word, values in and values out; the others read the store, call
 //! them, and change it through [`crate::store::commit`] and [`crate::store::remove`].
 
 pub mod gc;
+pub mod gc_plan;
 pub mod list;
-pub mod pick;
-pub mod plan;
 pub mod profile;
 pub mod rollback;
+pub mod rollback_target;
 pub mod unpublish;
 
 use anyhow::{Context, bail, ensure};
 use ramboot_wire::ImageId;
 use serde::Serialize;
 
-use self::pick::Prefix;
+use self::rollback_target::Prefix;
 use crate::host::terminal;
 use crate::store::history::Past;
 use crate::store::{Name, Store};

@@ -123,8 +123,8 @@ mod tests {
     use ramboot_wire::ImageId;
 
     use super::*;
-    use crate::images::profile::Share;
     use crate::publish::embedded_init::Arch;
+    use crate::verbs::images::profile::Share;
 
     const NOW: u64 = 1_795_506_659;
 

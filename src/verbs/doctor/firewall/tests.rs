@@ -1,7 +1,7 @@
 use proptest::prelude::{any as arbitrary, prop, proptest};
 
 use super::*;
-use crate::doctor::finding::Verdict;
+use crate::verbs::doctor::finding::Verdict;
 
 const PROBES: [Probe; 5] = [
     udp("DHCP", 67),

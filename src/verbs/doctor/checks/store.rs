@@ -5,12 +5,12 @@ use std::path::Path;
 use ramboot_wire::Arch;
 
 use crate::cli::DEFAULT_STATE;
-use crate::doctor::facts::{Ipxe, Published};
-use crate::doctor::finding::{Finding, Topic, size};
+use crate::verbs::doctor::facts::{Ipxe, Published};
+use crate::verbs::doctor::finding::{Finding, Topic, size};
 
 /// iPXE for each kind of firmware.
 #[must_use]
-pub(in crate::doctor) fn ipxe(facts: &Ipxe) -> Vec<Finding> {
+pub(in crate::verbs::doctor) fn ipxe(facts: &Ipxe) -> Vec<Finding> {
     let topic = Topic::Firmware;
     let folder = facts.folder.display();
     let mut there = Vec::new();
@@ -42,7 +42,7 @@ pub(in crate::doctor) fn ipxe(facts: &Ipxe) -> Vec<Finding> {
 
 /// What machines can boot.
 #[must_use]
-pub(in crate::doctor) fn images(
+pub(in crate::verbs::doctor) fn images(
     published: &anyhow::Result<Vec<Published>>,
     state: &Path,
     wanted: &[String],

@@ -6,8 +6,8 @@ use super::*;
 use crate::cli::DhcpMode;
 use crate::control::Served;
 use crate::dhcp::rival::Rival;
-use crate::doctor::facts::{ImageState, Published};
-use crate::doctor::finding::Verdict;
+use crate::verbs::doctor::facts::{ImageState, Published};
+use crate::verbs::doctor::finding::Verdict;
 
 fn lan0(prefix_len: u8) -> Interface {
     Interface {

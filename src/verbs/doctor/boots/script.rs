@@ -4,7 +4,7 @@ use ramboot_wire::{Base, BootArgs};
 
 /// What an iPXE script makes its machine do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::doctor) enum Script {
+pub(in crate::verbs::doctor) enum Script {
     /// Start this.
     Boot(Box<Loads>),
     /// Say these lines and ask again.
@@ -13,15 +13,15 @@ pub(in crate::doctor) enum Script {
 
 /// Two files and a command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::doctor) struct Loads {
+pub(in crate::verbs::doctor) struct Loads {
     /// Where they are.
-    pub(in crate::doctor) base: Base,
+    pub(in crate::verbs::doctor) base: Base,
     /// Path of the kernel.
-    pub(in crate::doctor) kernel: String,
+    pub(in crate::verbs::doctor) kernel: String,
     /// Path of the initramfs.
-    pub(in crate::doctor) initrd: String,
+    pub(in crate::verbs::doctor) initrd: String,
     /// What `/init` is told.
-    pub(in crate::doctor) args: BootArgs,
+    pub(in crate::verbs::doctor) args: BootArgs,
 }
 
 impl Script {
@@ -29,7 +29,7 @@ impl Script {
     ///
     /// # Errors
     /// A sentence that says what is missing.
-    pub(in crate::doctor) fn parse(text: &str) -> Result<Self, String> {
+    pub(in crate::verbs::doctor) fn parse(text: &str) -> Result<Self, String> {
         let Some((kernel, cmdline)) = line(text, "kernel ") else {
             let said = text
                 .lines()

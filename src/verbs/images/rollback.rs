@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use ramboot_wire::ImageId;
 use serde::Serialize;
 
-use super::pick::pick;
+use super::rollback_target::pick;
 use crate::cli::RollbackArgs;
 use crate::store::{Generation, Image, Name, Store, commit};
 use crate::text::table::megabytes;
@@ -177,7 +177,7 @@ fn text(done: &RolledBack) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::images::pick::tests::generation;
+    use crate::verbs::images::rollback_target::tests::generation;
 
     #[test]
     fn the_note_says_where_it_came_from() {

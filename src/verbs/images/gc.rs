@@ -1,13 +1,13 @@
 //! `ramboot gc`: room for new images, from what no machine can come to need.
 //!
-//! Acts on [`super::plan`] under the store's lock; an image of the plan that a manager serves stays until the next time.
+//! Acts on [`super::gc_plan`] under the store's lock; an image of the plan that a manager serves stays until the next time.
 
 use std::num::NonZeroUsize;
 
 use ramboot_wire::ImageId;
 use serde::Serialize;
 
-use super::plan::plan;
+use super::gc_plan::plan;
 use crate::cli::GcArgs;
 use crate::store::Store;
 use crate::store::remove::{Fate, Retiring, fate};
