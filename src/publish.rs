@@ -31,14 +31,13 @@ use std::path::Path;
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, bail, ensure};
-use ramboot_wire::ImageId;
 use ramboot_wire::image::MAX_IMAGE_BYTES;
+use ramboot_wire::{Arch, ImageId};
 use serde::Serialize;
 
 use crate::cli::PublishArgs;
 use crate::host::progress::Progress;
 use crate::host::terminal;
-use crate::publish::embedded_init::Arch;
 use crate::squashfs::tree::Tree;
 use crate::squashfs::{SUPERBLOCK_BYTES, Superblock, grouped};
 use crate::store::boot_profile::Carried;

@@ -34,11 +34,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use ramboot_wire::ImageId;
+use ramboot_wire::{Arch, ImageId};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
-
-use crate::publish::embedded_init::Arch;
 
 pub(crate) use files::open as plain_file;
 pub(crate) use folder_lock::{Exclusive, UNFINISHED};

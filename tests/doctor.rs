@@ -11,11 +11,10 @@ use std::path::Path;
 use std::process::Command;
 
 use ramboot::pi::files::pack;
-use ramboot::publish::embedded_init::Arch;
 use ramboot::store::commit::Staging;
 use ramboot::store::{Generation, ImageFacts, PiBoot};
-use ramboot_wire::ImageId;
 use ramboot_wire::image::{CHUNK_LEN, chaining_value};
+use ramboot_wire::{Arch, ImageId};
 use serde_json::Value;
 use tempfile::TempDir;
 

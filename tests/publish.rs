@@ -15,9 +15,9 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use ramboot::cli::PublishArgs;
-use ramboot::publish::embedded_init::Arch;
 use ramboot::publish::{Origin, publish};
 use ramboot::store::{Name, Store};
+use ramboot_wire::Arch;
 use small_image::{BUILTIN, DEP, VERSION, bzimage, debian_like, module, program, squashfs};
 
 /// A folder with an image, and a store beside it.

@@ -7,10 +7,10 @@ use super::checks::memory::Need;
 use super::examine::Parts;
 use super::{Uki, pi};
 use crate::host::progress::Progress;
-use crate::publish::embedded_init::Arch;
 use crate::publish::initrd;
 use crate::store::BootFile;
 use crate::store::commit::Staging;
+use ramboot_wire::Arch;
 
 /// What was made.
 pub(super) struct Made {

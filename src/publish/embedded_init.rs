@@ -1,6 +1,6 @@
 //! The `/init` programs that travel inside the manager, one for each architecture it was built for.
 
-pub use ramboot_wire::Arch;
+use ramboot_wire::Arch;
 
 static X86_64: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/init-x86_64"));
 static AARCH64: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/init-aarch64"));

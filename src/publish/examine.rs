@@ -17,11 +17,12 @@ use super::kernel::{NoKernel, kernel_arch};
 use super::source::Source;
 use super::{pi, read_facts, stub};
 use crate::cli::PublishArgs;
-use crate::publish::embedded_init::{self, Arch};
+use crate::publish::embedded_init;
 use crate::publish::initrd::{self, Files};
 use crate::publish::modules::index::Index;
 use crate::publish::modules::{self, Policy};
 use crate::squashfs::tree::Tree;
+use ramboot_wire::Arch;
 
 /// Options of the kernel's parts that a root is mounted or streamed with, for kernels without modules.builtin.
 const ROOT_OPTIONS: [(&str, &str); 4] = [

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::checks::{Check, Finding, Severity};
 use super::{Origin, Published, Uki, pi, profile_transfer};
-use crate::publish::embedded_init::Arch;
 use crate::squashfs::grouped;
+use ramboot_wire::Arch;
 
 /// What a person is told of an image that was published.
 pub(super) fn summary(published: &Published, state: &Path) -> String {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::publish::embedded_init::Arch;
+use ramboot_wire::Arch;
 
 const MACHINE_X86_64: u16 = 62;
 const MACHINE_AARCH64: u16 = 183;

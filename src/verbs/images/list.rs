@@ -9,14 +9,13 @@ mod text;
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
-use ramboot_wire::ImageId;
+use ramboot_wire::{Arch, ImageId};
 use serde::Serialize;
 use tracing::warn;
 
 use self::text::text;
 use super::profile::{Share, hot};
 use crate::cli::ImagesArgs;
-use crate::publish::embedded_init::Arch;
 use crate::store::history::Past;
 use crate::store::{Generation, Name, Store};
 

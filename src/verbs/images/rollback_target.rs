@@ -141,8 +141,8 @@ pub fn pick<'a>(history: &'a [Past], wanted: Option<&Prefix>) -> Result<&'a Gene
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::publish::embedded_init::Arch;
     use crate::store::BootFile;
+    use ramboot_wire::Arch;
 
     /// A generation of the image whose digest begins with these bytes.
     pub(crate) fn generation(number: u64, image: [u8; 2]) -> Generation {

@@ -120,10 +120,9 @@ const COLUMNS: [Column; 12] = [
 
 #[cfg(test)]
 mod tests {
-    use ramboot_wire::ImageId;
+    use ramboot_wire::{Arch, ImageId};
 
     use super::*;
-    use crate::publish::embedded_init::Arch;
     use crate::verbs::images::profile::Share;
 
     const NOW: u64 = 1_795_506_659;
