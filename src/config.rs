@@ -24,7 +24,7 @@ use self::words::{
 };
 use self::worker::{Asker, Worker};
 
-use crate::cli::{DhcpMode, Pool};
+use crate::config::words::{DhcpMode, Pool};
 
 pub mod assign;
 pub mod change;
@@ -32,6 +32,9 @@ mod form;
 pub mod network;
 pub mod words;
 pub mod worker;
+
+/// Where images are kept, unless told otherwise.
+pub const DEFAULT_STATE: &str = "/var/lib/ramboot";
 
 /// TCP port for kernel, initramfs and image, unless told otherwise.
 pub const DEFAULT_HTTP_PORT: u16 = 8067;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use ramboot::cli::{Cli, Command};
 use ramboot::host::{log, terminal};
-use ramboot::verbs::{doctor, eeprom, images, nodes};
-use ramboot::{build, publish, serve};
+use ramboot::serve;
+use ramboot::verbs::{build, doctor, eeprom, images, nodes, publish};
 use ramboot_wire::plain;
 
 /// Characters: some errors name many files.

@@ -4,6 +4,7 @@
 //! half-runs. From then on the sockets follow the interfaces ([`interface_monitor`], [`interface_changes`], [`servers`]). SIGTERM or Ctrl-C ends it within a second; workers that were fetching go on at the next start. SIGHUP reads
 //! the config again.
 
+pub mod args;
 mod control;
 mod interface_changes;
 mod interface_monitor;
@@ -33,8 +34,8 @@ use crate::boot::efi::Via;
 use crate::boot::ipxe_binaries::{self, Roms};
 use crate::boot::planner::{self, Desk};
 use crate::boot::worker_files::Belongings;
-use crate::cli::{DhcpMode, ServeArgs};
 use crate::config::Config;
+use crate::config::words::DhcpMode;
 use crate::control::Served;
 use crate::fleet::shared::Watch;
 use crate::host::blocking;
@@ -42,6 +43,7 @@ use crate::host::interface::{self, Interface};
 use crate::http::answer::Content;
 use crate::http::serve::Site;
 use crate::pi::eeprom::update::Updates;
+use crate::serve::args::ServeArgs;
 use crate::serve::tftp_files::Shelf;
 use crate::status::metrics::Metrics;
 use crate::status::views::Viewer;

@@ -5,7 +5,8 @@ use super::rules::Finding;
 use crate::squashfs::grouped;
 
 /// The summary.
-pub(super) fn text(built: &Built) -> String {
+#[must_use]
+pub fn text(built: &Built) -> String {
     let Built {
         image,
         source,

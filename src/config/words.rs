@@ -1,7 +1,9 @@
 //! Values of the config file that are one word or one line: each check takes the text and says what would be right.
 
 use std::net::Ipv4Addr;
+use std::str::FromStr;
 
+use clap::ValueEnum;
 use ramboot_wire::cmdline::Gate;
 use ramboot_wire::paths::is_boot_name;
 
@@ -144,4 +146,103 @@ pub(super) fn pi_prefix(text: String) -> Result<String, String> {
         ));
     }
     Ok(text)
+}
+
+/// Who gives out addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DhcpMode {
+    /// proxyDHCP: another server gives addresses, we say what to boot.
+    Proxy,
+    /// We give addresses, too.
+    Full,
+    /// Nothing on UDP 67 and 4011.
+    Off,
+}
+
+impl DhcpMode {
+    /// As the user writes it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Proxy => "proxy",
+            Self::Full => "full",
+            Self::Off => "off",
+        }
+    }
+}
+
+impl FromStr for DhcpMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        <Self as ValueEnum>::from_str(text, false)
+    }
+}
+
+/// A range of addresses, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    /// Lowest.
+    pub first: Ipv4Addr,
+    /// Highest; not below `first`.
+    pub last: Ipv4Addr,
+}
+
+/// The text is not a range of addresses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadPool {
+    /// Not two addresses.
+    #[error("{0:?} is not a range of addresses such as 10.0.0.100-10.0.0.199")]
+    Form(String),
+    /// Two addresses, but none between them.
+    #[error("the range ends ({last}) before it begins ({first})")]
+    Order {
+        /// As given.
+        first: Ipv4Addr,
+        /// As given.
+        last: Ipv4Addr,
+    },
+}
+
+impl FromStr for Pool {
+    type Err = BadPool;
+
+    fn from_str(text: &str) -> Result<Self, BadPool> {
+        let form = || BadPool::Form(text.chars().take(80).collect());
+        let (first, last) = text.split_once('-').ok_or_else(form)?;
+        let first = first.trim().parse().map_err(|_| form())?;
+        let last = last.trim().parse().map_err(|_| form())?;
+        if first > last {
+            Err(BadPool::Order { first, last })
+        } else {
+            Ok(Self { first, last })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_has_two_ends_in_order() {
+        assert_eq!(
+            "10.0.0.5-10.0.0.9".parse(),
+            Ok(Pool {
+                first: Ipv4Addr::new(10, 0, 0, 5),
+                last: Ipv4Addr::new(10, 0, 0, 9)
+            })
+        );
+        for text in [
+            "",
+            "10.0.0.5",
+            "10.0.0.9-10.0.0.5",
+            "10.0.0.5-10.0.0.256",
+            "10.0.0.5-10.0.0.9-10.0.0.10",
+            "a-b",
+        ] {
+            assert!(text.parse::<Pool>().is_err(), "{text}");
+        }
+    }
 }

@@ -8,9 +8,9 @@ use ramboot_wire::{Base, Mac};
 use super::ignore_reason::Why;
 use super::request::Request;
 use super::scope::{MAX_POOL, Scope, There, network_of, scopes};
-use crate::cli::{DhcpMode, Pool};
 use crate::config::Config;
 use crate::config::network::Network;
+use crate::config::words::{DhcpMode, Pool};
 use crate::host::interface::Interface;
 
 /// How to answer on one interface.

@@ -12,8 +12,8 @@ use ramboot_wire::Mac;
 
 use super::lease::Plan;
 use super::policy::PolicyError;
-use crate::cli::Pool;
 use crate::config::network::Network;
+use crate::config::words::Pool;
 use crate::config::{Config, Subnet};
 use crate::host::interface::Interface;
 

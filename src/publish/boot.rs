@@ -5,7 +5,8 @@ use bytes::Bytes;
 
 use super::checks::memory::Need;
 use super::examine::Parts;
-use super::{Uki, pi};
+use super::outcome::Uki;
+use super::pi;
 use crate::host::progress::Progress;
 use crate::publish::initrd;
 use crate::store::BootFile;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use rustix::io::Errno;
 
-use super::size;
+use super::summary::size;
 
 /// A publish makes about twenty files and folders.
 const MANY_FILES: u64 = 32;

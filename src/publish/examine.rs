@@ -14,9 +14,9 @@ use super::checks::elf::Program;
 use super::checks::memory::Need;
 use super::checks::{self, Check, Finding, Report};
 use super::kernel::{NoKernel, kernel_arch};
+use super::request::Request;
 use super::source::Source;
 use super::{pi, read_facts, stub};
-use crate::cli::PublishArgs;
 use crate::publish::embedded_init;
 use crate::publish::initrd::{self, Files};
 use crate::publish::modules::index::Index;
@@ -56,7 +56,7 @@ pub(super) struct Parts<'a> {
 /// # Errors
 /// This program cannot do it for any image.
 pub(super) fn examine<'a>(
-    args: &PublishArgs,
+    request: &Request,
     tree: &'a Tree,
     bytes: u64,
     note: &mut dyn FnMut(&str),
@@ -69,7 +69,7 @@ pub(super) fn examine<'a>(
         ),
         ..Kernel::default()
     };
-    let parts = kernel.examine(args, tree, bytes, note)?;
+    let parts = kernel.examine(request, tree, bytes, note)?;
     let mut findings = checks::init::check(&init, kernel.arch, kernel.compat);
     findings.append(&mut kernel.findings);
     findings.extend(checks::system::check(&read_facts::system(tree)));
@@ -102,14 +102,14 @@ impl Kernel {
 
     fn examine<'a>(
         &mut self,
-        args: &PublishArgs,
+        request: &Request,
         tree: &'a Tree,
         bytes: u64,
         note: &mut dyn FnMut(&str),
     ) -> anyhow::Result<Option<Parts<'a>>> {
-        let source = match (&args.kernel, &args.modules) {
+        let source = match (&request.kernel, &request.modules) {
             (Some(kernel), Some(modules)) => Source::beside(tree, kernel, modules),
-            _ => Source::in_image(tree, args.kernel_version.as_deref()),
+            _ => Source::in_image(tree, request.kernel_version.as_deref()),
         };
         let Some(source) = self.or_fatal(Check::Kernel, source) else {
             return Ok(None);
@@ -161,7 +161,7 @@ impl Kernel {
             tmpfs: tmpfs.bytes,
             initramfs: modules.held + (init.len() as u64).next_multiple_of(PAGE),
         };
-        let least = args.min_ram.map(|least| least.0);
+        let least = request.min_ram;
         self.findings.push(checks::memory::check(need, least));
         Ok(Some(Parts {
             stub: self.stub(tree, arch, &source.kernel, &base, note),

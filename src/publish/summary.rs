@@ -3,12 +3,14 @@
 use std::path::Path;
 
 use super::checks::{Check, Finding, Severity};
-use super::{Origin, Published, Uki, pi, profile_transfer};
+use super::outcome::{Published, Uki};
+use super::{Origin, pi, profile_transfer};
 use crate::squashfs::grouped;
 use ramboot_wire::Arch;
 
 /// What a person is told of an image that was published.
-pub(super) fn summary(published: &Published, state: &Path) -> String {
+#[must_use]
+pub fn summary(published: &Published, state: &Path) -> String {
     let Published {
         name,
         generation,

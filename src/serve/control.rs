@@ -17,12 +17,12 @@ use tracing::{debug, warn};
 
 use super::Counters;
 use crate::boot::ipxe_binaries;
-use crate::cli::ServeArgs;
 use crate::config::Config;
 use crate::control::{self, About, Answer, FOLDER, Packet, Question, Reply, SOCKET, Served};
 use crate::dhcp::policy::Policy;
 use crate::dhcp::request::{Arrival, Port};
 use crate::dhcp::verdict;
+use crate::serve::args::ServeArgs;
 
 /// Connections at a time; others wait in the backlog.
 const MAX_CONNECTIONS: usize = 8;

@@ -9,8 +9,8 @@ use sd_notify::NotifyState;
 use tracing::{error, info, warn};
 
 use crate::boot::current::Live;
-use crate::cli::ServeArgs;
 use crate::config::change::Change;
+use crate::serve::args::ServeArgs;
 
 use super::servers::Servers;
 

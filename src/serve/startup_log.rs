@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use crate::cli::{DEFAULT_STATE, DhcpMode};
 use crate::config::Config;
+use crate::config::DEFAULT_STATE;
+use crate::config::words::DhcpMode;
 use crate::control::{FOLDER, Served};
 use crate::host::interface::Interface;
 use crate::store::{Generation, Name};

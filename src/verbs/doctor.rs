@@ -3,6 +3,7 @@
 //! `facts` asks this machine and changes nothing, `checks` and `boots` make findings of facts, `report` says them. Two machines are
 //! simulated against the manager that runs: it answers as it would answer real ones, and gives no address away.
 
+pub mod args;
 mod boots;
 mod checks;
 mod facts;
@@ -28,13 +29,15 @@ use self::firewall::Probe;
 use self::lan::Place;
 use self::report::Report;
 use crate::boot::ipxe_binaries;
-use crate::cli::{DEFAULT_STATE, DhcpMode, DoctorArgs};
 use crate::config::Config;
+use crate::config::DEFAULT_STATE;
+use crate::config::words::DhcpMode;
 use crate::control::{self, About, Answer, FOLDER, Question, Served};
 use crate::dhcp;
 use crate::dhcp::rival::Rival;
 use crate::host::interface::{self, ChooseError, Interface};
 use crate::host::terminal;
+use crate::verbs::doctor::args::DoctorArgs;
 
 /// Looks, and says what was found on stdout; whether machines can boot.
 ///

@@ -4,6 +4,7 @@
     reason = "shell: reads the clock, which an offer carries"
 )]
 
+pub mod args;
 mod offer;
 
 use std::fs::{File, Permissions};
@@ -15,7 +16,6 @@ use std::time::SystemTime;
 use anyhow::{Context, bail, ensure};
 use serde::Serialize;
 
-use crate::cli::eeprom::{ConfArgs, EepromArgs, EepromVerb, ReadArgs, StepsArgs, WriteArgs};
 use crate::host::terminal;
 use crate::pi::eeprom::chip::Chip;
 use crate::pi::eeprom::conf::{Conf, Recommended};
@@ -24,6 +24,7 @@ use crate::pi::eeprom::order::BootOrder;
 use crate::pi::eeprom::sig::Sig;
 use crate::pi::eeprom::steps;
 use crate::verbs::images::say;
+use args::{ConfArgs, EepromArgs, EepromVerb, ReadArgs, StepsArgs, WriteArgs};
 
 /// Does what was said.
 ///

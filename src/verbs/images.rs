@@ -4,6 +4,7 @@
 //! [`rollback_target`], [`gc_plan`], [`crate::text::table`] and [`crate::text::time`] decide and word, values in and values out; the others read the store, call
 //! them, and change it through [`crate::store::commit`] and [`crate::store::remove`].
 
+pub mod args;
 pub mod gc;
 pub mod gc_plan;
 pub mod list;

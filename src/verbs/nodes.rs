@@ -1,6 +1,7 @@
 //! `ramboot nodes`: the fleet in a terminal, as the manager that runs here, or the one that is named, sees it.
 #![expect(clippy::disallowed_methods, reason = "shell: waits between two looks")]
 
+pub mod args;
 pub mod ask;
 pub mod show;
 
@@ -12,11 +13,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use crate::cli::NodesArgs;
 use crate::config::DEFAULT_HTTP_PORT;
 use crate::control::{self, Answer, FOLDER, Question};
 use crate::fleet::snapshot::Snapshot;
 use crate::host::{interface, terminal};
+use crate::verbs::nodes::args::NodesArgs;
 
 /// Prints the machines; with `--watch` again and again.
 ///

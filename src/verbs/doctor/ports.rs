@@ -6,7 +6,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 
-use crate::cli::DhcpMode;
+use crate::config::words::DhcpMode;
 use crate::control::About;
 use crate::dhcp::socket::{BOOT_SERVER_PORT, BindError, DHCP_PORT, Sockets};
 use crate::host::interface::Interface;

@@ -3,8 +3,8 @@
 use anyhow::{Context, bail, ensure};
 use serde::Serialize;
 
+use super::args::{OfferArgs, OffersArgs, Serial, WithdrawArgs};
 use super::{boots_from, now, order_of, read_image, settings, warnings, with_conf};
-use crate::cli::eeprom::{OfferArgs, OffersArgs, Serial, WithdrawArgs};
 use crate::pi::eeprom::chip::Chip;
 use crate::pi::eeprom::conf::Conf;
 use crate::pi::eeprom::image::Image;

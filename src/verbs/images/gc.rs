@@ -8,10 +8,10 @@ use ramboot_wire::ImageId;
 use serde::Serialize;
 
 use super::gc_plan::plan;
-use crate::cli::GcArgs;
 use crate::store::Store;
 use crate::store::remove::{Fate, Retiring, fate};
 use crate::text::table::megabytes;
+use crate::verbs::images::args::GcArgs;
 
 /// What was done, or with `--dry-run` would be; with `--json`, as it is printed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

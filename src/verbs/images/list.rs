@@ -15,9 +15,9 @@ use tracing::warn;
 
 use self::text::text;
 use super::profile::{Share, hot};
-use crate::cli::ImagesArgs;
 use crate::store::history::Past;
 use crate::store::{Generation, Name, Store};
+use crate::verbs::images::args::ImagesArgs;
 
 /// All that is in a store; with `--json`, as it is printed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

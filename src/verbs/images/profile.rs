@@ -9,11 +9,11 @@ use ramboot_wire::{ImageId, Mac};
 use serde::Serialize;
 
 use super::{find, say};
-use crate::cli::ProfileArgs;
 use crate::store::Store;
 use crate::store::boot_profile::{Kept, Known, picture};
 use crate::text::table::{Column, Row, megabytes, render};
 use crate::text::time;
+use crate::verbs::images::args::ProfileArgs;
 
 /// What is known; with `--json`, as it is printed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

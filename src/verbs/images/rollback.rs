@@ -15,10 +15,10 @@ use ramboot_wire::ImageId;
 use serde::Serialize;
 
 use super::rollback_target::pick;
-use crate::cli::RollbackArgs;
 use crate::store::{Generation, Image, Name, Store, commit};
 use crate::text::table::megabytes;
 use crate::text::time;
+use crate::verbs::images::args::RollbackArgs;
 
 /// What was done; with `--json`, as it is printed.
 #[derive(Debug, Clone, PartialEq, Serialize)]

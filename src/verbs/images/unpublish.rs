@@ -6,10 +6,10 @@ use ramboot_wire::ImageId;
 use serde::Serialize;
 
 use super::list::{Unnamed, look};
-use crate::cli::UnpublishArgs;
 use crate::store::remove::Retiring;
 use crate::store::{Name, Store};
 use crate::text::table::megabytes;
+use crate::verbs::images::args::UnpublishArgs;
 
 /// What was done; with `--json`, as it is printed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

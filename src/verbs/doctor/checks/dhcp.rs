@@ -3,7 +3,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 
-use crate::cli::DhcpMode;
+use crate::config::words::DhcpMode;
 use crate::dhcp::rival::Rival;
 use crate::host::interface::Interface;
 use crate::verbs::doctor::finding::{Finding, Topic};

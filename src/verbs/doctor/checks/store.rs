@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ramboot_wire::Arch;
 
-use crate::cli::DEFAULT_STATE;
+use crate::config::DEFAULT_STATE;
 use crate::verbs::doctor::facts::{Ipxe, Published};
 use crate::verbs::doctor::finding::{Finding, Topic, size};
 

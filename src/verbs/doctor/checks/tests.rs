@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use ramboot_wire::Arch;
 
 use super::*;
-use crate::cli::DhcpMode;
+use crate::config::words::DhcpMode;
 use crate::control::Served;
 use crate::dhcp::rival::Rival;
 use crate::verbs::doctor::facts::{ImageState, Published};

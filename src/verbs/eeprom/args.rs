@@ -5,11 +5,11 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::StateArg;
 use crate::config::worker;
 use crate::pi::eeprom::conf::Netconsole;
 use crate::pi::eeprom::order::BootOrder;
 use crate::pi::eeprom::steps::Model;
+use crate::verbs::images::args::StateArg;
 
 /// `ramboot eeprom`
 #[derive(Debug, Args)]
