@@ -17,11 +17,10 @@ use tracing::warn;
 use crate::host::progress::Progress;
 use crate::squashfs::layout::Laid;
 use crate::squashfs::tree::Tree;
-use crate::store::boot_profile::Carried;
+use crate::store::boot_profile::{Carried, Share, nothing_known};
+use crate::store::find;
 use crate::store::profiles::Profiles;
 use crate::store::{Image, ImageFacts, Store};
-use crate::verbs::images;
-use crate::verbs::images::profile::{Share, nothing_known};
 
 /// An image of the store whose boots are known.
 #[derive(Debug)]
@@ -53,7 +52,7 @@ pub struct Summary {
 pub(super) fn find(state: &Path, from: &str) -> anyhow::Result<Source> {
     let looking = || format!("looking for the profile of {from}");
     let store = Store::open(state)?;
-    let (id, size) = images::find(&store, from).with_context(looking)?;
+    let (id, size) = find::find(&store, from).with_context(looking)?;
     let known = store.profiles().read(id, size).with_context(looking)?;
     let known = known.with_context(|| nothing_known(from, id))?;
     let image = store.image(id).with_context(looking)?;

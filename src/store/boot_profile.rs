@@ -252,5 +252,53 @@ const SMALL_BYTES: u64 = 256 * CHUNK_BYTES;
 /// Between two recordings of a machine: no boot is shorter.
 const MIN_SECONDS: u64 = 60;
 
+/// A part of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Share {
+    /// Of 256 KiB; the image's last one may be shorter.
+    pub chunks: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Of the image, rounded up.
+    pub percent: u64,
+}
+
+impl Share {
+    /// The chunks of an image of `size` bytes that are wanted as `of` says.
+    #[must_use]
+    pub fn wanted(profile: &Profile, size: u64, of: fn(&Want) -> bool) -> Self {
+        let wants = profile.wants().iter().zip(0_u64..);
+        Self::of(
+            wants.filter(|(want, _)| of(want)).map(|(_, index)| index),
+            size,
+        )
+    }
+
+    /// These chunks of an image of `size` bytes.
+    #[must_use]
+    pub fn of(chunks: impl Iterator<Item = u64>, size: u64) -> Self {
+        let (mut count, mut bytes) = (0, 0);
+        for index in chunks {
+            count += 1;
+            bytes += size.saturating_sub(index * CHUNK_BYTES).min(CHUNK_BYTES);
+        }
+        let percent = (bytes * 100).div_ceil(size.max(1));
+        Self {
+            chunks: count,
+            bytes,
+            percent,
+        }
+    }
+}
+
+/// That no boot of an image is known, and what to do about it.
+pub(crate) fn nothing_known(name: &str, image: ImageId) -> String {
+    format!(
+        "nothing is known yet of how {name} (image {}) boots: boot one worker of it with mode = \"stream\", in [boot] or in a \
+         [[worker]] rule; what it reads comes in when it is up, or a minute after the start",
+        image.short()
+    )
+}
+
 #[cfg(test)]
 pub(crate) mod tests;

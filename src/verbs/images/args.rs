@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::rollback_target::Prefix;
+use crate::store::prefix::Prefix;
 
 /// Where the store is.
 #[derive(Debug, Args)]

@@ -14,9 +14,10 @@ use serde::Serialize;
 use tracing::warn;
 
 use self::text::text;
-use super::profile::{Share, hot};
+use super::profile::hot;
+use crate::store::boot_profile::Share;
 use crate::store::history::Past;
-use crate::store::{Generation, Name, Store};
+use crate::store::{Generation, Name, Store, find};
 use crate::verbs::images::args::ImagesArgs;
 
 /// All that is in a store; with `--json`, as it is printed.
@@ -100,7 +101,7 @@ pub fn run(args: &ImagesArgs) -> anyhow::Result<()> {
     let mut listing = look(&store)?;
     if let Some(name) = &args.name {
         let name: Name = name.parse()?;
-        super::history(&store, &name)?;
+        find::history(&store, &name)?;
         listing
             .names
             .retain(|listed| listed.name == name.to_string());

@@ -3,14 +3,15 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use ramboot_wire::image::{CHUNK_BYTES, chunk_count};
+use ramboot_wire::image::chunk_count;
 use ramboot_wire::profile::{Profile, Want};
 use ramboot_wire::{ImageId, Mac};
 use serde::Serialize;
 
-use super::{find, say};
+use super::say;
 use crate::store::Store;
-use crate::store::boot_profile::{Kept, Known, picture};
+use crate::store::boot_profile::{Kept, Known, Share, nothing_known, picture};
+use crate::store::find::find;
 use crate::text::table::{Column, Row, megabytes, render};
 use crate::text::time;
 use crate::verbs::images::args::ProfileArgs;
@@ -32,17 +33,6 @@ pub struct Shown {
     pub recordings: Vec<Boot>,
     /// What another image's boots say.
     pub carried: Option<Carried>,
-}
-
-/// A part of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Share {
-    /// Of 256 KiB; the image's last one may be shorter.
-    pub chunks: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Of the image, rounded up.
-    pub percent: u64,
 }
 
 /// One boot that was recorded.
@@ -108,15 +98,6 @@ const fn is_hot(want: &Want) -> bool {
     matches!(want, Want::Hot(_))
 }
 
-/// What to do about it.
-pub(crate) fn nothing_known(name: &str, image: ImageId) -> String {
-    format!(
-        "nothing is known yet of how {name} (image {}) boots: boot one worker of it with mode = \"stream\", in [boot] or in a \
-         [[worker]] rule; what it reads comes in when it is up, or a minute after the start",
-        image.short()
-    )
-}
-
 fn draw(path: &Path, shown: &Shown, profile: &Profile) -> anyhow::Result<()> {
     let Shown {
         name,
@@ -158,32 +139,6 @@ impl Shown {
                 .map(|kept| Boot::of(kept, size))
                 .collect(),
             carried,
-        }
-    }
-}
-
-impl Share {
-    fn wanted(profile: &Profile, size: u64, of: fn(&Want) -> bool) -> Self {
-        let wants = profile.wants().iter().zip(0_u64..);
-        Self::of(
-            wants.filter(|(want, _)| of(want)).map(|(_, index)| index),
-            size,
-        )
-    }
-
-    /// These chunks of an image of `size` bytes.
-    #[must_use]
-    pub fn of(chunks: impl Iterator<Item = u64>, size: u64) -> Self {
-        let (mut count, mut bytes) = (0, 0);
-        for index in chunks {
-            count += 1;
-            bytes += size.saturating_sub(index * CHUNK_BYTES).min(CHUNK_BYTES);
-        }
-        let percent = (bytes * 100).div_ceil(size.max(1));
-        Self {
-            chunks: count,
-            bytes,
-            percent,
         }
     }
 }
@@ -290,6 +245,7 @@ mod tests {
     use super::*;
     use crate::store::boot_profile;
     use crate::store::boot_profile::tests::{IMAGE, recording};
+    use ramboot_wire::image::CHUNK_BYTES;
 
     #[test]
     fn what_is_known_is_said_with_its_share() {

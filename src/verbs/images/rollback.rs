@@ -15,7 +15,7 @@ use ramboot_wire::ImageId;
 use serde::Serialize;
 
 use super::rollback_target::pick;
-use crate::store::{Generation, Image, Name, Store, commit};
+use crate::store::{Generation, Image, Name, Store, commit, find};
 use crate::text::table::megabytes;
 use crate::text::time;
 use crate::verbs::images::args::RollbackArgs;
@@ -88,7 +88,7 @@ fn rollback(args: &RollbackArgs) -> anyhow::Result<RolledBack> {
     let started = Instant::now();
     let name: Name = args.name.parse()?;
     let store = Store::open(&args.state.path)?.serving();
-    let history = super::history(&store, &name)?;
+    let history = find::history(&store, &name)?;
     let target =
         pick(&history, args.digest.as_ref()).with_context(|| format!("rolling back {name}"))?;
     check(&store, target)

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::list::{Unnamed, look};
 use crate::store::remove::Retiring;
-use crate::store::{Name, Store};
+use crate::store::{Name, Store, find};
 use crate::text::table::megabytes;
 use crate::verbs::images::args::UnpublishArgs;
 
@@ -37,9 +37,9 @@ fn unpublish(args: &UnpublishArgs) -> anyhow::Result<Unpublished> {
     let name: Name = args.name.parse()?;
     let store = Store::open(&args.state.path)?;
     // Before anything is made in a folder that is no store.
-    super::history(&store, &name)?;
+    find::history(&store, &name)?;
     let retiring = Retiring::begin(&args.state.path)?;
-    let history = super::history(&store, &name)?;
+    let history = find::history(&store, &name)?;
     retiring.name(&name)?;
     retiring.finish()?;
     let found = history.iter().filter_map(|past| past.found.as_ref().ok());

@@ -123,7 +123,7 @@ mod tests {
     use ramboot_wire::{Arch, ImageId};
 
     use super::*;
-    use crate::verbs::images::profile::Share;
+    use crate::store::boot_profile::Share;
 
     const NOW: u64 = 1_795_506_659;
 
