@@ -25,7 +25,6 @@ pub mod dhcp;
 pub mod fleet;
 pub mod host;
 pub mod http;
-pub mod parts;
 pub mod pi;
 pub mod publish;
 pub mod serve;

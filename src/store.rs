@@ -24,6 +24,7 @@ mod open_file;
 pub mod prefix;
 pub mod profiles;
 pub mod remove;
+pub mod rope;
 pub mod serving_lock;
 mod staging_dir;
 

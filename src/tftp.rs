@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 pub use self::serve::run;
-use crate::parts::Parts;
+use crate::store::rope::Parts;
 
 /// Who asks for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ramboot::parts::Parts;
+use ramboot::store::rope::Parts;
 use ramboot::tftp::sessions::MAX_SESSIONS_PER_ADDRESS;
 use ramboot::tftp::{Ask, Counters, Files, Table, run};
 

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::planner::{Choice, Desk};
 use crate::boot::ipxe;
 use crate::boot::uki::{MAX_STUB_BYTES, Payload, Stub, UkiError};
-use crate::parts::Parts;
+use crate::store::rope::Parts;
 use crate::store::{BootFile, Generation};
 
 /// How a machine asks.

@@ -16,7 +16,7 @@ pub mod pe;
 use bytes::Bytes;
 use ramboot_wire::Arch;
 
-use crate::parts::Parts;
+use crate::store::rope::Parts;
 use pe::{Headers, MAX_HEADER_BYTES, Name, PeError};
 
 /// What all of systemd's stubs have in them, with the version behind it.

@@ -14,8 +14,8 @@ use ramboot_wire::plain;
 use ramboot_wire::queue::{self, Place};
 
 use super::range::{self, Wanted};
-use crate::parts::Parts;
 use crate::store::Mapping;
+use crate::store::rope::Parts;
 
 /// One representation (RFC 9110 §3.2): what a path names.
 #[derive(Debug, Clone)]

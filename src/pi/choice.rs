@@ -6,8 +6,8 @@ use ramboot_wire::{BootArgs, BootFiles};
 
 use super::config_txt::{Cmdline, ConfigTxtError, Names, config_txt};
 use super::files::Files;
-use crate::parts::Parts;
 use crate::store::PiBoot;
+use crate::store::rope::Parts;
 
 /// The file that decides what boots.
 pub(super) const CONFIG: &str = "config.txt";

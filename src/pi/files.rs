@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::parts::Parts;
 use crate::publish::initrd::cpio::{self, CpioError};
+use crate::store::rope::Parts;
 
 /// Raspberry Pi OS has 330 overlays.
 pub const MAX_FILES: usize = 1024;

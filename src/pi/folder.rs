@@ -18,7 +18,7 @@ use ramboot_wire::Mac;
 
 use super::board;
 use super::choice::PiChoice;
-use crate::parts::Parts;
+use crate::store::rope::Parts;
 use path::{Asked, Class};
 use pin::Pins;
 

@@ -22,11 +22,11 @@ use crate::boot::pxelinux;
 use crate::config::worker::Asker;
 use crate::fleet::event::{self, Event, Part};
 use crate::host::arp_table;
-use crate::parts::Parts;
 use crate::pi::choice::{Content, PiChoice};
 use crate::pi::eeprom::update::{self, Updates};
 use crate::pi::files::{Files, Opened};
 use crate::pi::folder::{Answer, Tree, Who, Why};
+use crate::store::rope::Parts;
 use crate::store::{BootFile, Image, Stored};
 use crate::tftp;
 

@@ -20,7 +20,7 @@ use super::sessions::Pulse;
 use super::transfer::{Due, Outcome, Transfer, max_block};
 use super::{Ask, Counters, Files};
 use crate::host::interface;
-use crate::parts::Parts;
+use crate::store::rope::Parts;
 
 /// What all transfers of one server share.
 pub(super) struct Shared<F> {

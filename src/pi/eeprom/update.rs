@@ -12,11 +12,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tracing::{debug, info, warn};
 
-use crate::parts::Parts;
 use crate::pi::boards_seen::Seen;
 use crate::pi::eeprom::chip::Chip;
 use crate::pi::eeprom::offers::Offers;
 use crate::pi::id::Revision;
+use crate::store::rope::Parts;
 
 const SIG: &str = "pieeprom.sig";
 const IMAGE: &str = "pieeprom.upd";
