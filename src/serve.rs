@@ -29,11 +29,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
-use crate::boot::current::Live;
+use crate::boot::current::Current;
 use crate::boot::efi::Via;
 use crate::boot::ipxe_binaries::{self, Roms};
-use crate::boot::planner::{self, Desk};
-use crate::boot::worker_files::Belongings;
+use crate::boot::planner::{self, Planner};
+use crate::boot::worker_files::WorkerFiles;
 use crate::config::Config;
 use crate::config::words::DhcpMode;
 use crate::control::Served;
@@ -44,7 +44,7 @@ use crate::http::answer::Content;
 use crate::http::serve::Site;
 use crate::pi::eeprom::update::Updates;
 use crate::serve::args::ServeArgs;
-use crate::serve::tftp_files::Shelf;
+use crate::serve::tftp_files::TftpFiles;
 use crate::status::metrics::Metrics;
 use crate::status::views::Viewer;
 use crate::store::{Generation, Name, Store, serving_lock};
@@ -66,8 +66,8 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
         &args.interface,
     )?;
     let store = Store::open(&args.state)?.serving();
-    let belongings = Belongings::open(&args.state)?;
-    belongings.check(&config)?;
+    let worker_files = WorkerFiles::open(&args.state)?;
+    worker_files.check(&config)?;
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -77,7 +77,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
         .event_interval(1)
         .build()
         .context("starting the runtime")?;
-    let result = runtime.block_on(serve(args, config, &interfaces, (store, belongings)));
+    let result = runtime.block_on(serve(args, config, &interfaces, (store, worker_files)));
     // What still runs holds nothing that is worth waiting for.
     runtime.shutdown_background();
     result
@@ -99,7 +99,7 @@ async fn serve(
     args: &ServeArgs,
     config: Config,
     interfaces: &[Interface],
-    (store, belongings): (Store, Belongings),
+    (store, worker_files): (Store, WorkerFiles),
 ) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     // One that comes while it starts is acted on after that.
@@ -120,11 +120,11 @@ async fn serve(
     let counters = Arc::new(Counters::new(&fleet));
     let (stop, stopped) = watch::channel(false);
     let about = control::about(args, &config);
-    let live = Arc::new(Live::new(Desk {
+    let live = Arc::new(Current::new(Planner {
         store: Arc::new(store),
         config: Arc::new(config),
         roms: Arc::new(roms),
-        belongings: Arc::new(belongings),
+        worker_files: Arc::new(worker_files),
         fleet: Arc::clone(&fleet),
     }));
     let store = Arc::clone(&live.now().store);
@@ -139,7 +139,7 @@ async fn serve(
     let common = Common {
         live: Arc::clone(&live),
         site: Arc::new(site(&live, &counters, &viewer)),
-        files: Arc::new(Shelf::new(Arc::clone(&live), updates)),
+        files: Arc::new(TftpFiles::new(Arc::clone(&live), updates)),
         fleet: Arc::clone(&fleet),
         counters: Arc::clone(&counters),
         stopped,
@@ -234,7 +234,7 @@ impl Signals {
     }
 }
 
-fn site(live: &Arc<Live>, counters: &Counters, viewer: &Arc<Viewer>) -> Site {
+fn site(live: &Arc<Current>, counters: &Counters, viewer: &Arc<Viewer>) -> Site {
     let (live, viewer) = (Arc::clone(live), Arc::clone(viewer));
     let fleet = Arc::clone(&live.now().fleet);
     let (dhcp, known) = (live.now().config.dhcp.mode, Arc::clone(&fleet));
@@ -266,7 +266,7 @@ fn site(live: &Arc<Live>, counters: &Counters, viewer: &Arc<Viewer>) -> Site {
                         })
                 }
                 Resource::Files(worker, id) => {
-                    let archive = made.belongings.get(&made.config, worker, *id)?;
+                    let archive = made.worker_files.get(&made.config, worker, *id)?;
                     archive.map(|bytes| Content {
                         bytes: bytes.into(),
                         // Secrets are in it: no cache is to keep them.

@@ -5,7 +5,7 @@ use ramboot_wire::paths::Resource;
 use ramboot_wire::{Arch, Base, Client};
 use tracing::{info, warn};
 
-use super::planner::{Choice, Desk};
+use super::planner::{BootPlan, Planner};
 use crate::boot::ipxe;
 use crate::boot::uki::{MAX_STUB_BYTES, Payload, Stub, UkiError};
 use crate::store::rope::Parts;
@@ -23,7 +23,7 @@ pub enum Via {
 /// The script that new iPXE (Debian 13's) looks for in the root or beside its own binary, by version.
 const AUTOEXEC: &str = "autoexec.ipxe";
 
-impl Desk {
+impl Planner {
     /// The EFI program for `client`, which reached us at `base`; `None`, and a line in the log that says what to do, if
     /// there is none for it.
     #[must_use]
@@ -38,7 +38,7 @@ impl Desk {
             return ipxe;
         }
         let why = match choice.and_then(|choice| Ok((self.uki(&choice)?, choice))) {
-            Ok((uki, Choice { name, args, .. })) => {
+            Ok((uki, BootPlan { name, args, .. })) => {
                 let (image, bytes) = (args.image.short(), uki.len());
                 info!(worker = %client.mac, image, %name, bytes, "boot.efi: unified kernel image");
                 return Some(uki);
@@ -58,7 +58,7 @@ impl Desk {
         ipxe
     }
 
-    fn uki(&self, choice: &Choice) -> anyhow::Result<Parts> {
+    fn uki(&self, choice: &BootPlan) -> anyhow::Result<Parts> {
         let Generation {
             image: id,
             kernel,

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::boot::ipxe;
 use crate::boot::ipxe_binaries::Roms;
-use crate::boot::worker_files::Belongings;
+use crate::boot::worker_files::WorkerFiles;
 use crate::config::Config;
 use crate::config::assign::{self, Published};
 use crate::config::worker::Asker;
@@ -23,7 +23,7 @@ use crate::store::{Generation, Name, Store};
 
 /// Everything that a boot is decided from; one for all servers.
 #[derive(Debug, Clone)]
-pub struct Desk {
+pub struct Planner {
     /// Images and names.
     pub store: Arc<Store>,
     /// Which machine gets what.
@@ -31,14 +31,14 @@ pub struct Desk {
     /// iPXE for firmware that needs it.
     pub roms: Arc<Roms>,
     /// Which machine is whom, and what belongs to it.
-    pub belongings: Arc<Belongings>,
+    pub worker_files: Arc<WorkerFiles>,
     /// Hears of what was decided.
     pub fleet: Arc<Watch>,
 }
 
 /// What one machine boots.
 #[derive(Debug, Clone)]
-pub struct Choice {
+pub struct BootPlan {
     /// The name its image was found by.
     pub name: Name,
     /// What the name stood for when it was asked.
@@ -58,12 +58,12 @@ pub const fn base(addr: SocketAddrV4) -> Base {
     }
 }
 
-impl Desk {
+impl Planner {
     /// What `client`, which reached us at `base`, boots.
     ///
     /// # Errors
     /// Nothing is published for it, or the store cannot be read; the text says what would change that.
-    pub fn choose(&self, client: &Client, base: &Base) -> anyhow::Result<Choice> {
+    pub fn choose(&self, client: &Client, base: &Base) -> anyhow::Result<BootPlan> {
         let asker = Asker {
             mac: Some(client.mac),
             serial: None,
@@ -76,8 +76,8 @@ impl Desk {
     /// What the machine `asker` boots now, or what it would have booted `back` publications ago.
     ///
     /// # Errors
-    /// As [`Desk::choose`].
-    pub fn choose_for(&self, asker: &Asker, base: &Base, back: usize) -> anyhow::Result<Choice> {
+    /// As [`Planner::choose`].
+    pub fn choose_for(&self, asker: &Asker, base: &Base, back: usize) -> anyhow::Result<BootPlan> {
         let mut published = Vec::new();
         let mut generations = HashMap::new();
         for name in self.store.names()? {
@@ -106,7 +106,7 @@ impl Desk {
             arch: asker.arch,
             uuid: asker.uuid,
         };
-        let given = self.belongings.hand_out(&self.config, &worker)?;
+        let given = self.worker_files.hand_out(&self.config, &worker)?;
         self.tell(asker.mac, |who| {
             Event::Chosen(who, given.hostname.clone(), generation.image)
         });
@@ -129,7 +129,7 @@ impl Desk {
                 initrd: generation.initrd.name.clone(),
             }),
         };
-        Ok(Choice {
+        Ok(BootPlan {
             name,
             generation,
             args,

@@ -32,7 +32,7 @@ use made::{Basis, Made, Outcome};
 const OVERLAYS: &str = "overlays";
 
 /// Makes workers' files.
-pub struct Belongings {
+pub struct WorkerFiles {
     overlays: PathBuf,
     secret: Secret,
     kept: Mutex<Kept>,
@@ -43,14 +43,14 @@ pub struct Belongings {
 
 /// What one worker is given beside its image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Given {
+pub struct Handout {
     /// Its host name, unless the image's stays.
     pub hostname: Option<String>,
     /// Its files.
     pub files: Option<Files>,
 }
 
-impl Belongings {
+impl WorkerFiles {
     /// Reads or makes the secret in the folder `state`.
     ///
     /// # Errors
@@ -87,7 +87,7 @@ impl Belongings {
     /// # Errors
     /// A template that cannot be filled in for it, an overlay that cannot be read: it should wait rather than run as half
     /// of what it is meant to be.
-    pub fn hand_out(&self, config: &Config, worker: &Worker) -> anyhow::Result<Given> {
+    pub fn hand_out(&self, config: &Config, worker: &Worker) -> anyhow::Result<Handout> {
         let Some(key) = Key::of(worker) else {
             // A Pi 3 behind a relay asks for its first file in the root; in its own folder for all that follow.
             warn!(
@@ -95,10 +95,10 @@ impl Belongings {
                 "a machine that asks {} says neither MAC nor serial number, so it has no identity and no worker files (a Raspberry Pi: set TFTP_PREFIX=0 in its bootloader)",
                 worker.manager
             );
-            return Ok(Given::default());
+            return Ok(Handout::default());
         };
         let (outcome, archive) = self.made(config, worker, key, now())?;
-        Ok(Given {
+        Ok(Handout {
             hostname: outcome.hostname,
             files: Some(Files {
                 id: outcome.id,
@@ -111,7 +111,7 @@ impl Belongings {
     /// The archive `id` of `worker`; `None` if it cannot be made any more.
     ///
     /// # Errors
-    /// As [`Belongings::hand_out`].
+    /// As [`WorkerFiles::hand_out`].
     pub fn get(
         &self,
         config: &Config,
@@ -246,9 +246,9 @@ impl Belongings {
 }
 
 /// Nothing that is secret.
-impl fmt::Debug for Belongings {
+impl fmt::Debug for WorkerFiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Belongings")
+        f.debug_struct("WorkerFiles")
             .field("overlays", &self.overlays)
             .finish_non_exhaustive()
     }

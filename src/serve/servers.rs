@@ -15,7 +15,7 @@ use super::interface_changes::{self, Device, News, Open, Place, Step};
 use super::sockets::{self, AddressSockets};
 use super::watchdog::Pulses;
 use super::{Counters, rival_check};
-use crate::boot::current::Live;
+use crate::boot::current::Current;
 use crate::config::Config;
 use crate::config::words::DhcpMode;
 use crate::control::Served;
@@ -24,14 +24,14 @@ use crate::dhcp::socket::Sockets;
 use crate::fleet::shared::Watch;
 use crate::host::interface::{Found, Interface};
 use crate::http::serve::Site;
-use crate::serve::tftp_files::Shelf;
+use crate::serve::tftp_files::TftpFiles;
 use crate::{dhcp, fleet, http, tftp};
 
 /// What all servers answer from.
 pub(super) struct Common {
-    pub(super) live: Arc<Live>,
+    pub(super) live: Arc<Current>,
     pub(super) site: Arc<Site>,
-    pub(super) files: Arc<Shelf>,
+    pub(super) files: Arc<TftpFiles>,
     pub(super) fleet: Arc<Watch>,
     pub(super) counters: Arc<Counters>,
     /// Becomes true when all are to end.

@@ -16,8 +16,8 @@ use ramboot_wire::paths::Resource;
 use ramboot_wire::{Arch, Base, Client, Mac};
 use tracing::{debug, info, warn};
 
-use crate::boot::current::Live;
-use crate::boot::planner::{Choice, Desk, base};
+use crate::boot::current::Current;
+use crate::boot::planner::{BootPlan, Planner, base};
 use crate::boot::pxelinux;
 use crate::config::worker::Asker;
 use crate::fleet::event::{self, Event, Part};
@@ -35,21 +35,21 @@ const FIRST_FILES: [&str; 3] = ["bootcode.bin", "start4.elf", "config.txt"];
 
 /// All names.
 #[derive(Debug)]
-pub struct Shelf {
-    desk: Arc<Live>,
+pub struct TftpFiles {
+    planner: Arc<Current>,
     updates: Updates,
     trees: Mutex<Tree>,
     start: Instant,
     opened: Mutex<Opened>,
 }
 
-impl Shelf {
-    /// Names that lead to what `desk` decides, and bootloaders' updates.
+impl TftpFiles {
+    /// Names that lead to what `planner` decides, and bootloaders' updates.
     #[must_use]
-    pub fn new(desk: Arc<Live>, updates: Updates) -> Self {
-        let prefix = desk.now().config.boot.pi_prefix.clone();
+    pub fn new(planner: Arc<Current>, updates: Updates) -> Self {
+        let prefix = planner.now().config.boot.pi_prefix.clone();
         Self {
-            desk,
+            planner,
             updates,
             trees: Mutex::new(Tree::new(prefix)),
             start: Instant::now(),
@@ -57,16 +57,16 @@ impl Shelf {
         }
     }
 
-    fn pi(&self, desk: &Desk, ask: &tftp::Ask<'_>, base: &Base) -> Option<Parts> {
+    fn pi(&self, planner: &Planner, ask: &tftp::Ask<'_>, base: &Base) -> Option<Parts> {
         let address = *ask.client.ip();
         let now = self.start.elapsed();
         let choose = |who: &Who, back| {
             let mac = who.mac.or_else(|| arp_table::mac_of(who.address));
-            self.choose_pi(desk, who, mac, base, back)
+            self.choose_pi(planner, who, mac, base, back)
                 .map_err(|error| format!("{error:#}"))
         };
         let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
-        trees.set_prefix(&desk.config.boot.pi_prefix);
+        trees.set_prefix(&planner.config.boot.pi_prefix);
         match trees.resolve(ask.name, address, now, choose) {
             Answer::Found(parts) => return Some(parts),
             Answer::Missing(why) => {
@@ -76,7 +76,7 @@ impl Shelf {
                     Why::NoImage(_) if first => {
                         warn!(client = %address, name, "Raspberry Pi: {why}");
                         let who = self.who(address);
-                        let _ = desk.fleet.saw(Event::Nothing(who, why.to_string()));
+                        let _ = planner.fleet.saw(Event::Nothing(who, why.to_string()));
                     }
                     Why::Loud(_) => warn!(client = %address, name, "Raspberry Pi: {why}"),
                     _ => debug!(client = %address, name, "TFTP: {why}"),
@@ -88,7 +88,7 @@ impl Shelf {
 
     fn choose_pi(
         &self,
-        desk: &Desk,
+        planner: &Planner,
         who: &Who,
         mac: Option<Mac>,
         base: &Base,
@@ -100,8 +100,8 @@ impl Shelf {
             uuid: None,
             arch: Some(Arch::Aarch64),
         };
-        let choice = desk.choose_for(&asker, base, back)?;
-        let Choice {
+        let choice = planner.choose_for(&asker, base, back)?;
+        let BootPlan {
             name,
             generation,
             args,
@@ -110,7 +110,7 @@ impl Shelf {
         let pi = generation.pi.as_ref().with_context(|| {
             format!("image {name} has no files for Raspberry Pis: \"ramboot publish\" said which are missing")
         })?;
-        let image = desk.store.image(generation.image)?;
+        let image = planner.store.image(generation.image)?;
         let image = image.with_context(|| format!("image {} is gone", generation.image))?;
         let content = Content {
             files: self.files(&image, &pi.files)?,
@@ -133,14 +133,14 @@ impl Shelf {
     }
 
     /// U-Boot's menu, and the files it names.
-    fn u_boot(desk: &Desk, name: &str, base: &Base) -> anyhow::Result<Option<Parts>> {
+    fn u_boot(planner: &Planner, name: &str, base: &Base) -> anyhow::Result<Option<Parts>> {
         if let Some(mac) = pxelinux::asked_by(name) {
             let client = Client {
                 arch: Some(Arch::Aarch64),
                 ..mac.into()
             };
-            let choice = desk.choose(&client, base)?;
-            let Choice {
+            let choice = planner.choose(&client, base)?;
+            let BootPlan {
                 generation,
                 args,
                 extra,
@@ -154,19 +154,19 @@ impl Shelf {
         let Some(Resource::Boot(id, file)) = Resource::parse(&format!("/{name}")) else {
             return Ok(None);
         };
-        let image = desk.store.image(id)?;
+        let image = planner.store.image(id)?;
         let found = image.map(|image| image.boot(&file)).transpose()?.flatten();
         Ok(found.map(Parts::from))
     }
 }
 
-impl tftp::Files for Shelf {
+impl tftp::Files for TftpFiles {
     /// Reads a few small files at most, and all of a boot file when it is first asked for.
     fn open(&self, ask: &tftp::Ask<'_>) -> Option<Parts> {
         let found = self.find(ask)?;
         let who = self.who(*ask.client.ip());
         let _ = self
-            .desk
+            .planner
             .now()
             .fleet
             .saw(Event::Begins(who, part(ask.name)));
@@ -174,12 +174,12 @@ impl tftp::Files for Shelf {
     }
 
     fn knows(&self, client: Ipv4Addr) -> bool {
-        self.desk.now().fleet.lock().knows(client)
+        self.planner.now().fleet.lock().knows(client)
     }
 
     fn taken(&self, client: SocketAddrV4, name: &str) {
         let who = self.who(*client.ip());
-        let _ = self.desk.now().fleet.saw(Event::Loaded(who, part(name)));
+        let _ = self.planner.now().fleet.saw(Event::Loaded(who, part(name)));
     }
 }
 
@@ -191,10 +191,10 @@ fn part(name: &str) -> Part {
     }
 }
 
-impl Shelf {
+impl TftpFiles {
     /// Known to the fleet by its address, else by the neighbour table.
     fn who(&self, address: Ipv4Addr) -> event::Who {
-        let known = self.desk.now().fleet.lock().at(address).is_some();
+        let known = self.planner.now().fleet.lock().at(address).is_some();
         event::Who {
             mac: if known {
                 None
@@ -210,14 +210,14 @@ impl Shelf {
         if let Some(asked) = update::Asked::parse(ask.name) {
             return self.updates.open(&asked, *ask.client.ip());
         }
-        let desk = self.desk.now();
-        let base = base(SocketAddrV4::new(*ask.local.ip(), desk.config.http_port));
-        if let Some(parts) = desk.tftp(ask.name, &base) {
+        let planner = self.planner.now();
+        let base = base(SocketAddrV4::new(*ask.local.ip(), planner.config.http_port));
+        if let Some(parts) = planner.tftp(ask.name, &base) {
             return Some(parts);
         }
-        match Self::u_boot(&desk, ask.name, &base) {
+        match Self::u_boot(&planner, ask.name, &base) {
             Ok(Some(parts)) => Some(parts),
-            Ok(None) => self.pi(&desk, ask, &base),
+            Ok(None) => self.pi(&planner, ask, &base),
             Err(error) => {
                 warn!(client = %ask.client, name = ask.name, "TFTP: nothing to boot: {error:#}");
                 None

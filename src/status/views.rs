@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::boot::current::Live;
+use crate::boot::current::Current;
 use crate::control::Served;
 use crate::fleet::rows::Catalogue;
 use crate::fleet::snapshot::{self, ImageRow, Manager, Snapshot, Standing, WorkerRow};
@@ -29,7 +29,7 @@ use kept::Kept;
 /// What all views are made of.
 #[derive(Debug)]
 pub struct Viewer {
-    live: Arc<Live>,
+    live: Arc<Current>,
     http: Arc<http::serve::Counters>,
     tftp: Arc<tftp::Counters>,
     served: watch::Receiver<Vec<Served>>,
@@ -59,7 +59,7 @@ impl Viewer {
     /// Over what is decided now and the servers count.
     #[must_use]
     pub fn new(
-        live: Arc<Live>,
+        live: Arc<Current>,
         http: Arc<http::serve::Counters>,
         tftp: Arc<tftp::Counters>,
         served: watch::Receiver<Vec<Served>>,
@@ -205,8 +205,8 @@ impl Viewer {
 
     /// What every name stands for now.
     fn catalogue(&self) -> anyhow::Result<Catalogue> {
-        let desk = self.live.now();
-        let store = &desk.store;
+        let planner = self.live.now();
+        let store = &planner.store;
         let mut current = Vec::new();
         for name in store.names()? {
             if let Some(generation) = store.current(&name)? {
@@ -214,7 +214,7 @@ impl Viewer {
             }
         }
         Ok(Catalogue {
-            config: Arc::clone(&desk.config),
+            config: Arc::clone(&planner.config),
             current,
         })
     }

@@ -37,8 +37,8 @@ fn put(state: &TempDir, path: &str, text: &str) {
     fs::write(path, text).expect("written");
 }
 
-fn open(state: &TempDir) -> Belongings {
-    Belongings::open(state.path()).expect("a secret")
+fn open(state: &TempDir) -> WorkerFiles {
+    WorkerFiles::open(state.path()).expect("a secret")
 }
 
 fn text(archive: &Bytes) -> String {
@@ -59,13 +59,13 @@ fn templates_know_the_worker() {
         ("rack/etc/all", "over\n"),
         ("lab/etc/lab", "in the lab\n"),
     ]);
-    let belongings = open(&state);
+    let worker_files = open(&state);
     let config = config(CONFIG);
-    belongings.check(&config).expect("all there");
+    worker_files.check(&config).expect("all there");
     let given = |worker: &Worker| {
-        let given = belongings.hand_out(&config, worker).expect("given");
+        let given = worker_files.hand_out(&config, worker).expect("given");
         let files = given.files.expect("files");
-        let archive = belongings.get(&config, worker, files.id).expect("made");
+        let archive = worker_files.get(&config, worker, files.id).expect("made");
         (given.hostname, text(&archive.expect("here")))
     };
     let secret: Secret = "07".repeat(32).parse().expect("a secret");
@@ -108,16 +108,16 @@ fn another_manager_makes_the_same() {
 fn an_edit_does_not_stop_a_boot_under_way() {
     let state = state(&[("common/etc/x", "old\n")]);
     let (config, worker) = (Config::default(), worker(PC));
-    let belongings = open(&state);
-    let id_of = |belongings: &Belongings| {
-        let given = belongings.hand_out(&config, &worker).expect("given");
+    let worker_files = open(&state);
+    let id_of = |worker_files: &WorkerFiles| {
+        let given = worker_files.hand_out(&config, &worker).expect("given");
         given.files.expect("files").id
     };
-    let old = id_of(&belongings);
+    let old = id_of(&worker_files);
     put(&state, "common/etc/x", "new\n");
-    let kept = belongings.get(&config, &worker, old).expect("kept");
+    let kept = worker_files.get(&config, &worker, old).expect("kept");
     assert!(text(&kept.expect("here")).contains("old\n"));
-    assert_ne!(id_of(&belongings), old, "the next boot gets the new one");
+    assert_ne!(id_of(&worker_files), old, "the next boot gets the new one");
     let restarted = open(&state).get(&config, &worker, old).expect("made");
     assert_eq!(restarted, None, "nobody can make the old one any more");
 }
@@ -125,12 +125,12 @@ fn an_edit_does_not_stop_a_boot_under_way() {
 #[test]
 fn what_cannot_be_made_is_said() {
     let state = state(&[("bad/etc/x.j2", "{{ serial }}\n"), ("worse/x.j2", "{{\n")]);
-    let belongings = open(&state);
+    let worker_files = open(&state);
     let say = |config_text: &str| {
         let config = config(config_text);
-        let error = belongings
+        let error = worker_files
             .check(&config)
-            .and_then(|()| belongings.hand_out(&config, &worker(PC)).map(drop));
+            .and_then(|()| worker_files.hand_out(&config, &worker(PC)).map(drop));
         format!("{:#}", error.expect_err("refused"))
     };
     for (config, want) in [
@@ -165,11 +165,11 @@ fn names_are_left_to_the_image_on_request() {
         "{% if hostname is defined %}one{% else %}none{% endif %}",
     )]);
     let config = config("[identity]\nhostname = \"\"");
-    let belongings = open(&state);
-    let given = belongings.hand_out(&config, &worker(PC)).expect("given");
+    let worker_files = open(&state);
+    let given = worker_files.hand_out(&config, &worker(PC)).expect("given");
     assert_eq!(given.hostname, None);
     let id = given.files.expect("files").id;
-    let archive = belongings.get(&config, &worker(PC), id).expect("made");
+    let archive = worker_files.get(&config, &worker(PC), id).expect("made");
     assert!(text(&archive.expect("here")).contains("none"));
 }
 
@@ -178,7 +178,7 @@ fn who_cannot_be_told_from_others_is_given_nothing() {
     let nobody = worker("gpu~10.0.0.1:8067~~~aarch64~");
     let state = state(&[]);
     let given = open(&state).hand_out(&Config::default(), &nobody);
-    assert_eq!(given.expect("boots all the same"), Given::default());
+    assert_eq!(given.expect("boots all the same"), Handout::default());
 }
 
 /// Long after whatever was changed.
@@ -193,10 +193,10 @@ fn what_is_made_of_the_same_is_made_once() {
         ("gpu/etc/b", "two"),
         ("rack/c", "x"),
     ]);
-    let belongings = open(&state);
+    let worker_files = open(&state);
     let key = Key::of(&worker(PC)).expect("a key");
     let made = |config: &Config, now| {
-        let made = belongings.made(config, &worker(PC), key, now);
+        let made = worker_files.made(config, &worker(PC), key, now);
         made.expect("made").1
     };
     let first = config(CONFIG);
@@ -234,9 +234,9 @@ fn what_is_made_of_the_same_is_made_once() {
 #[test]
 fn what_was_just_changed_is_made_again() {
     let state = state(&[("common/etc/a", "one")]);
-    let belongings = open(&state);
+    let worker_files = open(&state);
     let key = Key::of(&worker(PC)).expect("a key");
-    let made = || belongings.made(&Config::default(), &worker(PC), key, now());
+    let made = || worker_files.made(&Config::default(), &worker(PC), key, now());
     let (_, first) = made().expect("made");
     let (_, second) = made().expect("made");
     assert_eq!(first, second);
@@ -246,14 +246,14 @@ fn what_was_just_changed_is_made_again() {
 #[test]
 fn who_wants_the_same_at_once_waits_for_the_one_who_makes_it() {
     let state = state(&[("common/etc/a", "one"), ("gpu/b", "x"), ("rack/c", "x")]);
-    let (belongings, config, now) = (open(&state), config(CONFIG), later());
+    let (worker_files, config, now) = (open(&state), config(CONFIG), later());
     let key = Key::of(&worker(PC)).expect("a key");
     let together = std::sync::Barrier::new(8);
     let places: Vec<usize> = std::thread::scope(|scope| {
         let threads = (0..8).map(|_| {
             scope.spawn(|| {
                 together.wait();
-                let made = belongings.made(&config, &worker(PC), key, now);
+                let made = worker_files.made(&config, &worker(PC), key, now);
                 made.expect("made").1.as_ptr().addr()
             })
         });
@@ -264,5 +264,5 @@ fn who_wants_the_same_at_once_waits_for_the_one_who_makes_it() {
             .collect()
     });
     assert_eq!(places, [places[0]; 8]);
-    assert!(lock(&belongings.making).is_empty());
+    assert!(lock(&worker_files.making).is_empty());
 }

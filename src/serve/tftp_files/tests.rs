@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::boot::ipxe_binaries::Roms;
-use crate::boot::worker_files::Belongings;
+use crate::boot::worker_files::WorkerFiles;
 use crate::config::Config;
 use crate::fleet::shared::Watch;
 use crate::pi::files::pack;
@@ -20,7 +20,7 @@ const CONFIG: &str = "[[worker]]\nserial = \"5b154510\"\nhostname = \"first\"\nc
                       [[worker]]\nserial = \"0000beef\"\nimage = \"elsewhere\"\n";
 
 /// A shelf over an image for arm64, with or without files for Raspberry Pis.
-fn shelf(folder: &TempDir, for_pis: bool) -> Shelf {
+fn shelf(folder: &TempDir, for_pis: bool) -> TftpFiles {
     let state = folder.path().join("state");
     let staging = Staging::begin(&state).expect("begun");
     let mut image = staging.create_image().expect("made");
@@ -63,18 +63,18 @@ fn shelf(folder: &TempDir, for_pis: bool) -> Shelf {
         .expect("committed");
     fs::write(folder.path().join("undionly.kpxe"), "a ROM").expect("written");
     let updates = Updates::new(&state, Arc::default());
-    let desk = Desk {
+    let planner = Planner {
         store: Arc::new(Store::open(&state).expect("opens")),
         config: Arc::new(Config::parse(CONFIG).expect("a config")),
         roms: Arc::new(Roms::read(folder.path())),
-        belongings: Arc::new(Belongings::open(&state).expect("a secret")),
+        worker_files: Arc::new(WorkerFiles::open(&state).expect("a secret")),
         fleet: Arc::new(Watch::new(Metrics::new().expect("metrics"))),
     };
-    Shelf::new(Arc::new(Live::new(desk)), updates)
+    TftpFiles::new(Arc::new(Current::new(planner)), updates)
 }
 
 /// Each from an address of its own, so that no boot is in the middle of another.
-fn read(shelf: &Shelf, last: u8, name: &str) -> Option<String> {
+fn read(shelf: &TftpFiles, last: u8, name: &str) -> Option<String> {
     let ask = tftp::Ask {
         client: SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, last), 49_152),
         local: SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 69),
