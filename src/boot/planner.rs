@@ -16,7 +16,7 @@ use crate::boot::ipxe_binaries::Roms;
 use crate::boot::worker_files::WorkerFiles;
 use crate::config::Config;
 use crate::config::assign::{self, Published};
-use crate::config::worker::Asker;
+use crate::config::worker::Machine;
 use crate::fleet::event::{Event, Who};
 use crate::fleet::shared::Watch;
 use crate::store::{Generation, Name, Store};
@@ -64,7 +64,7 @@ impl Planner {
     /// # Errors
     /// Nothing is published for it, or the store cannot be read; the text says what would change that.
     pub fn choose(&self, client: &Client, base: &Base) -> anyhow::Result<BootPlan> {
-        let asker = Asker {
+        let asker = Machine {
             mac: Some(client.mac),
             serial: None,
             uuid: client.uuid,
@@ -77,7 +77,12 @@ impl Planner {
     ///
     /// # Errors
     /// As [`Planner::choose`].
-    pub fn choose_for(&self, asker: &Asker, base: &Base, back: usize) -> anyhow::Result<BootPlan> {
+    pub fn choose_for(
+        &self,
+        asker: &Machine,
+        base: &Base,
+        back: usize,
+    ) -> anyhow::Result<BootPlan> {
         let mut published = Vec::new();
         let mut generations = HashMap::new();
         for name in self.store.names()? {

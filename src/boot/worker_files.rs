@@ -24,7 +24,7 @@ use crate::boot::overlays::read::{self, tree};
 use crate::boot::overlays::{Tree, identity_files};
 use crate::config::Config;
 use crate::config::words::COMMON;
-use crate::config::worker::{self, Asker};
+use crate::config::worker::{self, Machine};
 use crate::text::template::{self, Secrets, Words};
 use made::{Basis, Made, Outcome};
 
@@ -272,8 +272,8 @@ fn now() -> i64 {
 }
 
 /// The machine as rules see it.
-fn asker(worker: &Worker) -> Asker {
-    Asker {
+fn asker(worker: &Worker) -> Machine {
+    Machine {
         mac: worker.mac,
         serial: worker.serial,
         uuid: worker.uuid,

@@ -7,7 +7,7 @@
 use ramboot_wire::Arch;
 
 use crate::config::Config;
-use crate::config::worker::Asker;
+use crate::config::worker::Machine;
 
 /// The name an image has if `publish` was given none.
 pub const DEFAULT_NAME: &str = "default";
@@ -89,7 +89,7 @@ pub struct Published {
 pub fn assign(
     config: &Config,
     published: &[Published],
-    asker: &Asker,
+    asker: &Machine,
 ) -> Result<Assignment, Unassigned> {
     if published.is_empty() {
         return Err(Unassigned::NothingPublished);
@@ -124,7 +124,7 @@ fn named<'a>(
     image: &'a str,
     rule: &str,
     published: &[Published],
-    asker: &Asker,
+    asker: &Machine,
 ) -> Result<&'a str, Unassigned> {
     let found = published.iter().find(|published| published.name == image);
     match (found, asker.arch) {
@@ -143,7 +143,7 @@ fn named<'a>(
     }
 }
 
-fn unnamed<'a>(published: &'a [Published], asker: &Asker) -> Result<&'a str, Unassigned> {
+fn unnamed<'a>(published: &'a [Published], asker: &Machine) -> Result<&'a str, Unassigned> {
     let fits = |published: &&Published| asker.arch.is_none_or(|arch| arch == published.arch);
     let fitting: Vec<&Published> = published.iter().filter(fits).collect();
     match (fitting.as_slice(), asker.arch) {
@@ -205,11 +205,11 @@ mod tests {
         names.iter().map(published).collect()
     }
 
-    fn pc(mac: Mac) -> Asker {
-        Asker {
+    fn pc(mac: Mac) -> Machine {
+        Machine {
             mac: Some(mac),
             arch: Some(Arch::X86_64),
-            ..Asker::default()
+            ..Machine::default()
         }
     }
 
@@ -298,10 +298,10 @@ mod tests {
 
     #[test]
     fn machines_of_two_kinds_need_no_rule() {
-        let pi = Asker {
+        let pi = Machine {
             serial: Some(0x5b15_4510),
             arch: Some(Arch::Aarch64),
-            ..Asker::default()
+            ..Machine::default()
         };
         let rule = "[boot]\nimage = \"worker\"\n[[worker]]\nserial = \"5b154510\"\nimage = \"pi-two\"\nhostname = \"pi\"";
         for (config, names, asker, want) in [
@@ -334,7 +334,7 @@ mod tests {
             (
                 "",
                 &["pi", "worker"],
-                &Asker::default(),
+                &Machine::default(),
                 Err(
                     "published are pi, worker, and nothing says which one to boot: set image in [boot] or [[worker]] of the config, or publish one as \"default\"",
                 ),

@@ -14,7 +14,7 @@ use super::streaming::{self, Look};
 use super::worker::{State, Worker};
 use crate::config::Config;
 use crate::config::assign::{self, Published};
-use crate::config::worker::Asker;
+use crate::config::worker::Machine;
 use crate::pi::id::Identity;
 use crate::store::{Generation, Name};
 
@@ -35,7 +35,7 @@ impl Catalogue {
     }
 
     /// What a machine boots next, by the rules that count when it asks.
-    fn next(&self, published: &[Published], asker: &Asker) -> Option<ImageUse> {
+    fn next(&self, published: &[Published], asker: &Machine) -> Option<ImageUse> {
         let name = assign::assign(&self.config, published, asker).ok()?.image;
         let mut current = self.current.iter();
         let (_, generation) = current.find(|(at, _)| at.as_str() == name)?;
@@ -253,8 +253,8 @@ fn memory(pi: Option<Identity>) -> Option<u64> {
     Some(u64::from(pi?.revision?.memory()) << 20)
 }
 
-fn asker(worker: &Worker) -> Asker {
-    Asker {
+fn asker(worker: &Worker) -> Machine {
+    Machine {
         mac: Some(worker.mac),
         serial: worker.pi.and_then(|pi| pi.serial),
         uuid: worker.uuid,

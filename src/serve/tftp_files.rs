@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 use crate::boot::current::Current;
 use crate::boot::planner::{BootPlan, Planner, base};
 use crate::boot::pxelinux;
-use crate::config::worker::Asker;
+use crate::config::worker::Machine;
 use crate::fleet::event::{self, Event, Part};
 use crate::host::arp_table;
 use crate::pi::choice::{Content, PiChoice};
@@ -94,7 +94,7 @@ impl TftpFiles {
         base: &Base,
         back: usize,
     ) -> anyhow::Result<PiChoice> {
-        let asker = Asker {
+        let asker = Machine {
             mac,
             serial: who.serial,
             uuid: None,
