@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::planner::{BootPlan, Planner};
 use crate::boot::ipxe;
 use crate::boot::uki::{MAX_STUB_BYTES, Payload, Stub, UkiError};
-use crate::store::rope::Parts;
+use crate::store::rope::Rope;
 use crate::store::{BootFile, Generation};
 
 /// How a machine asks.
@@ -27,12 +27,12 @@ impl Planner {
     /// The EFI program for `client`, which reached us at `base`; `None`, and a line in the log that says what to do, if
     /// there is none for it.
     #[must_use]
-    pub fn efi(&self, client: &Client, base: &Base, via: Via) -> Option<Parts> {
+    pub fn efi(&self, client: &Client, base: &Base, via: Via) -> Option<Rope> {
         let choice = self.choose(client, base);
         // Firmware that says nothing of itself is likely to be what the image was published for.
         let chosen = choice.as_ref().ok().map(|choice| choice.generation.arch);
         let arch = client.arch.or(chosen).unwrap_or(Arch::X86_64);
-        let ipxe = self.roms.efi(arch).cloned().map(Parts::from);
+        let ipxe = self.roms.efi(arch).cloned().map(Rope::from);
         if via == Via::Tftp && ipxe.is_some() {
             info!(worker = %client.mac, "boot.efi: iPXE for {arch}");
             return ipxe;
@@ -58,7 +58,7 @@ impl Planner {
         ipxe
     }
 
-    fn uki(&self, choice: &BootPlan) -> anyhow::Result<Parts> {
+    fn uki(&self, choice: &BootPlan) -> anyhow::Result<Rope> {
         let Generation {
             image: id,
             kernel,
@@ -96,7 +96,7 @@ impl Planner {
     ///
     /// Beside iPXE's binaries these are `efi/<client>/boot.efi`, and `autoexec.ipxe` in the same folder and in the root.
     #[must_use]
-    pub fn tftp(&self, name: &str, base: &Base) -> Option<Parts> {
+    pub fn tftp(&self, name: &str, base: &Base) -> Option<Rope> {
         if let Some(rom) = self.roms.get(name) {
             return Some(rom.clone().into());
         }
@@ -116,7 +116,7 @@ impl Planner {
     }
 }
 
-fn text(script: String) -> Parts {
+fn text(script: String) -> Rope {
     bytes::Bytes::from(script).into()
 }
 

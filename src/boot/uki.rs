@@ -16,7 +16,7 @@ pub mod pe;
 use bytes::Bytes;
 use ramboot_wire::Arch;
 
-use crate::store::rope::Parts;
+use crate::store::rope::Rope;
 use pe::{Headers, MAX_HEADER_BYTES, Name, PeError};
 
 /// What all of systemd's stubs have in them, with the version behind it.
@@ -79,9 +79,9 @@ pub struct Payload<'a> {
     /// The kernel's version, as `uname -r` prints it.
     pub uname: &'a str,
     /// x86: a bzImage. arm64: an Image, or one packed as EFI zboot.
-    pub kernel: Parts,
+    pub kernel: Rope,
     /// As the kernel unpacks it.
-    pub initrd: Parts,
+    pub initrd: Rope,
 }
 
 impl Stub {
@@ -115,7 +115,7 @@ impl Stub {
     ///
     /// # Errors
     /// The kernel cannot be started this way, or all of it does not fit.
-    pub fn compose(&self, payload: &Payload<'_>) -> Result<Parts, UkiError> {
+    pub fn compose(&self, payload: &Payload<'_>) -> Result<Rope, UkiError> {
         let mut head = vec![0; MAX_HEADER_BYTES as usize];
         let read = payload.kernel.read_at(0, &mut head);
         let read = read.map_err(|error| UkiError::Unread(error.to_string()))?;
@@ -125,7 +125,7 @@ impl Stub {
             return Err(UkiError::KernelMachine(kernel.machine, self.arch));
         }
         // In ukify's order.
-        let sections: [(&str, Parts); 4] = [
+        let sections: [(&str, Rope); 4] = [
             (".uname", payload.uname.as_bytes().to_vec().into()),
             (".cmdline", payload.cmdline.as_bytes().to_vec().into()),
             (".initrd", payload.initrd.clone()),
@@ -137,7 +137,7 @@ impl Stub {
             .collect();
         let appended = self.headers.append(&named)?;
         let head = appended.headers.len();
-        let mut parts = Parts::from(Bytes::from(appended.headers));
+        let mut parts = Rope::from(Bytes::from(appended.headers));
         parts.push(
             self.file
                 .slice(head..usize::try_from(self.headers.file_end).unwrap_or(head)),
@@ -152,7 +152,7 @@ impl Stub {
 }
 
 /// Zeroes up to an aligned offset.
-fn pad(parts: &mut Parts, to: u32) {
+fn pad(parts: &mut Rope, to: u32) {
     let missing = u64::from(to).saturating_sub(parts.len());
     let missing = usize::try_from(missing).unwrap_or(0).min(ZEROES.len());
     parts.push(Bytes::from_static(&ZEROES[..missing]));

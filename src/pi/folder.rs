@@ -18,7 +18,7 @@ use ramboot_wire::Mac;
 
 use super::board;
 use super::choice::PiChoice;
-use crate::store::rope::Parts;
+use crate::store::rope::Rope;
 use path::{Asked, Class};
 use pin::Pins;
 
@@ -40,7 +40,7 @@ pub struct Who {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// A file.
-    Found(Parts),
+    Found(Rope),
     /// RFC 1350 error 1, at once: bootloaders take another one, or silence, for a broken network.
     Missing(Why),
 }
@@ -154,7 +154,7 @@ impl Tree {
 /// The file, or what can stand for it. Most files of the firmware are optional. A device tree is not; but a board whose name
 /// for it nobody used in this image is content with another that fits.
 fn look_up(choice: &PiChoice, name: &str) -> Answer {
-    let found = |parts: &Parts| Answer::Found(parts.clone());
+    let found = |parts: &Rope| Answer::Found(parts.clone());
     if let Some(parts) = choice.get(name) {
         return found(parts);
     }

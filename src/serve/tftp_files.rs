@@ -26,7 +26,7 @@ use crate::pi::choice::{Content, PiChoice};
 use crate::pi::eeprom::update::{self, Updates};
 use crate::pi::files::{Files, Opened};
 use crate::pi::folder::{Answer, Tree, Who, Why};
-use crate::store::rope::Parts;
+use crate::store::rope::Rope;
 use crate::store::{BootFile, Image, Stored};
 use crate::tftp;
 
@@ -57,7 +57,7 @@ impl TftpFiles {
         }
     }
 
-    fn pi(&self, planner: &Planner, ask: &tftp::Ask<'_>, base: &Base) -> Option<Parts> {
+    fn pi(&self, planner: &Planner, ask: &tftp::Ask<'_>, base: &Base) -> Option<Rope> {
         let address = *ask.client.ip();
         let now = self.start.elapsed();
         let choose = |who: &Who, back| {
@@ -127,13 +127,13 @@ impl TftpFiles {
     }
 
     fn files(&self, image: &Image, file: &BootFile) -> anyhow::Result<Arc<Files>> {
-        let archive = Parts::from(boot_file(image, file)?);
+        let archive = Rope::from(boot_file(image, file)?);
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(opened.get(&file.name, &archive)?)
     }
 
     /// U-Boot's menu, and the files it names.
-    fn u_boot(planner: &Planner, name: &str, base: &Base) -> anyhow::Result<Option<Parts>> {
+    fn u_boot(planner: &Planner, name: &str, base: &Base) -> anyhow::Result<Option<Rope>> {
         if let Some(mac) = pxelinux::asked_by(name) {
             let client = Client {
                 arch: Some(Arch::Aarch64),
@@ -156,13 +156,13 @@ impl TftpFiles {
         };
         let image = planner.store.image(id)?;
         let found = image.map(|image| image.boot(&file)).transpose()?.flatten();
-        Ok(found.map(Parts::from))
+        Ok(found.map(Rope::from))
     }
 }
 
 impl tftp::Files for TftpFiles {
     /// Reads a few small files at most, and all of a boot file when it is first asked for.
-    fn open(&self, ask: &tftp::Ask<'_>) -> Option<Parts> {
+    fn open(&self, ask: &tftp::Ask<'_>) -> Option<Rope> {
         let found = self.find(ask)?;
         let who = self.who(*ask.client.ip());
         let _ = self
@@ -206,7 +206,7 @@ impl TftpFiles {
         }
     }
 
-    fn find(&self, ask: &tftp::Ask<'_>) -> Option<Parts> {
+    fn find(&self, ask: &tftp::Ask<'_>) -> Option<Rope> {
         if let Some(asked) = update::Asked::parse(ask.name) {
             return self.updates.open(&asked, *ask.client.ip());
         }

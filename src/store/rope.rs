@@ -11,7 +11,7 @@ use crate::store::Stored;
 
 /// Bytes in order; no slice is empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Parts {
+pub struct Rope {
     slices: Vec<Slice>,
     len: u64,
 }
@@ -49,7 +49,7 @@ fn in_memory(range: &Range<u64>, len: usize) -> Range<usize> {
     index(range.start)..index(range.end)
 }
 
-impl Parts {
+impl Rope {
     /// How many bytes.
     #[must_use]
     pub const fn len(&self) -> u64 {
@@ -117,7 +117,7 @@ impl Parts {
         failed.map_or_else(|| Ok(read.unwrap_or(0)), Err)
     }
 
-    /// As [`Parts::read_at`] if all of it is in memory; `None` if a disk would have to be waited for, or fails.
+    /// As [`Rope::read_at`] if all of it is in memory; `None` if a disk would have to be waited for, or fails.
     pub fn read_now(&self, offset: u64, buffer: &mut [u8]) -> Option<usize> {
         self.copy(offset, buffer, Stored::read_now)
     }
@@ -161,19 +161,19 @@ impl Parts {
     }
 }
 
-impl From<Bytes> for Parts {
+impl From<Bytes> for Rope {
     fn from(bytes: Bytes) -> Self {
         Self::from_iter([bytes])
     }
 }
 
-impl From<Vec<u8>> for Parts {
+impl From<Vec<u8>> for Rope {
     fn from(bytes: Vec<u8>) -> Self {
         Bytes::from(bytes).into()
     }
 }
 
-impl From<Stored> for Parts {
+impl From<Stored> for Rope {
     fn from(file: Stored) -> Self {
         let mut parts = Self::default();
         let range = 0..file.len();
@@ -182,7 +182,7 @@ impl From<Stored> for Parts {
     }
 }
 
-impl FromIterator<Bytes> for Parts {
+impl FromIterator<Bytes> for Rope {
     fn from_iter<I: IntoIterator<Item = Bytes>>(slices: I) -> Self {
         let mut parts = Self::default();
         slices.into_iter().for_each(|slice| parts.push(slice));
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn stored(content: &[u8]) -> Parts {
+    fn stored(content: &[u8]) -> Rope {
         let folder = tempfile::tempdir().expect("temp folder");
         let path = folder.path().join("file");
         std::fs::write(&path, content).expect("written");
@@ -212,7 +212,7 @@ mod tests {
             len in 0_u8..60,
         ) {
             let joined: Vec<u8> = slices.concat();
-            let mut parts = Parts::default();
+            let mut parts = Rope::default();
             for (number, slice) in slices.into_iter().enumerate() {
                 if in_files && number % 2 == 1 {
                     let end = 3 + slice.len() as u64;

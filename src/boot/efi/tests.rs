@@ -93,7 +93,7 @@ fn base() -> Base {
 }
 
 /// `uki`, or what stands in iPXE's place, or `-`.
-fn kind(program: Option<Parts>) -> String {
+fn kind(program: Option<Rope>) -> String {
     let bytes = program.map(|parts| parts.slices().concat());
     match bytes {
         None => "-".to_owned(),
@@ -140,7 +140,7 @@ fn each_machine_gets_its_own_command_line_and_all_the_same_kernel() {
     let bench = Bench::new(&[]);
     bench.publish("worker", Arch::X86_64, true);
     let planner = bench.planner();
-    let made: Vec<Parts> = [1, 2]
+    let made: Vec<Rope> = [1, 2]
         .map(|last| Client {
             mac: ramboot_wire::Mac([2, 0, 0, 0, 0, last]),
             ..client(Some(Arch::X86_64))

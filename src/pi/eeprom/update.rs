@@ -16,7 +16,7 @@ use crate::pi::boards_seen::Seen;
 use crate::pi::eeprom::chip::Chip;
 use crate::pi::eeprom::offers::Offers;
 use crate::pi::id::Revision;
-use crate::store::rope::Parts;
+use crate::store::rope::Rope;
 
 const SIG: &str = "pieeprom.sig";
 const IMAGE: &str = "pieeprom.upd";
@@ -89,7 +89,7 @@ impl Updates {
 
     /// What `client` gets; most boards are offered nothing, and boot as they are.
     #[must_use]
-    pub fn open(&self, asked: &Asked, client: Ipv4Addr) -> Option<Parts> {
+    pub fn open(&self, asked: &Asked, client: Ipv4Addr) -> Option<Rope> {
         let Some(serial) = asked.serial else {
             debug!(%client, "TFTP: a bootloader's update is only there by serial number");
             return None;
