@@ -13,8 +13,8 @@ use ramboot_wire::queue::Place;
 use tokio::sync::{Notify, Semaphore};
 
 use super::meter::Meter;
-use super::priority::Wish;
-use super::queue::{Answer, Turns};
+use super::priority::Priority;
+use super::queue::{Answer, Queue};
 
 /// Between two looks at the meters.
 pub(super) const TICK: Duration = Duration::from_millis(100);
@@ -24,7 +24,7 @@ const LONGEST: Duration = Duration::from_secs(2);
 
 /// All workers of one listener.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct Admission {
     inner: Mutex<Inner>,
     /// Bytes sent to anybody.
     sent: Arc<AtomicU64>,
@@ -35,7 +35,7 @@ pub(super) type Sent = (IpAddr, u64);
 
 #[derive(Debug)]
 struct Inner {
-    turns: Turns,
+    turns: Queue,
     workers: HashMap<IpAddr, Worker>,
     /// What went to those who are gone, and was not told yet.
     gone: Vec<Sent>,
@@ -63,8 +63,8 @@ pub(super) enum Urgency {
 
 /// A connection that was counted in; counted out when dropped.
 #[derive(Debug)]
-pub(super) struct Pass {
-    gate: Arc<Gate>,
+pub(super) struct Ticket {
+    gate: Arc<Admission>,
     worker: IpAddr,
     pub(super) meter: Arc<Meter>,
     turn: Arc<Notify>,
@@ -72,11 +72,11 @@ pub(super) struct Pass {
     pub(super) making: Arc<Semaphore>,
 }
 
-impl Gate {
+impl Admission {
     pub(super) fn new() -> Self {
         Self {
             inner: Mutex::new(Inner {
-                turns: Turns::new(now()),
+                turns: Queue::new(now()),
                 workers: HashMap::new(),
                 gone: Vec::new(),
             }),
@@ -85,7 +85,7 @@ impl Gate {
     }
 
     /// A worker connects.
-    pub(super) fn enter(self: &Arc<Self>, worker: IpAddr) -> Pass {
+    pub(super) fn enter(self: &Arc<Self>, worker: IpAddr) -> Ticket {
         let mut inner = self.lock();
         let one = inner.workers.entry(worker).or_insert_with(|| Worker {
             connections: 0,
@@ -95,7 +95,7 @@ impl Gate {
             making: Arc::new(Semaphore::new(1)),
         });
         one.connections += 1;
-        Pass {
+        Ticket {
             gate: Arc::clone(self),
             worker,
             meter: Arc::clone(&one.meter),
@@ -145,9 +145,9 @@ impl Inner {
     }
 }
 
-impl Pass {
+impl Ticket {
     /// Waits for the worker's turn, as long as it would; its place if that was too short.
-    pub(super) async fn turn(&self, wish: Wish) -> Result<Urgency, Place> {
+    pub(super) async fn turn(&self, wish: Priority) -> Result<Urgency, Place> {
         let deadline = tokio::time::Instant::now() + wish.patience.min(LONGEST);
         // Counts as waiting from here on, so that a turn that comes before it is awaited is not missed.
         let mut turn = Box::pin(self.turn.notified());
@@ -174,7 +174,7 @@ impl Pass {
 }
 
 /// A request that waits; no longer when dropped.
-struct Held<'a>(&'a Pass);
+struct Held<'a>(&'a Ticket);
 
 impl Held<'_> {
     fn give_up(self) -> Option<Place> {
@@ -190,7 +190,7 @@ impl Drop for Held<'_> {
     }
 }
 
-impl Drop for Pass {
+impl Drop for Ticket {
     fn drop(&mut self) {
         let mut inner = self.gate.lock();
         let last = match inner.workers.get_mut(&self.worker) {
@@ -226,8 +226,8 @@ mod tests {
     use super::*;
     use crate::http::queue::Class;
 
-    fn wish(ms: u64) -> Wish {
-        Wish {
+    fn wish(ms: u64) -> Priority {
+        Priority {
             patience: Duration::from_millis(ms),
             class: Class::Whole,
         }
@@ -235,9 +235,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_worker_waits_until_another_is_gone() {
-        let gate = Arc::new(Gate::new());
+        let gate = Arc::new(Admission::new());
         let enter = |number: u8| gate.enter(IpAddr::from([10, 0, 0, number]));
-        let mut first: Vec<Pass> = (1..=4).map(enter).collect();
+        let mut first: Vec<Ticket> = (1..=4).map(enter).collect();
         for pass in &first {
             pass.turn(wish(1000)).await.expect("its turn");
         }

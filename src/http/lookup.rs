@@ -9,7 +9,7 @@ use ramboot_wire::paths::Resource;
 
 use super::answer::Content;
 use super::respond::look_up;
-use super::serve::{Guest, Site};
+use super::serve::{Peer, Site};
 use crate::host::blocking;
 
 /// What `resource` is; `None` if there is no such thing.
@@ -18,7 +18,7 @@ use crate::host::blocking;
 /// It cannot be read or made.
 pub(super) async fn find(
     resource: &Resource,
-    guest: &Guest,
+    guest: &Peer,
     site: &Arc<Site>,
 ) -> anyhow::Result<Option<Content>> {
     if let Some(content) = at_hand(resource, site) {

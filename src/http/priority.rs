@@ -10,14 +10,14 @@ use super::queue::Class;
 
 /// A request that would wait for its worker's turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Wish {
+pub(super) struct Priority {
     /// At most so long.
     pub(super) patience: Duration,
     /// What it asks for.
     pub(super) class: Class,
 }
 
-impl Wish {
+impl Priority {
     /// `None`: it would not wait.
     pub(super) fn of(request: &HeaderMap) -> Option<Self> {
         Some(Self {
@@ -142,13 +142,13 @@ mod tests {
     #[test]
     fn without_prefer_nobody_waits() {
         let mut map = request("priority", &["u=6"]);
-        assert_eq!(Wish::of(&map), None);
+        assert_eq!(Priority::of(&map), None);
         map.insert("prefer", value("wait=2"));
-        let want = Wish {
+        let want = Priority {
             patience: Duration::from_secs(2),
             class: Class::Rest,
         };
-        assert_eq!(Wish::of(&map), Some(want));
+        assert_eq!(Priority::of(&map), Some(want));
     }
 
     proptest! {

@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 
 use super::answer::{self, Answer, Content};
 use super::request_body::receive;
-use super::serve::{Guest, Site};
+use super::serve::{Peer, Site};
 use crate::fleet::NotRecorded;
 use crate::host::blocking;
 use crate::store::Store;
@@ -56,7 +56,7 @@ fn without_body_of(head: &Parts, answer: Answer) -> Answer {
 }
 
 /// Takes a recording.
-pub(super) async fn post(body: Incoming, image: ImageId, guest: &Guest, site: &Site) -> Answer {
+pub(super) async fn post(body: Incoming, image: ImageId, guest: &Peer, site: &Site) -> Answer {
     let peer = guest.peer;
     // Of strangers, nothing is read at all.
     let (from, machine) = match who(site, peer, image) {

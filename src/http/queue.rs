@@ -31,7 +31,7 @@ pub(super) enum Class {
     Rest,
 }
 
-/// Who asks may fetch, or waits until [`Turns::admit`] names it.
+/// Who asks may fetch, or waits until [`Queue::admit`] names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
     /// At once.
@@ -44,7 +44,7 @@ pub(super) enum Answer {
 
 /// All workers that fetch or wait.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(super) struct Queue {
     limit: Limit,
     fetching: HashMap<IpAddr, Fetching>,
     waiting: HashMap<IpAddr, Waiting>,
@@ -101,7 +101,7 @@ const AWAY: Duration = Duration::from_secs(10);
 /// Long enough for a rate, short enough for a search of a few steps during a boot.
 const PERIOD: Duration = Duration::from_millis(500);
 
-impl Turns {
+impl Queue {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             limit: Limit::new(),
@@ -121,7 +121,7 @@ impl Turns {
     }
 
     /// A worker asks for a piece of an image and would wait. After [`Answer::Wait`] it holds its request open until it is
-    /// named by [`Turns::admit`], or until [`Turns::leave`].
+    /// named by [`Queue::admit`], or until [`Queue::leave`].
     pub(super) fn ask(&mut self, worker: IpAddr, class: Class, now: Instant) -> Answer {
         let Some(class) = self.running.ask(worker, class, now) else {
             return Answer::Urgent;

@@ -14,14 +14,14 @@ use tokio::sync::Semaphore;
 
 use super::answer::{self, Answer, Content};
 use super::body::Told;
-use super::serve::{Guest, Site};
+use super::serve::{Peer, Site};
 use crate::status::route::View;
 
 /// Answers who looks; what is returned beside it lives as long as the body.
 pub(super) async fn show(
     view: View,
     head: &Parts,
-    guest: &Guest,
+    guest: &Peer,
     site: &Arc<Site>,
 ) -> (Answer, Option<Told>) {
     if !matches!(head.method, Method::GET | Method::HEAD) {
@@ -51,7 +51,7 @@ pub(super) async fn show(
 }
 
 /// `None`: others have kept it busy for too long.
-async fn made(view: View, guest: &Guest, site: &Arc<Site>) -> Option<anyhow::Result<Content>> {
+async fn made(view: View, guest: &Peer, site: &Arc<Site>) -> Option<anyhow::Result<Content>> {
     let turns = match view {
         // Constants.
         View::File(_) | View::Events => return Some((site.views)(view, guest.local)),

@@ -23,9 +23,9 @@ use super::body::{self, Slices, Told};
 use super::events::Events;
 use super::host_header;
 use super::lookup::{self, binary};
-use super::priority::Wish;
+use super::priority::Priority;
 use super::request_body::receive;
-use super::serve::{Guest, Site};
+use super::serve::{Peer, Site};
 use super::{profile, readers};
 use crate::fleet::event::{Event, Part, Who};
 use crate::fleet::shared::Watch;
@@ -35,7 +35,7 @@ use crate::status::route::View;
 /// once, and what is rare in boxes.
 pub(super) async fn respond(
     request: Request<Incoming>,
-    guest: Arc<Guest>,
+    guest: Arc<Peer>,
     site: Arc<Site>,
 ) -> Result<Response<body::Content>, Infallible> {
     let (head, body) = request.into_parts();
@@ -89,7 +89,7 @@ fn events(events: Events) -> Response<body::Content> {
 async fn route(
     head: &Parts,
     body: Incoming,
-    guest: &Guest,
+    guest: &Peer,
     site: &Arc<Site>,
 ) -> (Answer, Option<Told>) {
     let Some(resource) = Resource::parse(head.uri.path()) else {
@@ -172,7 +172,7 @@ fn ends(image: ImageId, answer: &Answer, address: Ipv4Addr, fleet: &Arc<Watch>) 
 }
 
 /// Answers GET or HEAD.
-async fn found(head: &Parts, resource: &Resource, guest: &Guest, site: &Arc<Site>) -> Answer {
+async fn found(head: &Parts, resource: &Resource, guest: &Peer, site: &Arc<Site>) -> Answer {
     let answer = match lookup::find(resource, guest, site).await {
         Ok(Some(content)) => answer::content(&head.method, &head.headers, &content),
         Ok(None) if matches!(resource, Resource::Files(..)) => Answer::gone(
@@ -204,11 +204,11 @@ async fn found(head: &Parts, resource: &Resource, guest: &Guest, site: &Arc<Site
 fn turn<'a>(
     head: &Parts,
     resource: &Resource,
-    guest: &'a Guest,
+    guest: &'a Peer,
 ) -> Option<Pin<Box<impl Future<Output = Result<Urgency, Place>> + use<'a>>>> {
     let image = matches!(resource, Resource::Image(_)) && head.method == Method::GET;
     let pass = guest.pass.as_ref().filter(|_| image)?;
-    let wish = Wish::of(&head.headers)?;
+    let wish = Priority::of(&head.headers)?;
     Some(Box::pin(pass.turn(wish)))
 }
 

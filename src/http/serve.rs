@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, warn};
 
-use super::admission::{self, Gate, Pass, Urgency};
+use super::admission::{self, Admission, Ticket, Urgency};
 use super::answer::Content;
 use super::connections::{Hall, Seat};
 use super::meter::Metered;
@@ -96,7 +96,7 @@ impl fmt::Debug for Site {
 
 /// Serves until `stop` becomes true; connections that are open then are closed, and workers resume where they were.
 pub async fn run(listener: TcpListener, site: Arc<Site>, mut stop: watch::Receiver<bool>) {
-    let gate = Arc::new(Gate::new());
+    let gate = Arc::new(Admission::new());
     let mut clock = tokio::time::interval(admission::TICK);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut connections = JoinSet::new();
@@ -157,7 +157,7 @@ pub async fn run(listener: TcpListener, site: Arc<Site>, mut stop: watch::Receiv
 }
 
 /// What went out since the last time.
-fn tell(gate: &Gate, site: &Site) {
+fn tell(gate: &Admission, site: &Site) {
     for (address, bytes) in gate.told() {
         site.counters.sent.fetch_add(bytes, Ordering::Relaxed);
         if let IpAddr::V4(address) = address {
@@ -188,7 +188,7 @@ impl Drop for Open<'_> {
 
 /// What a connection was given when it came in.
 struct Entry {
-    pass: Option<Pass>,
+    pass: Option<Ticket>,
     hall: Arc<Hall>,
     patience: Duration,
     urgent: Arc<AtomicBool>,
@@ -222,19 +222,19 @@ async fn turn_away(mut stream: TcpStream, peer: SocketAddr, site: &Site) {
 }
 
 /// Who is at the other side.
-pub(super) struct Guest {
+pub(super) struct Peer {
     pub(super) peer: SocketAddr,
     /// The address of ours that it reached.
     pub(super) local: SocketAddr,
     /// `None`: nobody is waited for.
-    pub(super) pass: Option<Pass>,
+    pub(super) pass: Option<Ticket>,
     /// What it shares with others.
     pub(super) hall: Arc<Hall>,
     /// Whether what is sent next is urgent.
     urgent: Arc<AtomicBool>,
 }
 
-impl Guest {
+impl Peer {
     /// How soon the answers from here on are to leave.
     pub(super) fn urgent(&self, urgency: Urgency) {
         self.urgent
@@ -274,7 +274,7 @@ async fn talk<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let guest = Arc::new(Guest {
+    let guest = Arc::new(Peer {
         peer,
         local,
         pass,

@@ -31,7 +31,7 @@ struct Storm {
 impl Storm {
     fn run(&self, until: f64) -> Vec<One> {
         let begin = Instant::now();
-        let (mut turns, mut total) = (Turns::new(begin), 0);
+        let (mut turns, mut total) = (Queue::new(begin), 0);
         let mut ones: Vec<One> = Vec::new();
         for step in 0_u32.. {
             let (now, seconds) = (begin + STEP * step, f64::from(step) * 0.01);
@@ -59,7 +59,7 @@ impl Storm {
     }
 
     /// Each asks as soon as one of its four streams has nothing to do, unless it waits.
-    fn ask(&self, ones: &mut [One], turns: &mut Turns, now: Instant) {
+    fn ask(&self, ones: &mut [One], turns: &mut Queue, now: Instant) {
         for (one, number) in ones.iter_mut().zip(1..) {
             let worker = worker(number);
             let (class, end) = self.wants(one);
@@ -91,7 +91,7 @@ impl Storm {
     }
 
     /// All share the link.
-    fn send(&self, ones: &mut [One], turns: &mut Turns, seconds: f64, now: Instant) -> u64 {
+    fn send(&self, ones: &mut [One], turns: &mut Queue, seconds: f64, now: Instant) -> u64 {
         let mut room = self.link / 100;
         while let busy @ 1.. = ones.iter().filter(|one| one.on_its_way > 0).count() as u64
             && room >= busy

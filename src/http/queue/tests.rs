@@ -7,18 +7,18 @@ fn worker(number: u8) -> IpAddr {
 }
 
 /// Asks and is admitted if there is room, as the shell does.
-fn ask(turns: &mut Turns, number: u8, now: Instant) -> bool {
+fn ask(turns: &mut Queue, number: u8, now: Instant) -> bool {
     asks(turns, number, Class::Whole, now)
 }
 
-fn asks(turns: &mut Turns, number: u8, class: Class, now: Instant) -> bool {
+fn asks(turns: &mut Queue, number: u8, class: Class, now: Instant) -> bool {
     turns.ask(worker(number), class, now) != Answer::Wait
         || turns.admit(now).contains(&worker(number))
 }
 
 #[test]
 fn first_come_first_served_and_who_began_goes_on() {
-    let (now, mut turns) = (Instant::now(), Turns::new(Instant::now()));
+    let (now, mut turns) = (Instant::now(), Queue::new(Instant::now()));
     for number in 1..=4 {
         assert!(ask(&mut turns, number, now));
     }
@@ -35,7 +35,7 @@ fn first_come_first_served_and_who_began_goes_on() {
 
 #[test]
 fn a_place_is_told_and_kept() {
-    let (now, mut turns) = (Instant::now(), Turns::new(Instant::now()));
+    let (now, mut turns) = (Instant::now(), Queue::new(Instant::now()));
     for number in 1..=7 {
         ask(&mut turns, number, now);
     }
@@ -59,7 +59,7 @@ fn a_place_is_told_and_kept() {
 
 #[test]
 fn who_gets_nothing_does_not_keep_others_waiting() {
-    let (now, mut turns) = (Instant::now(), Turns::new(Instant::now()));
+    let (now, mut turns) = (Instant::now(), Queue::new(Instant::now()));
     for number in 1..=6 {
         ask(&mut turns, number, now);
     }
@@ -77,8 +77,8 @@ fn who_gets_nothing_does_not_keep_others_waiting() {
 #[test]
 fn the_rest_is_behind_all_who_do_not_run_and_takes_what_they_leave() {
     use Class::{Hot, Rest, Whole};
-    let (now, mut turns) = (Instant::now(), Turns::new(Instant::now()));
-    let go = |turns: &mut Turns, number, class| asks(turns, number, class, now);
+    let (now, mut turns) = (Instant::now(), Queue::new(Instant::now()));
+    let go = |turns: &mut Queue, number, class| asks(turns, number, class, now);
     for number in 1..=4 {
         assert!(go(&mut turns, number, Hot));
     }
@@ -111,8 +111,8 @@ fn the_rest_is_behind_all_who_do_not_run_and_takes_what_they_leave() {
 #[test]
 fn what_a_running_worker_is_blocked_on_never_waits() {
     use Class::{Hot, Rest, Whole};
-    let (now, mut turns) = (Instant::now(), Turns::new(Instant::now()));
-    let go = |turns: &mut Turns, number, class| asks(turns, number, class, now);
+    let (now, mut turns) = (Instant::now(), Queue::new(Instant::now()));
+    let go = |turns: &mut Queue, number, class| asks(turns, number, class, now);
     for number in 1..=9 {
         go(&mut turns, number, if number == 4 { Hot } else { Whole });
     }
@@ -133,7 +133,7 @@ fn what_a_running_worker_is_blocked_on_never_waits() {
 #[test]
 fn a_sixteenth_is_for_the_rest_one_after_the_other() {
     use Class::{Rest, Whole};
-    let (now, mut turns) = (Instant::now(), Turns::new(Instant::now()));
+    let (now, mut turns) = (Instant::now(), Queue::new(Instant::now()));
     for number in 1..=4 {
         ask(&mut turns, number, now);
     }
@@ -155,7 +155,7 @@ fn a_sixteenth_is_for_the_rest_one_after_the_other() {
 fn race(workers: u8, link: u64, each: u64, size: u64) -> (f64, f64) {
     let step = Duration::from_millis(10);
     let begin = Instant::now();
-    let (mut now, mut turns) = (begin, Turns::new(begin));
+    let (mut now, mut turns) = (begin, Queue::new(begin));
     let (mut got, mut total) = (HashMap::<IpAddr, u64>::new(), 0);
     let mut ends = Vec::new();
     for number in 1..=workers {
@@ -212,7 +212,7 @@ proptest! {
     #[test]
     fn nobody_waits_for_ever(steps in prop::collection::vec((0_u8..5, 1_u8..30, class(), 0_u64..3000), 0..300)) {
         let mut now = Instant::now();
-        let mut turns = Turns::new(now);
+        let mut turns = Queue::new(now);
         let mut held: HashMap<u8, u32> = HashMap::new();
         for (what, number, class, ms) in steps {
             now += Duration::from_millis(ms);
@@ -261,7 +261,7 @@ proptest! {
     #[test]
     fn demand_is_let_go_at_once(steps in prop::collection::vec((2_u8..30, class(), 0_u64..500), 0..200)) {
         let mut now = Instant::now();
-        let mut turns = Turns::new(now);
+        let mut turns = Queue::new(now);
         turns.ask(worker(1), Class::Rest, now);
         for (number, class, ms) in steps {
             turns.ask(worker(number), class, now);
