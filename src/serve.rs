@@ -37,7 +37,7 @@ use crate::boot::worker_files::WorkerFiles;
 use crate::config::Config;
 use crate::config::words::DhcpMode;
 use crate::control::Served;
-use crate::fleet::shared::Watch;
+use crate::fleet::shared::SharedFleet;
 use crate::host::blocking;
 use crate::host::interface::{self, Interface};
 use crate::http::answer::Content;
@@ -49,7 +49,7 @@ use crate::status::metrics::Metrics;
 use crate::status::views::Viewer;
 use crate::store::{Generation, Name, Store, serving_lock};
 use crate::{dhcp, http, tftp};
-use control::Door;
+use control::ControlServer;
 use reload::Running;
 use servers::{Common, Servers};
 use sockets::Sockets;
@@ -116,7 +116,9 @@ async fn serve(
         }
     }
     say_ready(&config, interfaces, &store, args);
-    let fleet = Arc::new(Watch::new(Metrics::new().context("making the counters")?));
+    let fleet = Arc::new(SharedFleet::new(
+        Metrics::new().context("making the counters")?,
+    ));
     let counters = Arc::new(Counters::new(&fleet));
     let (stop, stopped) = watch::channel(false);
     let about = control::about(args, &config);
@@ -147,7 +149,7 @@ async fn serve(
     let mut servers = Servers::new(common, interfaces, !args.interface.is_empty(), served);
     servers.begin(sockets)?;
     let place = control::open(args.run_dir.as_deref()).map(|(listener, place)| {
-        let door = Door {
+        let door = ControlServer {
             about,
             served: servers.served(),
             policies: servers.policies(),
@@ -303,7 +305,7 @@ struct Counters {
 }
 
 impl Counters {
-    fn new(fleet: &Arc<Watch>) -> Self {
+    fn new(fleet: &Arc<SharedFleet>) -> Self {
         Self {
             dhcp: dhcp::serve::Shared::new(Arc::clone(fleet)),
             tftp: Arc::default(),
@@ -342,7 +344,7 @@ fn say_ready(config: &Config, interfaces: &[Interface], store: &Store, args: &Se
 }
 
 /// One sentence for `systemctl status`.
-fn say_status(served: &[Served], store: &Store, fleet: &Watch) {
+fn say_status(served: &[Served], store: &Store, fleet: &SharedFleet) {
     let images = store.names().map_or(0, |names| names.len());
     let workers = fleet.lock().len();
     let status = startup_log::status(served, images, workers);

@@ -16,7 +16,7 @@ use ramboot::boot::ipxe_binaries::Roms;
 use ramboot::boot::planner::Planner;
 use ramboot::boot::worker_files::WorkerFiles;
 use ramboot::config::Config;
-use ramboot::fleet::shared::Watch;
+use ramboot::fleet::shared::SharedFleet;
 use ramboot::host::packet_socket::{Frames, Link};
 use ramboot::pi::boards_seen::Seen;
 use ramboot::pi::eeprom::update::Updates;
@@ -309,7 +309,7 @@ fn serve(state: &Path) -> Server {
         config: Arc::new(Config::default()),
         roms: Arc::new(Roms::read(state)),
         worker_files: Arc::new(WorkerFiles::open(state).expect("a secret")),
-        fleet: Arc::new(Watch::new(Metrics::new().expect("metrics"))),
+        fleet: Arc::new(SharedFleet::new(Metrics::new().expect("metrics"))),
     };
     let updates = Updates::new(state, Arc::clone(&boards));
     let shelf = TftpFiles::new(Arc::new(Current::new(planner)), updates);

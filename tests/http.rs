@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ramboot::fleet::event::Event;
-use ramboot::fleet::shared::Watch;
+use ramboot::fleet::shared::SharedFleet;
 use ramboot::fleet::snapshot::Standing;
 use ramboot::http::answer::Content;
 use ramboot::http::serve::{Counters, MAX_CONNECTIONS, Made, Site, run};
@@ -25,7 +25,7 @@ struct Manager {
     address: SocketAddr,
     id: ImageId,
     image: Vec<u8>,
-    fleet: Arc<Watch>,
+    fleet: Arc<SharedFleet>,
     counters: Arc<Counters>,
     stop: watch::Sender<bool>,
     served: Option<std::thread::JoinHandle<()>>,
@@ -58,7 +58,7 @@ impl Manager {
         let id = ImageId(*blake3::hash(&image).as_bytes());
         store_image(state.path(), id, &image);
         let counters = Arc::new(Counters::default());
-        let fleet = Arc::new(Watch::new(Metrics::new().expect("metrics")));
+        let fleet = Arc::new(SharedFleet::new(Metrics::new().expect("metrics")));
         let site = Arc::new(Site {
             store: Arc::new(Store::open(state.path()).expect("store")),
             made,

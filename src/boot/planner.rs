@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::config::assign::{self, Published};
 use crate::config::worker::Machine;
 use crate::fleet::event::{Event, Who};
-use crate::fleet::shared::Watch;
+use crate::fleet::shared::SharedFleet;
 use crate::store::{Generation, Name, Store};
 
 /// Everything that a boot is decided from; one for all servers.
@@ -33,7 +33,7 @@ pub struct Planner {
     /// Which machine is whom, and what belongs to it.
     pub worker_files: Arc<WorkerFiles>,
     /// Hears of what was decided.
-    pub fleet: Arc<Watch>,
+    pub fleet: Arc<SharedFleet>,
 }
 
 /// What one machine boots.

@@ -15,7 +15,7 @@ use crate::status::metrics::Metrics;
 
 /// What servers tell what they saw.
 #[derive(Debug)]
-pub struct Watch {
+pub struct SharedFleet {
     fleet: Mutex<Fleet>,
     start: Instant,
     changes: watch::Sender<u64>,
@@ -23,7 +23,7 @@ pub struct Watch {
     metrics: Metrics,
 }
 
-impl Watch {
+impl SharedFleet {
     /// Nothing was seen yet; time begins.
     #[must_use]
     pub fn new(metrics: Metrics) -> Self {
@@ -133,7 +133,7 @@ mod tests {
     /// while the lock is free.
     #[test]
     fn nothing_is_made_under_the_lock() {
-        let watch = Watch::new(Metrics::new().expect("metrics"));
+        let watch = SharedFleet::new(Metrics::new().expect("metrics"));
         for number in 0..1_000_u32 {
             let beat = Heartbeat {
                 mac: Mac([2, 0, 0, 0, number.to_be_bytes()[2], number.to_be_bytes()[3]]),

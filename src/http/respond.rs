@@ -28,7 +28,7 @@ use super::request_body::receive;
 use super::serve::{Peer, Site};
 use super::{profile, readers};
 use crate::fleet::event::{Event, Part, Who};
-use crate::fleet::shared::Watch;
+use crate::fleet::shared::SharedFleet;
 use crate::status::route::View;
 
 /// Each connection keeps room for this future, and a thousand workers have four connections each: it holds the request
@@ -127,7 +127,7 @@ fn loads(
     resource: &Resource,
     answer: &Answer,
     peer: SocketAddr,
-    fleet: &Arc<Watch>,
+    fleet: &Arc<SharedFleet>,
 ) -> Option<Told> {
     let IpAddr::V4(address) = peer.ip() else {
         return None;
@@ -161,7 +161,12 @@ fn loads(
 }
 
 /// The last bytes of an image go to a machine: each boot fetches them, so it is told when it has them.
-fn ends(image: ImageId, answer: &Answer, address: Ipv4Addr, fleet: &Arc<Watch>) -> Option<Told> {
+fn ends(
+    image: ImageId,
+    answer: &Answer,
+    address: Ipv4Addr,
+    fleet: &Arc<SharedFleet>,
+) -> Option<Told> {
     if !answer.has_the_end() {
         return None;
     }
@@ -242,7 +247,7 @@ pub(super) fn look_up(
 }
 
 /// Logs what a worker says of itself. Nothing is decided by it: anybody on the LAN can send one.
-async fn report(body: Incoming, peer: SocketAddr, fleet: &Watch) -> Answer {
+async fn report(body: Incoming, peer: SocketAddr, fleet: &SharedFleet) -> Answer {
     let bytes = match receive(body, "a report", MAX_REPORT_BYTES, REPORT_TIMEOUT).await {
         Ok(bytes) => bytes,
         Err(refusal) => return refusal,

@@ -26,7 +26,7 @@ use super::meter::Metered;
 use super::respond::respond;
 use super::shares::{self, Source};
 use crate::fleet::event::Event;
-use crate::fleet::shared::Watch;
+use crate::fleet::shared::SharedFleet;
 use crate::status::route::Views;
 use crate::store::Store;
 
@@ -75,7 +75,7 @@ pub struct Site {
     /// What people look at.
     pub views: Box<Views>,
     /// Hears of what machines load, and what they say.
-    pub fleet: Arc<Watch>,
+    pub fleet: Arc<SharedFleet>,
     /// Shared with whoever wants to know.
     pub counters: Arc<Counters>,
     /// Connections of one listener; more are told to come back.

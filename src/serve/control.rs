@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What is answered from.
-pub(super) struct Door {
+pub(super) struct ControlServer {
     /// But for the interfaces.
     pub(super) about: About,
     pub(super) served: watch::Receiver<Vec<Served>>,
@@ -75,7 +75,7 @@ impl Listener {
     }
 
     /// Answers for ever.
-    pub(super) async fn run(self, door: Door) {
+    pub(super) async fn run(self, door: ControlServer) {
         let door = Arc::new(door);
         let mut guests = JoinSet::new();
         loop {
@@ -135,7 +135,7 @@ pub(super) fn about(args: &ServeArgs, config: &Config) -> About {
     }
 }
 
-async fn talk(mut stream: UnixStream, door: &Door) -> anyhow::Result<()> {
+async fn talk(mut stream: UnixStream, door: &ControlServer) -> anyhow::Result<()> {
     let peer = stream.peer_cred()?.uid();
     let own = rustix::process::geteuid().as_raw();
     let answer = if peer == 0 || peer == own {
@@ -158,7 +158,7 @@ async fn talk(mut stream: UnixStream, door: &Door) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl Door {
+impl ControlServer {
     fn answer(&self, line: &[u8]) -> Answer {
         match serde_json::from_slice(line) {
             Ok(Question::About) => Answer::About(Box::new(About {

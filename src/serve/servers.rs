@@ -21,7 +21,7 @@ use crate::config::words::DhcpMode;
 use crate::control::Served;
 use crate::dhcp::policy::{Policy, PolicyError};
 use crate::dhcp::socket::Sockets;
-use crate::fleet::shared::Watch;
+use crate::fleet::shared::SharedFleet;
 use crate::host::interface::{Found, Interface};
 use crate::http::serve::Site;
 use crate::serve::tftp_files::TftpFiles;
@@ -32,7 +32,7 @@ pub(super) struct Common {
     pub(super) live: Arc<Current>,
     pub(super) site: Arc<Site>,
     pub(super) files: Arc<TftpFiles>,
-    pub(super) fleet: Arc<Watch>,
+    pub(super) fleet: Arc<SharedFleet>,
     pub(super) counters: Arc<Counters>,
     /// Becomes true when all are to end.
     pub(super) stopped: watch::Receiver<bool>,

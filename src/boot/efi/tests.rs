@@ -9,7 +9,7 @@ use crate::boot::ipxe_binaries::Roms;
 use crate::boot::uki::tests::{kernel, sections, stub_file};
 use crate::boot::worker_files::WorkerFiles;
 use crate::config::Config;
-use crate::fleet::shared::Watch;
+use crate::fleet::shared::SharedFleet;
 use crate::status::metrics::Metrics;
 use crate::store::commit::Staging;
 use crate::store::{ImageFacts, Store};
@@ -75,7 +75,7 @@ impl Bench {
             worker_files: Arc::new(
                 WorkerFiles::open(&self.folder.path().join("state")).expect("a secret"),
             ),
-            fleet: Arc::new(Watch::new(Metrics::new().expect("metrics"))),
+            fleet: Arc::new(SharedFleet::new(Metrics::new().expect("metrics"))),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::*;
 use crate::boot::ipxe_binaries::Roms;
 use crate::boot::worker_files::WorkerFiles;
 use crate::config::Config;
-use crate::fleet::shared::Watch;
+use crate::fleet::shared::SharedFleet;
 use crate::pi::files::pack;
 use crate::status::metrics::Metrics;
 use crate::store::commit::Staging;
@@ -68,7 +68,7 @@ fn shelf(folder: &TempDir, for_pis: bool) -> TftpFiles {
         config: Arc::new(Config::parse(CONFIG).expect("a config")),
         roms: Arc::new(Roms::read(folder.path())),
         worker_files: Arc::new(WorkerFiles::open(&state).expect("a secret")),
-        fleet: Arc::new(Watch::new(Metrics::new().expect("metrics"))),
+        fleet: Arc::new(SharedFleet::new(Metrics::new().expect("metrics"))),
     };
     TftpFiles::new(Arc::new(Current::new(planner)), updates)
 }

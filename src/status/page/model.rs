@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Asset;
 use super::trouble::{self, Class, Group, class_of, id, name, problem, remedy};
 use super::waterfall::rate;
-use super::waterfall::{self, Fall, Long, Short};
+use super::waterfall::{self, Long, Short, Waterfall};
 use crate::fleet::snapshot::{ImageRow, ImageUse, Snapshot, Standing, WorkerRow};
 use crate::text::time::{age, minute};
 use crate::text::words::{Piece, count, machines, natural, pieces, seconds, shown, size, span};
@@ -133,7 +133,7 @@ impl Page {
         let [trouble, booting, up] = [Class::Trouble, Class::Booting, Class::Up].map(of);
         let change = rows.iter().filter(|row| row.would_change).count();
         let listed = &rows[..rows.len().min(MAX_ROWS)];
-        let scale = waterfall::scale(listed.iter().map(|row| Fall::of(row).total()));
+        let scale = waterfall::scale(listed.iter().map(|row| Waterfall::of(row).total()));
         let shelf = Shelf::of(&snapshot.images);
         let [css, js] = Asset::ALL.map(|asset| asset.digest());
         let (manager, more) = (&snapshot.manager, rows.len() - listed.len());
@@ -204,7 +204,7 @@ fn image(row: &ImageRow, now: u64) -> Image {
 }
 
 fn machine(row: &WorkerRow, scale: u64, shelf: &Shelf<'_>) -> Machine {
-    let (class, fall) = (class_of(row), Fall::of(row));
+    let (class, fall) = (class_of(row), Waterfall::of(row));
     let size = row
         .image
         .as_ref()

@@ -71,7 +71,7 @@ pub(super) struct Long {
 }
 
 /// A boot, in milliseconds, with what goes on now at its end.
-pub(super) struct Fall<'a> {
+pub(super) struct Waterfall<'a> {
     row: &'a WorkerRow,
     /// Where the last bar ends before the machine runs.
     ended: u64,
@@ -81,7 +81,7 @@ pub(super) struct Fall<'a> {
     fills: Option<u64>,
 }
 
-impl<'a> Fall<'a> {
+impl<'a> Waterfall<'a> {
     pub(super) fn of(row: &'a WorkerRow) -> Self {
         let before = row.boot.iter().filter(|bar| bar.what != AFTER);
         let ended = before.map(|bar| bar.end_ms).max().unwrap_or(0);

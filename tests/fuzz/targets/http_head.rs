@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use ramboot::fleet::shared::Watch;
+use ramboot::fleet::shared::SharedFleet;
 use ramboot::http::answer::Content;
 use ramboot::http::serve::{Site, converse};
 use ramboot::status::metrics::Metrics;
@@ -33,7 +33,7 @@ static SITE: LazyLock<Arc<Site>> = LazyLock::new(|| {
             Ok(Some(content()))
         }),
         views: Box::new(|_, _| Ok(content())),
-        fleet: Arc::new(Watch::new(Metrics::new().expect("metrics"))),
+        fleet: Arc::new(SharedFleet::new(Metrics::new().expect("metrics"))),
         counters: Arc::default(),
         connections: 1,
         reserve: 0,
