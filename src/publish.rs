@@ -34,9 +34,9 @@ use std::time::{Instant, SystemTime};
 use anyhow::{Context, bail, ensure};
 use ramboot_wire::image::MAX_IMAGE_BYTES;
 
+use crate::formats::squashfs::tree::Tree;
+use crate::formats::squashfs::{SUPERBLOCK_BYTES, Superblock, grouped};
 use crate::host::progress::Progress;
-use crate::squashfs::tree::Tree;
-use crate::squashfs::{SUPERBLOCK_BYTES, Superblock, grouped};
 use crate::store::boot_profile::Carried;
 use crate::store::commit::Staging;
 use crate::store::{Generation, ImageFacts, Name};

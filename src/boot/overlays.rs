@@ -18,7 +18,7 @@ use std::sync::Arc;
 use ramboot_wire::files::{MAX_ENTRIES, MAX_FILES_BYTES};
 
 use crate::boot::identity::Identity;
-use crate::publish::initrd::cpio::{Archive, CpioError, Owner};
+use crate::formats::cpio::{Archive, CpioError, Owner};
 use crate::text::template::{self, Secrets, TemplateError, Words};
 
 /// What stands at a path.

@@ -11,13 +11,11 @@
 //! image's id, so it is never empty, and `init=/init` is not needed to make it so (the kernel runs the initramfs's
 //! `/init` by itself, and would keep the word for the image's own init to wonder about).
 
-pub mod pe;
-
 use bytes::Bytes;
 use ramboot_wire::Arch;
 
+use crate::formats::pe::{Headers, MAX_HEADER_BYTES, Name, PeError};
 use crate::store::rope::Rope;
-use pe::{Headers, MAX_HEADER_BYTES, Name, PeError};
 
 /// What all of systemd's stubs have in them, with the version behind it.
 const MARK: &[u8] = b"#### LoaderInfo: systemd-stub ";

@@ -2,7 +2,7 @@
 
 use super::Built;
 use super::rules::Finding;
-use crate::squashfs::grouped;
+use crate::formats::squashfs::grouped;
 
 /// The summary.
 #[must_use]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::publish::initrd::cpio::{self, CpioError};
+use crate::formats::cpio::{self, CpioError};
 use crate::store::rope::Rope;
 
 /// Raspberry Pi OS has 330 overlays.

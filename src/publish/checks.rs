@@ -7,7 +7,6 @@
 
 pub mod compressor;
 pub mod config;
-pub mod elf;
 pub mod init;
 pub mod kernel;
 pub mod memory;

@@ -10,18 +10,18 @@ use ramboot_wire::root::PAGE;
 
 use super::checks::compressor::Reads;
 use super::checks::config::{Config, Value};
-use super::checks::elf::Program;
 use super::checks::memory::Need;
 use super::checks::{self, Check, Finding, Report};
 use super::kernel::{NoKernel, kernel_arch};
 use super::request::Request;
 use super::source::Source;
 use super::{pi, read_facts, stub};
+use crate::formats::elf::Program;
+use crate::formats::squashfs::tree::Tree;
 use crate::publish::embedded_init;
 use crate::publish::initrd::{self, Files};
 use crate::publish::modules::index::Index;
 use crate::publish::modules::{self, Policy};
-use crate::squashfs::tree::Tree;
 use ramboot_wire::Arch;
 
 /// Options of the kernel's parts that a root is mounted or streamed with, for kernels without modules.builtin.

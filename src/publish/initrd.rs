@@ -5,14 +5,11 @@
 //! and empty folders, which change with `ramboot`. The same input gives the same bytes on every machine: zstd cuts its input
 //! into jobs of [`JOB_BYTES`] however many cores there are.
 
-pub mod cpio;
-mod unpack;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
+use crate::formats::cpio::Archive;
 use anyhow::{Context, bail, ensure};
-use cpio::Archive;
 use ramboot_wire::modules::{MODULES_DIR, TABLE_PATH};
 use ramboot_wire::{Arch, ModuleTable};
 use rayon::prelude::*;
@@ -123,7 +120,7 @@ pub fn modules(plan: &Plan, files: &impl Files) -> anyhow::Result<Modules> {
 /// # Errors
 /// It is packed and cannot be unpacked.
 pub fn unpacked(path: &str, packed: Vec<u8>) -> anyhow::Result<Vec<u8>> {
-    unpack::module(path, packed).with_context(|| format!("unpacking {path}"))
+    crate::formats::unpack::module(path, packed).with_context(|| format!("unpacking {path}"))
 }
 
 /// The table as `/init` will read it: better refused here than there.
@@ -184,7 +181,7 @@ fn firmware(wanted: &BTreeSet<String>, files: &impl Files) -> anyhow::Result<(Fo
 ///
 /// # Errors
 /// `/init` has 4 GiB.
-pub fn base(init: &[u8]) -> Result<Vec<u8>, cpio::CpioError> {
+pub fn base(init: &[u8]) -> Result<Vec<u8>, crate::formats::cpio::CpioError> {
     let mut archive = Archive::default();
     for folder in ["dev", "newroot", "proc", "run", "sys"] {
         archive.folder(folder);

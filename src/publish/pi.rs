@@ -18,14 +18,14 @@ use super::boot::compressed_modules;
 use super::checks::pi::Facts;
 use super::kernel::{Form, kernel_form};
 use super::source::Source;
+use crate::formats::squashfs::grouped;
+use crate::formats::squashfs::tree::Tree;
 use crate::host::progress::Progress;
 use crate::pi::board::{BOARDS, only_upstream};
 use crate::pi::config_txt::keep;
 use crate::pi::files::{MAX_FILE_BYTES, is_wanted, pack};
 use crate::publish::modules::index::Index;
 use crate::publish::{initrd, modules};
-use crate::squashfs::grouped;
-use crate::squashfs::tree::Tree;
 use crate::store::PiBoot;
 use crate::store::commit::Staging;
 

@@ -14,9 +14,9 @@ use ramboot_wire::profile::{Profile, Want};
 use serde::Serialize;
 use tracing::warn;
 
+use crate::formats::squashfs::layout::Laid;
+use crate::formats::squashfs::tree::Tree;
 use crate::host::progress::Progress;
-use crate::squashfs::layout::Laid;
-use crate::squashfs::tree::Tree;
 use crate::store::boot_profile::{Carried, Share, nothing_known};
 use crate::store::find;
 use crate::store::profiles::Profiles;

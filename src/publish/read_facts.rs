@@ -4,10 +4,10 @@ use ramboot_wire::TmpfsFolder;
 use ramboot_wire::root::{INITS, MOUNT_POINTS, PAGE};
 use ramboot_wire::tmpfs::{LISTS, MAX_LIST_BYTES, MAX_LISTS, chosen, lines};
 
-use super::checks::elf::{self, HEAD_BYTES, Program};
 use super::checks::{init, memory, system};
 use crate::build::rules;
-use crate::squashfs::tree::{Kind, Spot, Tree};
+use crate::formats::elf::{self, HEAD_BYTES, Program};
+use crate::formats::squashfs::tree::{Kind, Spot, Tree};
 
 /// systemd has 100 KB, busybox 2 MB. What is beyond is not looked at.
 const MAX_PROGRAM_BYTES: u64 = 4 * 1024 * 1024;

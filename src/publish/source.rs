@@ -12,9 +12,9 @@ use super::checks;
 use super::checks::config::MAX_CONFIG_BYTES;
 use super::choose::{self, Candidate, Choice, Facts, Why};
 use super::kernel::{Form, NoKernel, kernel_arch, kernel_form};
+use crate::formats::squashfs::tree::Tree;
 use crate::publish::initrd::Files;
 use crate::publish::modules::index::{Index, MAX_INDEX_BYTES, Texts};
-use crate::squashfs::tree::Tree;
 
 /// Debian's amd64 kernel has 8 MB, its arm64 one 33 MB, one with everything built in 60 MB.
 const MAX_KERNEL_BYTES: u64 = 256 * 1024 * 1024;

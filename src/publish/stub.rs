@@ -14,7 +14,7 @@ use ramboot_wire::cmdline::MAX_CMDLINE_BYTES;
 use serde::Serialize;
 
 use crate::boot::uki::{MAX_STUB_BYTES, Payload, Stub, UkiError};
-use crate::squashfs::tree::Tree;
+use crate::formats::squashfs::tree::Tree;
 
 /// Where a stub was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

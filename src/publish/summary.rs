@@ -5,7 +5,7 @@ use std::path::Path;
 use super::checks::{Check, Finding, Severity};
 use super::outcome::{Published, Uki};
 use super::{Origin, pi, profile_transfer};
-use crate::squashfs::grouped;
+use crate::formats::squashfs::grouped;
 use ramboot_wire::Arch;
 
 /// What a person is told of an image that was published.

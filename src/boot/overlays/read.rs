@@ -14,8 +14,8 @@ use ramboot_wire::files::{MAX_ENTRIES, MAX_FILES_BYTES};
 use rustix::fs::{CWD, Mode, OFlags};
 
 use super::{Entry, Node, Tree};
+use crate::formats::cpio::Owner;
 use crate::host::blocking;
-use crate::publish::initrd::cpio::Owner;
 use crate::text::template::MAX_TEXT_BYTES;
 
 const TEMPLATE: &str = ".j2";

@@ -6,7 +6,7 @@ use memchr::memmem;
 
 use super::config::Config;
 use super::{Check, Finding, error, fine, warning};
-use crate::squashfs::Compressor;
+use crate::formats::squashfs::Compressor;
 
 /// Each with its option of the kernel (fs/squashfs/Kconfig) and the symbols by which squashfs.ko unpacks it
 /// (fs/squashfs/*_wrapper.c): zstd's are named anew since 5.16.

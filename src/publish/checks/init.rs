@@ -3,9 +3,9 @@
 use ramboot_wire::Arch;
 use ramboot_wire::root::INITS;
 
-use super::elf::{Machine, Program};
 use super::{Check, Finding, error, fine, warning};
-use crate::squashfs::tree::{Astray, Kind, Spot};
+use crate::formats::elf::{Machine, Program};
+use crate::formats::squashfs::tree::{Astray, Kind, Spot};
 
 /// Scripts whose interpreter is a script: as deep as the kernel goes (fs/exec.c, exec_binprm).
 pub const MAX_DEPTH: usize = 5;

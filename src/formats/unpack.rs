@@ -14,7 +14,7 @@ const MAX_XZ_MEMORY: u64 = 256 * 1024 * 1024;
 ///
 /// # Errors
 /// The content is not what the name says, or has more than 64 MiB.
-pub(super) fn module(path: &str, content: Vec<u8>) -> io::Result<Vec<u8>> {
+pub fn module(path: &str, content: Vec<u8>) -> io::Result<Vec<u8>> {
     let packed = content.as_slice();
     match path.rsplit('.').next() {
         Some("xz") => {

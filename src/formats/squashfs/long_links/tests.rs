@@ -4,7 +4,7 @@ use std::process::Command;
 use proptest::prelude::*;
 
 use super::*;
-use crate::squashfs::tree::{Kind, Tree};
+use crate::formats::squashfs::tree::{Kind, Tree};
 
 /// Paths of links and the lengths of their targets.
 const LINKS: [(&str, usize); 6] = [
