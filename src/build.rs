@@ -21,7 +21,7 @@ pub mod names;
 mod oci;
 pub mod outline;
 mod pack;
-mod report;
+pub mod report;
 pub mod rules;
 mod source;
 pub mod tar_read;
@@ -35,9 +35,7 @@ use anyhow::{Context, ensure};
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
-use crate::cli::BuildArgs;
-use crate::progress::Progress;
-use crate::terminal;
+use crate::host::progress::Progress;
 use entry::Meta;
 use mend::Mend;
 use pack::Packer;
@@ -69,42 +67,46 @@ pub struct Built {
     pub seconds: f64,
 }
 
-/// Builds and says so on stdout.
-///
-/// # Errors
-/// The source is refused or cannot be read, or the image cannot be written; what was there before it stays.
-pub fn run(args: &BuildArgs) -> anyhow::Result<()> {
-    let built = build(args)?;
-    if args.json {
-        terminal::print_json(&built)
-    } else {
-        terminal::print(&report::text(&built))
-    }
+/// What is to be built of what.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The root file system in any of its forms, or "-" for a pipe.
+    pub source: PathBuf,
+    /// The image to write.
+    pub output: PathBuf,
+    /// Switch off what would stop or spoil a machine whose root is in RAM.
+    pub fix: bool,
+    /// Of a container image for several machines, which; `None` for this machine's.
+    pub arch: Option<String>,
+    /// Of a disk image with several Linux partitions, the number of the root.
+    pub partition: Option<u32>,
+    /// No time in the image is later, in seconds since 1970; `None` for the newest time in the source.
+    pub source_date_epoch: Option<u64>,
 }
 
 /// Builds without a word on stdout.
 ///
 /// # Errors
-/// See [`run`].
-pub fn build(args: &BuildArgs) -> anyhow::Result<Built> {
+/// The source is refused or cannot be read, or the image cannot be written; what was there before it stays.
+pub fn build(request: &Request) -> anyhow::Result<Built> {
     let started = Instant::now();
-    let out = &args.output;
+    let out = &request.output;
     ensure!(
         !out.is_dir(),
         "{} is a folder: -o takes a file",
         out.display()
     );
     let mut source = Source::open(Wish {
-        source: &args.source,
-        arch: args.arch.as_deref(),
-        partition: args.partition,
+        source: &request.source,
+        arch: request.arch.as_deref(),
+        partition: request.partition,
         folder: folder_of(out),
     })?;
     let outline = source.outline()?;
-    let of_source = || format!("reading {}", args.source.display());
+    let of_source = || format!("reading {}", request.source.display());
     outline.top.check().with_context(of_source)?;
     outline.check_size().with_context(of_source)?;
-    let epoch = args.source_date_epoch.unwrap_or(outline.newest);
+    let epoch = request.source_date_epoch.unwrap_or(outline.newest);
     let plain = || Meta {
         mode: 0o755,
         ..Meta::default()
@@ -112,7 +114,7 @@ pub fn build(args: &BuildArgs) -> anyhow::Result<Built> {
     let root = outline.root.clone().unwrap_or_else(plain);
     let progress = Progress::new("packing", outline.bytes);
     let mut packer = Packer::start(out, &root, epoch.min(u64::from(u32::MAX)), progress)?;
-    let mut mend = Mend::new(&mut packer, args.fix, epoch);
+    let mut mend = Mend::new(&mut packer, request.fix, epoch);
     source.read(&mut mend)?;
     let mended = mend.finish()?;
     let packed = packer.finish(out)?;

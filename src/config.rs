@@ -19,18 +19,22 @@ use ramboot_wire::{Base, Mac, Overlay, TmpfsFolder};
 use toml::Spanned;
 
 use self::network::Network;
-use self::word::{
+use self::words::{
     cmdline, gate, host, hostname_template, image_name, lease, mode, overlay_name, pi_prefix,
 };
-use self::worker::{Asker, Worker};
+use self::worker::{Machine, Worker};
 
-use crate::cli::{DhcpMode, Pool};
+use crate::config::words::{DhcpMode, Pool};
 
+pub mod assign;
 pub mod change;
 mod form;
 pub mod network;
-pub mod word;
+pub mod words;
 pub mod worker;
+
+/// Where images are kept, unless told otherwise.
+pub const DEFAULT_STATE: &str = "/var/lib/ramboot";
 
 /// TCP port for kernel, initramfs and image, unless told otherwise.
 pub const DEFAULT_HTTP_PORT: u16 = 8067;
@@ -204,9 +208,9 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong, with its place.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let door = Door { text };
+        let checker = Checker { text };
         if text.len() > MAX_FILE_BYTES {
-            return Err(door.error(
+            return Err(checker.error(
                 0..0,
                 format_args!(
                     "{} bytes; a config file has at most {MAX_FILE_BYTES}",
@@ -216,27 +220,27 @@ impl Config {
         }
         let file: form::File = toml::from_str(text).map_err(|e| {
             let what = e.message().trim_end();
-            door.error(e.span().unwrap_or(0..0), what)
+            checker.error(e.span().unwrap_or(0..0), what)
         })?;
-        let dhcp = door.dhcp(file.dhcp)?;
+        let dhcp = checker.dhcp(file.dhcp)?;
         Ok(Self {
-            networks: door.networks(file.network, dhcp.lease)?,
+            networks: checker.networks(file.network, dhcp.lease)?,
             dhcp,
             http_port: match file.http.port {
                 None => DEFAULT_HTTP_PORT,
                 Some(port) if *port.get_ref() == 0 => {
-                    return Err(door.error(
+                    return Err(checker.error(
                         port.span(),
                         format_args!("port 0 cannot be told to a machine: use 1 to 65535, or leave it out for {DEFAULT_HTTP_PORT}"),
                     ));
                 }
                 Some(port) => port.into_inner(),
             },
-            boot: door.boot(file.boot)?,
-            hostname: door
+            boot: checker.boot(file.boot)?,
+            hostname: checker
                 .check(file.identity.hostname, hostname_template)?
                 .unwrap_or_else(|| DEFAULT_HOSTNAME.to_owned()),
-            workers: door.workers(file.worker)?,
+            workers: checker.workers(file.worker)?,
         })
     }
 
@@ -269,13 +273,13 @@ impl Config {
 
     /// The rule for a machine.
     #[must_use]
-    pub fn rule(&self, asker: &Asker) -> Option<&Worker> {
+    pub fn rule(&self, asker: &Machine) -> Option<&Worker> {
         self.workers.iter().find(|worker| worker.which.fits(asker))
     }
 
     /// What a machine is told of streaming: a key of its rule counts before the same key of `[boot]`, each by itself.
     #[must_use]
-    pub fn streaming(&self, asker: &Asker) -> Option<Streaming> {
+    pub fn streaming(&self, asker: &Machine) -> Option<Streaming> {
         let rule = self.rule(asker);
         let mode = rule.and_then(|rule| rule.mode).unwrap_or(self.boot.mode);
         let gate = rule.and_then(|rule| rule.gate).unwrap_or(self.boot.gate);
@@ -293,11 +297,11 @@ impl Config {
 }
 
 /// Turns the form into the checked values; knows the text, so that every error has a place.
-struct Door<'a> {
+struct Checker<'a> {
     text: &'a str,
 }
 
-impl Door<'_> {
+impl Checker<'_> {
     fn error(&self, span: Range<usize>, problem: impl fmt::Display) -> ConfigError {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);

@@ -1,20 +1,20 @@
 //! The machines that boot here, as far as this manager has seen: [`Fleet`] takes [`Event`]s and the time, and gives a
 //! [`snapshot::Snapshot`] for people and programs.
 //!
-//! Pure but for [`watch`] and [`listen`]. Nothing here decides what a machine boots, and all of it may be lost: heartbeats tell it anew.
+//! Pure but for [`shared`] and [`listen`]. Nothing here decides what a machine boots, and all of it may be lost: heartbeats tell it anew.
 //! What anybody on the network can send is bounded: so many machines, so many reports of each, one machine that only says
 //! it exists for each address, and machines that were never seen to boot go first where room is needed.
 
 pub mod boot;
 pub mod event;
-pub mod filling;
 pub mod listen;
 pub mod place;
 pub mod problem;
 pub mod rows;
+pub mod shared;
 pub mod snapshot;
+pub mod streaming;
 mod table;
-pub mod watch;
 pub mod worker;
 
 use std::net::Ipv4Addr;
@@ -86,7 +86,7 @@ impl Fleet {
                 return Ok(worker.reported(&report, now));
             }
             Event::Beat(from, beat) => {
-                if let Some(filling) = beat.filling.filter(|it| !filling::is_possible(it)) {
+                if let Some(filling) = beat.filling.filter(|it| !streaming::is_possible(it)) {
                     self.refused += 1;
                     let Filling { resident, size, .. } = filling;
                     return Err(Refused::Filling(beat.mac, resident, size));

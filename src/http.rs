@@ -3,21 +3,20 @@
 //! [`answer`] decides from values what to say; [`serve`] owns the sockets. A body is never copied here: it is a slice
 //! of the store's mapping ([`bytes::Bytes`]), and the kernel copies it once, from the page cache into the socket.
 
+mod admission;
 pub mod answer;
 pub mod body;
+mod connections;
 pub mod events;
-mod gate;
-mod hall;
-mod host;
-mod looks;
+mod host_header;
 mod lookup;
 mod meter;
-mod places;
+mod priority;
 mod profile;
+mod queue;
 pub mod range;
-mod receive;
+mod readers;
+mod request_body;
 mod respond;
 pub mod serve;
-mod turn;
-pub mod view;
-mod wish;
+mod shares;

@@ -1,60 +1,38 @@
 //! ramboot's manager.
 //!
-//! Floors; imports go down only:
+//! Each module here is a room, and rooms stand on floors. Imports go down only:
 //!
 //! ```text
-//! 5  main, cli                       may use anything below
-//! 4  serve  doctor                   opens sockets, spawns, stops; asks, and changes nothing
-//! 3  dhcp::{serve,ask,socket}  tftp::serve  http::serve  shells: I/O, clock, logging; no decisions
-//!    build  publish  images  boot  progress  eeprom::{verbs,offers}  fleet::{watch,listen}  views  nodes
-//! 2  dhcp::{request,firmware,decide,…}  tftp::{packet,transfer,sessions}  http::{answer,range}
-//!    ipxe  pxelinux  uki  pi  initrd  kmod  squashfs  identity  overlays    deciders: values in, values out
-//!    eeprom::{image,conf,order,sig,steps}  fleet (but for its shells)  metrics  page
-//! 1  aside  config  control  machine  store  interface  link  neighbour  parts  roms  port  inits  template  profile
-//! 0  ramboot-wire                    what a worker must agree on
+//! 6  main, cli                        parse the command line, and call what is below
+//! 5  verbs                            one room a subcommand: its arguments, and what it prints
+//!    serve                            opens sockets, spawns, stops: the only place that spawns
+//! 4  status                           what people look at: page, nodes.json, metrics
+//!    publish                          an image becomes something that workers boot
+//! 3  boot  pi  dhcp  tftp  http  fleet    deciders, each with its shells: http::serve, dhcp::{serve,find_rival,socket}, …
+//!    build                            any root file system becomes an image
+//! 2  store  config  control           what is kept, what the user wrote, what a running manager tells of itself
+//! 1  host                             the machine that the manager runs on
+//!    text  formats                    how things are said; formats that others defined
+//! 0  ramboot-wire                     what a worker must agree on
 //! ```
 //!
-//! `cli` also holds the types of single words ([`cli::Pool`], [`cli::DhcpMode`]) that the config file shares.
+//! Not so yet: `fleet` hands its news to [`status::metrics`], and `http` asks [`status::route`] which paths are for people.
 
-pub mod aside;
 pub mod boot;
 pub mod build;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod dhcp;
-pub mod doctor;
-pub mod eeprom;
 pub mod fleet;
+pub mod formats;
+pub mod host;
 pub mod http;
-pub mod identity;
-pub mod images;
-pub mod initrd;
-pub mod inits;
-pub mod interface;
-pub mod ipxe;
-pub mod kmod;
-pub mod link;
-pub mod log;
-pub mod machine;
-pub mod metrics;
-pub mod neighbour;
-pub mod nodes;
-pub mod overlays;
-pub mod page;
-pub mod parts;
 pub mod pi;
-pub mod port;
-pub mod profile;
-mod progress;
 pub mod publish;
-pub mod pxelinux;
-pub mod roms;
 pub mod serve;
-pub mod squashfs;
+pub mod status;
 pub mod store;
-pub mod template;
-pub mod terminal;
+pub mod text;
 pub mod tftp;
-pub mod uki;
-pub mod views;
+pub mod verbs;

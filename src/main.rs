@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ramboot::cli::{Cli, Command};
-use ramboot::{build, doctor, eeprom, images, log, nodes, publish, serve, terminal};
+use ramboot::host::{log, terminal};
+use ramboot::serve;
+use ramboot::verbs::{build, doctor, eeprom, images, nodes, publish};
 use ramboot_wire::plain;
 
 /// Characters: some errors name many files.
@@ -23,7 +25,7 @@ fn main() -> ExitCode {
         Command::Rollback(args) => images::rollback::run(args),
         Command::Unpublish(args) => images::unpublish::run(args),
         Command::Gc(args) => images::gc::run(args),
-        Command::Eeprom(args) => eeprom::verbs::run(args),
+        Command::Eeprom(args) => eeprom::run(args),
         // What is wrong was said on stdout.
         Command::Doctor(args) => match doctor::run(args) {
             Ok(false) => return ExitCode::FAILURE,

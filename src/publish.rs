@@ -1,7 +1,7 @@
 //! `ramboot publish`: a squashfs becomes something workers can boot, or nothing happens.
 //!
 //! Takes an image; checks its superblock, reads it once while hashing and copying, reads its tables, finds kernel and
-//! modules inside, asks the [`gate`], makes the initramfs, and commits all of it to the store under a name. What is refused is
+//! modules inside, asks the [`checks`], makes the initramfs, and commits all of it to the store under a name. What is refused is
 //! told at once, a sentence for each fault; a failure anywhere leaves the store as it was.
 #![expect(
     clippy::disallowed_methods,
@@ -9,199 +9,57 @@
 )]
 
 mod boot;
-pub mod carry;
+pub mod checks;
 pub mod choose;
+mod disk_space;
+pub mod embedded_init;
 mod examine;
-pub mod gate;
 mod ingest;
+pub mod initrd;
 pub mod kernel;
-mod look;
+pub mod modules;
+pub mod outcome;
 pub mod pi;
-mod room;
+pub mod profile_transfer;
+mod read_facts;
+pub mod request;
 mod source;
 mod stub;
-mod summary;
+pub mod summary;
 
 use std::fs::{self, File};
-use std::io::{IsTerminal, Read, Seek, stderr, stdout};
-use std::path::Path;
+use std::io::{Read, Seek};
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, bail, ensure};
-use ramboot_wire::ImageId;
 use ramboot_wire::image::MAX_IMAGE_BYTES;
-use serde::Serialize;
 
-use crate::cli::PublishArgs;
-use crate::inits::Arch;
-use crate::profile::Carried;
-use crate::progress::Progress;
-use crate::squashfs::packed::Packed;
-use crate::squashfs::tree::Tree;
-use crate::squashfs::{SUPERBLOCK_BYTES, Superblock, grouped};
+use crate::formats::squashfs::packed::Packed;
+use crate::formats::squashfs::tree::Tree;
+use crate::formats::squashfs::{SUPERBLOCK_BYTES, Superblock, grouped};
+use crate::host::progress::Progress;
+use crate::store::boot_profile::Carried;
 use crate::store::commit::Staging;
-use crate::store::{BootFile, Generation, ImageFacts, Name, PiBoot};
-use crate::terminal;
+use crate::store::{Generation, ImageFacts, Name};
 use boot::Made;
+use checks::{Refused, Report, Severity};
 use examine::examine;
-use gate::{Finding, Refused, Report, Severity};
 use ingest::{Ingested, ingest};
+use outcome::Published;
+use request::Request;
 pub use stub::Origin;
-use summary::{size, summary};
-
-/// Columns of a report on a terminal; in a file or pipe a sentence stays on one line.
-const WIDTH: usize = 100;
-
-/// What was published; with `--json`, as it is printed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Published {
-    /// Under which name.
-    pub name: String,
-    /// As which of its generations.
-    pub generation: u64,
-    /// What `b3sum` prints for the image.
-    pub image: ImageId,
-    /// Bytes of the image.
-    pub size: u64,
-    /// As `uname -r` prints it.
-    pub kernel_version: String,
-    /// Machines that can boot it.
-    pub arch: Arch,
-    /// In the image's boot folder.
-    pub kernel: BootFile,
-    /// In the image's boot folder.
-    pub initrd: BootFile,
-    /// With what UEFI machines boot by HTTP alone; `None` if there is no stub.
-    pub uki: Option<Uki>,
-    /// How many modules are in the initramfs.
-    pub modules: usize,
-    /// How many firmware files are in the initramfs.
-    pub firmware: usize,
-    /// What Raspberry Pis boot of it; `None` if no board can.
-    pub pi: Option<PiBoot>,
-    /// Which boards can boot it, and why not the others; empty for an image that is not for Raspberry Pis at all.
-    pub boards: Vec<pi::Verdict>,
-    /// RAM of the smallest machine that boots it, in bytes.
-    pub needs_ram: u64,
-    /// All that the gate found.
-    pub findings: Report,
-    /// Sentences of the errors that `--force` passed over.
-    pub forced: Vec<String>,
-    /// What `--profile` took over from another image.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub carried: Option<carry::Summary>,
-    /// How long it took.
-    pub seconds: f64,
-}
-
-/// The unified kernel image that is made for each machine.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Uki {
-    /// In the image's boot folder.
-    pub stub: BootFile,
-    /// Where the stub was found.
-    pub origin: Origin,
-    /// Of the whole EFI program, with the longest command line.
-    pub size: u64,
-}
-
-/// What an image would come to, or came to that is not published; with `--json`, as it is printed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Examination {
-    /// As it was named.
-    pub image: String,
-    /// Whether it would be published: without errors, or by `--force`.
-    pub publishable: bool,
-    /// RAM of the smallest machine that boots it, in bytes; `None` if that is not known.
-    pub needs_ram: Option<u64>,
-    /// All that the gate found, the worst first.
-    pub findings: Vec<Finding>,
-}
-
-impl Examination {
-    fn of(image: &Path, report: &Report, needs_ram: Option<u64>, force: bool) -> Self {
-        Self {
-            image: image.display().to_string(),
-            publishable: report.passes(force),
-            needs_ram,
-            findings: report.findings().to_vec(),
-        }
-    }
-}
-
-/// Publishes and says so on stdout; or says there what would be published.
-///
-/// # Errors
-/// The image is refused, or a file cannot be read or written; the store is as it was.
-pub fn run(args: &PublishArgs) -> anyhow::Result<()> {
-    if args.dry_run {
-        return run_dry(args);
-    }
-    match publish(args) {
-        Ok(published) if args.json => terminal::print_json(&published),
-        Ok(published) => terminal::print(&summary(&published, &args.state)),
-        Err(error) => match error.downcast_ref::<Refused>() {
-            Some(refused) => refuse(args, refused),
-            None => Err(error),
-        },
-    }
-}
-
-fn run_dry(args: &PublishArgs) -> anyhow::Result<()> {
-    let (report, needs_ram) = dry_run(args)?;
-    let image = args.image.display();
-    let publishable = report.passes(args.force);
-    if args.json {
-        let examination = Examination::of(&args.image, &report, needs_ram, args.force);
-        terminal::print_json(&examination)?;
-    } else {
-        let text = report.text(Severity::Fine, width(stdout().is_terminal()));
-        let would = if publishable { "would" } else { "would not" };
-        terminal::print(&format!(
-            "{image} {would} be published: {}\n{text}",
-            report.count()
-        ))?;
-    }
-    ensure!(
-        publishable,
-        "{image} would not be published: {}",
-        report.count()
-    );
-    Ok(())
-}
-
-/// Says all that is wrong, and then, as any error is said, that nothing was published.
-fn refuse(args: &PublishArgs, refused: &Refused) -> anyhow::Result<()> {
-    let Refused { image, report } = refused;
-    if args.json {
-        terminal::print_json(&Examination::of(&args.image, report, None, args.force))?;
-    } else {
-        let text = report.text(Severity::Warning, width(stderr().is_terminal()));
-        terminal::tell(&text);
-    }
-    let remedy = if report.is_fatal() {
-        "nothing was changed"
-    } else {
-        "nothing was changed; --force publishes it all the same"
-    };
-    bail!("{image} is not published: {}; {remedy}", report.count())
-}
-
-const fn width(terminal: bool) -> usize {
-    if terminal { WIDTH } else { usize::MAX }
-}
 
 /// What the gate says of an image and how much RAM it needs; nothing is written, and no store is asked for.
 ///
 /// # Errors
 /// It is no squashfs, or cannot be read.
-pub fn dry_run(args: &PublishArgs) -> anyhow::Result<(Report, Option<u64>)> {
-    let _: Name = args.name.parse()?;
-    let (file, bytes) = open(args)?;
-    let shown = || args.image.display().to_string();
-    let image = Packed::file(file, &args.image).with_context(shown)?;
+pub fn dry_run(request: &Request) -> anyhow::Result<(Report, Option<u64>)> {
+    let _: Name = request.name.parse()?;
+    let (file, bytes) = open(request)?;
+    let shown = || request.image.display().to_string();
+    let image = Packed::file(file, &request.image).with_context(shown)?;
     let tree = Tree::open(image).with_context(shown)?;
-    let examined = examine(args, &tree, bytes, &mut |_| {});
+    let examined = examine(request, &tree, bytes, &mut |_| {});
     // What could not be read is no fault of the image.
     tree.readable().with_context(shown)?;
     let examined = examined?;
@@ -212,31 +70,34 @@ pub fn dry_run(args: &PublishArgs) -> anyhow::Result<(Report, Option<u64>)> {
 /// Publishes without a word on stdout.
 ///
 /// # Errors
-/// See [`run`]; an image that the gate refuses is a [`Refused`].
-pub fn publish(args: &PublishArgs) -> anyhow::Result<Published> {
+/// A file cannot be read or written, and the store is as it was; an image that the gate refuses is a [`Refused`].
+pub fn publish(request: &Request) -> anyhow::Result<Published> {
     let started = Instant::now();
-    let name: Name = args.name.parse()?;
-    let (file, bytes) = open(args)?;
-    store(args, &name, file, bytes, started)
-        .map_err(|error| room::explain(error, &args.state, bytes, || room::free(&args.state)))
+    let name: Name = request.name.parse()?;
+    let (file, bytes) = open(request)?;
+    store(request, &name, file, bytes, started).map_err(|error| {
+        disk_space::explain(error, &request.state, bytes, || {
+            disk_space::free(&request.state)
+        })
+    })
 }
 
 /// Copies the image, makes what it is booted with, and commits both.
 fn store(
-    args: &PublishArgs,
+    request: &Request,
     name: &Name,
     mut file: File,
     bytes: u64,
     started: Instant,
 ) -> anyhow::Result<Published> {
-    let shown = args.image.display().to_string();
+    let shown = request.image.display().to_string();
     // Before anything that takes long.
-    let known = args.profile.as_deref();
-    let known = known.map(|from| carry::find(&args.state, from));
+    let known = request.profile.as_deref();
+    let known = known.map(|from| profile_transfer::find(&request.state, from));
     let known = known.transpose()?;
     let mut progress = Progress::new("reading", bytes);
-    let staging = Staging::begin(&args.state)?;
-    room::check(&args.state, bytes, room::free(&args.state)?)?;
+    let staging = Staging::begin(&request.state)?;
+    disk_space::check(&request.state, bytes, disk_space::free(&request.state)?)?;
     let mut copy = staging.create_image()?;
     let ingested = ingest(&mut file, &mut copy, |done| progress.at(done))
         .with_context(|| format!("publishing {shown}"))?;
@@ -249,7 +110,7 @@ fn store(
     let (passed, synced) = std::thread::scope(|scope| {
         // The disk is busy with the image while the processor is with the initramfs.
         let synced = scope.spawn(|| copy.sync_all());
-        let passed = pass(args, &staging, bytes, known, &mut progress);
+        let passed = pass(request, &staging, bytes, known, &mut progress);
         (passed, synced.join())
     });
     let passed = passed.map_err(|error| match error.is::<Refused>() {
@@ -262,7 +123,7 @@ fn store(
     };
     synced.context("writing the image into the store")?;
     progress.step("writing to disk");
-    commit(args, name, staging, &ingested, passed, started)
+    commit(request, name, staging, &ingested, passed, started)
 }
 
 /// An image that may be published, and its boot files.
@@ -275,34 +136,36 @@ struct Passed {
 
 /// Asks the gate about the image as it was stored, and makes the boot files of one that passes.
 fn pass(
-    args: &PublishArgs,
+    request: &Request,
     staging: &Staging,
     bytes: u64,
-    known: Option<carry::Source>,
+    known: Option<profile_transfer::Source>,
     progress: &mut Progress,
 ) -> anyhow::Result<Passed> {
     let (file, path) = staging.open_image()?;
     let tree = Tree::open(Packed::file(file, &path)?)?;
-    let passed = pass_tree(args, staging, &tree, bytes, known, progress);
+    let passed = pass_tree(request, staging, &tree, bytes, known, progress);
     // What could not be read is no fault of the image.
     tree.readable()?;
     passed
 }
 
 fn pass_tree(
-    args: &PublishArgs,
+    request: &Request,
     staging: &Staging,
     tree: &Tree,
     bytes: u64,
-    known: Option<carry::Source>,
+    known: Option<profile_transfer::Source>,
     progress: &mut Progress,
 ) -> anyhow::Result<Passed> {
     let mut notes = Vec::new();
-    let examined = examine(args, tree, bytes, &mut |text| notes.push(text.to_owned()))?;
+    let examined = examine(request, tree, bytes, &mut |text| {
+        notes.push(text.to_owned())
+    })?;
     let report = examined.report;
-    let parts = examined.parts.filter(|_| report.passes(args.force));
+    let parts = examined.parts.filter(|_| report.passes(request.force));
     let Some(parts) = parts else {
-        let image = args.image.display().to_string();
+        let image = request.image.display().to_string();
         bail!(Refused { image, report });
     };
     notes.iter().for_each(|note| progress.note(note));
@@ -317,12 +180,12 @@ fn pass_tree(
 }
 
 /// Opens the image and refuses at once what cannot be one.
-fn open(args: &PublishArgs) -> anyhow::Result<(File, u64)> {
+fn open(request: &Request) -> anyhow::Result<(File, u64)> {
     ensure!(
-        args.kernel.is_some() || args.modules.is_none(),
+        request.kernel.is_some() || request.modules.is_none(),
         "--modules belongs to --kernel; give both, or none for the kernel in the image"
     );
-    let path = &args.image;
+    let path = &request.image;
     let shown = path.display();
     // Looked at before it is opened: opening a FIFO waits.
     let kind = fs::metadata(path).with_context(|| format!("opening {shown}"))?;
@@ -352,7 +215,7 @@ fn open(args: &PublishArgs) -> anyhow::Result<(File, u64)> {
 }
 
 fn commit(
-    args: &PublishArgs,
+    request: &Request,
     name: &Name,
     staging: Staging,
     ingested: &Ingested,
@@ -390,12 +253,13 @@ fn commit(
         arch: made.arch,
         // A clock before 1970 is a board without one.
         published: now.map_or(0, |since| since.as_secs()),
-        note: args.note.clone(),
+        note: request.note.clone(),
         pi: made.pi.boot.clone(),
         forced: forced.clone(),
     };
     let number = staging.commit(&facts, &ingested.chunks, name, &generation)?;
-    let carried = carried.and_then(|carried| carry::keep(&args.state, &facts, carried));
+    let carried =
+        carried.and_then(|carried| profile_transfer::keep(&request.state, &facts, carried));
     Ok(Published {
         name: name.to_string(),
         generation: number,

@@ -1,18 +1,20 @@
 //! `ramboot serve`: opens the sockets, starts DHCP, TFTP and HTTP, and stops them. The only place that spawns.
 //!
 //! Every socket is open before the first packet is answered, so a port that is taken is said at once and nothing
-//! half-runs. From then on the sockets follow the interfaces ([`links`], [`follow`], [`servers`]). SIGTERM or Ctrl-C ends it within a second; workers that were fetching go on at the next start. SIGHUP reads
+//! half-runs. From then on the sockets follow the interfaces ([`interface_monitor`], [`interface_changes`], [`servers`]). SIGTERM or Ctrl-C ends it within a second; workers that were fetching go on at the next start. SIGHUP reads
 //! the config again.
 
-mod alive;
-mod alone;
+pub mod args;
 mod control;
-mod follow;
-mod greeting;
-mod links;
+mod interface_changes;
+mod interface_monitor;
 mod reload;
+mod rival_check;
 mod servers;
 mod sockets;
+mod startup_log;
+pub mod tftp_files;
+mod watchdog;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -27,29 +29,31 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
+use crate::boot::current::Current;
 use crate::boot::efi::Via;
-use crate::boot::files::Belongings;
-use crate::boot::live::Live;
-use crate::boot::shelf::Shelf;
-use crate::boot::update::Updates;
-use crate::boot::{self, Desk};
-use crate::cli::{DhcpMode, ServeArgs};
+use crate::boot::ipxe_binaries::{self, Roms};
+use crate::boot::planner::{self, Planner};
+use crate::boot::worker_files::WorkerFiles;
 use crate::config::Config;
+use crate::config::words::DhcpMode;
 use crate::control::Served;
-use crate::fleet::watch::Watch;
+use crate::fleet::shared::SharedFleet;
+use crate::host::blocking;
+use crate::host::interface::{self, Interface};
 use crate::http::answer::Content;
 use crate::http::serve::Site;
-use crate::interface::{self, Interface};
-use crate::metrics::Metrics;
-use crate::roms::Roms;
-use crate::store::{Generation, Name, Store, marks};
-use crate::views::Viewer;
-use crate::{aside, dhcp, http, roms, tftp};
-use alive::Keeper;
-use control::Door;
+use crate::pi::eeprom::update::Updates;
+use crate::serve::args::ServeArgs;
+use crate::serve::tftp_files::TftpFiles;
+use crate::status::metrics::Metrics;
+use crate::status::views::Viewer;
+use crate::store::{Generation, Name, Store, serving_lock};
+use crate::{dhcp, http, tftp};
+use control::ControlServer;
 use reload::Running;
 use servers::{Common, Servers};
 use sockets::Sockets;
+use watchdog::Keeper;
 
 /// Runs until a signal ends it.
 ///
@@ -62,18 +66,18 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
         &args.interface,
     )?;
     let store = Store::open(&args.state)?.serving();
-    let belongings = Belongings::open(&args.state)?;
-    belongings.check(&config)?;
+    let worker_files = WorkerFiles::open(&args.state)?;
+    worker_files.check(&config)?;
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .on_thread_unpark(aside::this_thread_serves)
+        .on_thread_unpark(blocking::this_thread_serves)
         // Bodies fill a socket's buffer at each turn, 0.1 ms of copying: who waits for a small answer, or for DHCP, would
         // not even be seen for 61 of these, which is Tokio's choice.
         .event_interval(1)
         .build()
         .context("starting the runtime")?;
-    let result = runtime.block_on(serve(args, config, &interfaces, (store, belongings)));
+    let result = runtime.block_on(serve(args, config, &interfaces, (store, worker_files)));
     // What still runs holds nothing that is worth waiting for.
     runtime.shutdown_background();
     result
@@ -95,32 +99,34 @@ async fn serve(
     args: &ServeArgs,
     config: Config,
     interfaces: &[Interface],
-    (store, belongings): (Store, Belongings),
+    (store, worker_files): (Store, WorkerFiles),
 ) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     // One that comes while it starts is acted on after that.
     let mut reload = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
     // Before the sockets: what changes while they are opened is seen, too.
-    let changes = links::Changes::open();
+    let changes = interface_monitor::Changes::open();
     let sockets = Sockets::open(&config, interfaces)?;
     let folder = args.ipxe_dir.as_deref();
-    let roms = Roms::read(folder.unwrap_or_else(|| Path::new(roms::FOLDER)));
+    let roms = Roms::read(folder.unwrap_or_else(|| Path::new(ipxe_binaries::FOLDER)));
     if config.dhcp.mode == DhcpMode::Full {
         tokio::select! {
-            result = alone::alone(interfaces, args.force) => result?,
+            result = rival_check::alone(interfaces, args.force) => result?,
             () = signals.told_to_stop() => return Ok(()),
         }
     }
     say_ready(&config, interfaces, &store, args);
-    let fleet = Arc::new(Watch::new(Metrics::new().context("making the counters")?));
+    let fleet = Arc::new(SharedFleet::new(
+        Metrics::new().context("making the counters")?,
+    ));
     let counters = Arc::new(Counters::new(&fleet));
     let (stop, stopped) = watch::channel(false);
     let about = control::about(args, &config);
-    let live = Arc::new(Live::new(Desk {
+    let live = Arc::new(Current::new(Planner {
         store: Arc::new(store),
         config: Arc::new(config),
         roms: Arc::new(roms),
-        belongings: Arc::new(belongings),
+        worker_files: Arc::new(worker_files),
         fleet: Arc::clone(&fleet),
     }));
     let store = Arc::clone(&live.now().store);
@@ -135,7 +141,7 @@ async fn serve(
     let common = Common {
         live: Arc::clone(&live),
         site: Arc::new(site(&live, &counters, &viewer)),
-        files: Arc::new(Shelf::new(Arc::clone(&live), updates)),
+        files: Arc::new(TftpFiles::new(Arc::clone(&live), updates)),
         fleet: Arc::clone(&fleet),
         counters: Arc::clone(&counters),
         stopped,
@@ -143,7 +149,7 @@ async fn serve(
     let mut servers = Servers::new(common, interfaces, !args.interface.is_empty(), served);
     servers.begin(sockets)?;
     let place = control::open(args.run_dir.as_deref()).map(|(listener, place)| {
-        let door = Door {
+        let door = ControlServer {
             about,
             served: servers.served(),
             policies: servers.policies(),
@@ -160,7 +166,7 @@ async fn serve(
     servers.spawn(say_status(served, store, Arc::clone(&fleet)));
     let (to, mut interfaces) = mpsc::channel(1);
     servers.spawn_with_pulse("the watch of interfaces".to_owned(), async move {
-        links::run(changes, to).await;
+        interface_monitor::run(changes, to).await;
         Ok(())
     });
     let running = Running { live };
@@ -197,11 +203,11 @@ fn spawn_clocks(servers: &mut Servers, viewer: Arc<Viewer>, store: Arc<Store>) {
             viewer.tick();
         }
     });
-    let mut marks = tokio::time::interval(marks::TICK);
+    let mut marks = tokio::time::interval(serving_lock::TICK);
     servers.spawn_with_pulse("the store".to_owned(), async move {
         loop {
             let (now, marked) = (marks.tick().await.into_std(), Arc::clone(&store));
-            aside::read(move || marked.tick(now)).await?;
+            blocking::read(move || marked.tick(now)).await?;
         }
     });
 }
@@ -231,7 +237,7 @@ impl Signals {
     }
 }
 
-fn site(live: &Arc<Live>, counters: &Counters, viewer: &Arc<Viewer>) -> Site {
+fn site(live: &Arc<Current>, counters: &Counters, viewer: &Arc<Viewer>) -> Site {
     let (live, viewer) = (Arc::clone(live), Arc::clone(viewer));
     let fleet = Arc::clone(&live.now().fleet);
     let (dhcp, known) = (live.now().config.dhcp.mode, Arc::clone(&fleet));
@@ -244,7 +250,7 @@ fn site(live: &Arc<Live>, counters: &Counters, viewer: &Arc<Viewer>) -> Site {
             };
             Ok(match resource {
                 Resource::Script(client) => {
-                    let text = made.script(client, &boot::base(local));
+                    let text = made.script(client, &planner::base(local));
                     Some(Content {
                         bytes: Bytes::from(text).into(),
                         etag: None,
@@ -253,7 +259,7 @@ fn site(live: &Arc<Live>, counters: &Counters, viewer: &Arc<Viewer>) -> Site {
                     })
                 }
                 Resource::Efi(client) => {
-                    made.efi(client, &boot::base(local), Via::Http)
+                    made.efi(client, &planner::base(local), Via::Http)
                         .map(|bytes| Content {
                             bytes,
                             etag: None,
@@ -263,7 +269,7 @@ fn site(live: &Arc<Live>, counters: &Counters, viewer: &Arc<Viewer>) -> Site {
                         })
                 }
                 Resource::Files(worker, id) => {
-                    let archive = made.belongings.get(&made.config, worker, *id)?;
+                    let archive = made.worker_files.get(&made.config, worker, *id)?;
                     archive.map(|bytes| Content {
                         bytes: bytes.into(),
                         // Secrets are in it: no cache is to keep them.
@@ -300,7 +306,7 @@ struct Counters {
 }
 
 impl Counters {
-    fn new(fleet: &Arc<Watch>) -> Self {
+    fn new(fleet: &Arc<SharedFleet>) -> Self {
         Self {
             dhcp: dhcp::serve::Shared::new(Arc::clone(fleet)),
             tftp: Arc::default(),
@@ -322,11 +328,11 @@ impl Counters {
 }
 
 fn say_ready(config: &Config, interfaces: &[Interface], store: &Store, args: &ServeArgs) {
-    let lines = greeting::serving(config, interfaces);
+    let lines = startup_log::serving(config, interfaces);
     lines.iter().for_each(|line| info!("{line}"));
     match published(store) {
         Ok(published) => {
-            let lines = greeting::images(
+            let lines = startup_log::images(
                 &published,
                 config,
                 interfaces,
@@ -342,17 +348,17 @@ fn say_ready(config: &Config, interfaces: &[Interface], store: &Store, args: &Se
 async fn say_status(
     served: watch::Receiver<Vec<Served>>,
     store: Arc<Store>,
-    fleet: Arc<Watch>,
+    fleet: Arc<SharedFleet>,
 ) -> anyhow::Result<()> {
     let mut clock = tokio::time::interval(STATUS);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         clock.tick().await;
         let store = Arc::clone(&store);
-        let names = aside::read(move || store.names()).await?;
+        let names = blocking::read(move || store.names()).await?;
         let images = names.map_or(0, |names| names.len());
         let workers = fleet.lock().len();
-        let status = greeting::status(&served.borrow(), images, workers);
+        let status = startup_log::status(&served.borrow(), images, workers);
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&status)]);
     }
 }

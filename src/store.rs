@@ -9,20 +9,24 @@
 //!
 //! Reading takes nothing for granted: a symbolic link, a file of another length, a name that does not belong, a boot file
 //! whose bytes are not those of its name are errors that name the file. Nothing is ever modified (see [`commit`]); what is
-//! removed is gone at once, and what is being served is not (see [`retire`]).
+//! removed is gone at once, and what is being served is not (see [`remove`]).
 
+pub mod boot_profile;
 pub mod cache;
 pub mod commit;
-mod exclusive;
 mod files;
+pub mod find;
+mod folder_lock;
 pub mod history;
 mod image;
 mod map;
-pub mod marks;
+mod open_file;
+pub mod prefix;
 pub mod profiles;
-pub mod retire;
-mod scratch;
-mod stored;
+pub mod remove;
+pub mod rope;
+pub mod serving_lock;
+mod staging_dir;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -33,20 +37,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use ramboot_wire::ImageId;
+use ramboot_wire::{Arch, ImageId};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::inits::Arch;
-
-pub(crate) use exclusive::{Exclusive, UNFINISHED};
 pub(crate) use files::open as plain_file;
+pub(crate) use folder_lock::{Exclusive, UNFINISHED};
 pub use image::Image;
 pub use map::{Mapping, WINDOW_BYTES};
-use marks::Mark;
+pub use open_file::Stored;
 use profiles::Profiles;
-pub(crate) use scratch::make_root;
-pub use stored::Stored;
+use serving_lock::Mark;
+pub(crate) use staging_dir::make_root;
 
 const IMAGE: &str = "image.sqfs";
 const CHUNKS: &str = "chunks";
@@ -370,7 +372,7 @@ impl Store {
         (is_fresh && is_marked).then(|| Arc::clone(&known.image))
     }
 
-    /// From now on images that are asked for are marked as being served: see [`marks`].
+    /// From now on images that are asked for are marked as being served: see [`serving_lock`].
     #[must_use]
     pub fn serving(mut self) -> Self {
         self.serving = true;
@@ -385,7 +387,7 @@ impl Store {
         }
     }
 
-    /// To be called every [`marks::TICK`] by who serves: forgets images that are gone, whose room on the disk comes free
+    /// To be called every [`serving_lock::TICK`] by who serves: forgets images that are gone, whose room on the disk comes free
     /// only then, and takes marks from those that nobody wants any more.
     pub fn tick(&self, now: Instant) {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 pub use self::serve::run;
-use crate::parts::Parts;
+use crate::store::rope::Rope;
 
 /// Who asks for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub struct Ask<'a> {
 /// What a server answers from.
 pub trait Files: Send + Sync + 'static {
     /// The file of that name, `None` where there is none. May wait for a disk: it is called on a thread that nothing else needs.
-    fn open(&self, ask: &Ask<'_>) -> Option<Parts>;
+    fn open(&self, ask: &Ask<'_>) -> Option<Rope>;
 
     /// DHCP has heard of the machine at this address: it is served when there is no room for strangers. Must not wait.
     fn knows(&self, _client: Ipv4Addr) -> bool {
@@ -53,8 +53,8 @@ pub trait Files: Send + Sync + 'static {
 pub type Table = BTreeMap<String, Bytes>;
 
 impl Files for Table {
-    fn open(&self, ask: &Ask<'_>) -> Option<Parts> {
-        self.get(ask.name).cloned().map(Parts::from)
+    fn open(&self, ask: &Ask<'_>) -> Option<Rope> {
+        self.get(ask.name).cloned().map(Rope::from)
     }
 }
 

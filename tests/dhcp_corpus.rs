@@ -18,7 +18,7 @@ use ramboot::dhcp::policy::Policy;
 use ramboot::dhcp::reply::Reply;
 use ramboot::dhcp::request::{Arrival, Port, parse};
 use ramboot::dhcp::verdict::{Answer, Verdict};
-use ramboot::interface::Interface;
+use ramboot::host::interface::Interface;
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const FULL: &str = "[dhcp]\nmode = \"full\"\npool = \"10.77.0.50-10.77.0.59\"";

@@ -21,7 +21,7 @@ use ramboot::dhcp::probe::{Due, Probes, Way};
 use ramboot::dhcp::request::{Arrival, Port, Request, parse};
 use ramboot::dhcp::verdict::{Answer, Verdict};
 use ramboot::fleet::event::Sign;
-use ramboot::interface::Interface;
+use ramboot::host::interface::Interface;
 use ramboot_wire::Mac;
 
 /// With `--ignored`.

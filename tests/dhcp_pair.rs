@@ -15,7 +15,7 @@ use ramboot::dhcp::lease::Leases;
 use ramboot::dhcp::policy::Policy;
 use ramboot::dhcp::request::{Arrival, Port, parse};
 use ramboot::dhcp::verdict::Answer;
-use ramboot::interface::Interface;
+use ramboot::host::interface::Interface;
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const RETRY: Duration = Duration::from_secs(4);

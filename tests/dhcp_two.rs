@@ -19,7 +19,7 @@ use ramboot::dhcp::lease::{LeaseChange, Leases, SET_ASIDE_FOR};
 use ramboot::dhcp::policy::Policy;
 use ramboot::dhcp::request::{Arrival, Port, Request, parse};
 use ramboot::dhcp::verdict::Answer;
-use ramboot::interface::Interface;
+use ramboot::host::interface::Interface;
 
 const MACHINES: usize = 6;
 /// A machine asks the same thing so often before it starts over.

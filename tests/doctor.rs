@@ -10,12 +10,11 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use ramboot::inits::Arch;
 use ramboot::pi::files::pack;
 use ramboot::store::commit::Staging;
 use ramboot::store::{Generation, ImageFacts, PiBoot};
-use ramboot_wire::ImageId;
 use ramboot_wire::image::{CHUNK_LEN, chaining_value};
+use ramboot_wire::{Arch, ImageId};
 use serde_json::Value;
 use tempfile::TempDir;
 

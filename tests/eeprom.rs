@@ -11,19 +11,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pisim::{Conditions, Date, Params, Wire};
-use ramboot::boot::Desk;
-use ramboot::boot::files::Belongings;
-use ramboot::boot::live::Live;
-use ramboot::boot::shelf::Shelf;
-use ramboot::boot::update::Updates;
+use ramboot::boot::current::Current;
+use ramboot::boot::ipxe_binaries::Roms;
+use ramboot::boot::planner::Planner;
+use ramboot::boot::worker_files::WorkerFiles;
 use ramboot::config::Config;
-use ramboot::fleet::watch::Watch;
-use ramboot::link::{Frames, Link};
-use ramboot::metrics::Metrics;
+use ramboot::fleet::shared::SharedFleet;
+use ramboot::host::packet_socket::{Frames, Link};
+use ramboot::pi::boards_seen::Seen;
+use ramboot::pi::eeprom::update::Updates;
 use ramboot::pi::files::pack;
 use ramboot::pi::id::Identity;
-use ramboot::pi::seen::Seen;
-use ramboot::roms::Roms;
+use ramboot::serve::tftp_files::TftpFiles;
+use ramboot::status::metrics::Metrics;
 use ramboot::store::commit::Staging;
 use ramboot::store::{Generation, ImageFacts, PiBoot, Store};
 use ramboot_wire::{Arch, ImageId, Mac};
@@ -304,15 +304,15 @@ struct Server {
 
 fn serve(state: &Path) -> Server {
     let boards = Arc::<Seen>::default();
-    let desk = Desk {
+    let planner = Planner {
         store: Arc::new(Store::open(state).expect("a store")),
         config: Arc::new(Config::default()),
         roms: Arc::new(Roms::read(state)),
-        belongings: Arc::new(Belongings::open(state).expect("a secret")),
-        fleet: Arc::new(Watch::new(Metrics::new().expect("metrics"))),
+        worker_files: Arc::new(WorkerFiles::open(state).expect("a secret")),
+        fleet: Arc::new(SharedFleet::new(Metrics::new().expect("metrics"))),
     };
     let updates = Updates::new(state, Arc::clone(&boards));
-    let shelf = Shelf::new(Arc::new(Live::new(desk)), updates);
+    let shelf = TftpFiles::new(Arc::new(Current::new(planner)), updates);
     let socket = UdpSocket::bind("127.0.0.1:0").expect("bound");
     let address = socket.local_addr().expect("an address");
     let runtime = tokio::runtime::Builder::new_multi_thread()

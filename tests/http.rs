@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ramboot::fleet::event::Event;
+use ramboot::fleet::shared::SharedFleet;
 use ramboot::fleet::snapshot::Standing;
-use ramboot::fleet::watch::Watch;
 use ramboot::http::answer::Content;
 use ramboot::http::serve::{Counters, MAX_CONNECTIONS, Made, Site, run};
-use ramboot::http::view::View;
-use ramboot::metrics::Metrics;
+use ramboot::status::metrics::Metrics;
+use ramboot::status::route::View;
 use ramboot::store::{BootFile, Store};
 use ramboot_wire::image::{CHUNK_BYTES, CHUNK_LEN, chaining_value};
 use ramboot_wire::{Heartbeat, ImageId, Mac};
@@ -25,7 +25,7 @@ struct Manager {
     address: SocketAddr,
     id: ImageId,
     image: Vec<u8>,
-    fleet: Arc<Watch>,
+    fleet: Arc<SharedFleet>,
     counters: Arc<Counters>,
     stop: watch::Sender<bool>,
     served: Option<std::thread::JoinHandle<()>>,
@@ -58,7 +58,7 @@ impl Manager {
         let id = ImageId(*blake3::hash(&image).as_bytes());
         store_image(state.path(), id, &image);
         let counters = Arc::new(Counters::default());
-        let fleet = Arc::new(Watch::new(Metrics::new().expect("metrics")));
+        let fleet = Arc::new(SharedFleet::new(Metrics::new().expect("metrics")));
         let site = Arc::new(Site {
             store: Arc::new(Store::open(state.path()).expect("store")),
             made,
@@ -84,7 +84,7 @@ impl Manager {
         let served = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
-                .on_thread_unpark(ramboot::aside::this_thread_serves)
+                .on_thread_unpark(ramboot::host::blocking::this_thread_serves)
                 .build()
                 .expect("runtime");
             runtime.block_on(async {

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ramboot::control::{Answer, Question, Served, ask};
-use ramboot::dhcp::ask::for_rival;
-use ramboot::interface;
+use ramboot::dhcp::find_rival::for_rival;
+use ramboot::host::interface;
 use ramboot_swarm::rig::{Lan, MANAGER, Manager, Sizes, bridge, fill};
 use ramboot_swarm::{Plan, run};
 

@@ -12,7 +12,7 @@ const PANICS: &str = "RAMBOOT_TEST_PANICS";
 #[test]
 fn a_panic_is_one_line_of_level_error() {
     if env::var_os(PANICS).is_some() {
-        ramboot::log::to_stderr(&"warn".parse().expect("a filter"));
+        ramboot::host::log::to_stderr(&"warn".parse().expect("a filter"));
         let panics = thread::spawn(|| panic!("first\nsecond"));
         panics.join().expect_err("it panics");
         return;

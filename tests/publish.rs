@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use ramboot::cli::PublishArgs;
-use ramboot::inits::Arch;
+use ramboot::publish::request::Request;
 use ramboot::publish::{Origin, publish};
 use ramboot::store::{Name, Store};
+use ramboot_wire::Arch;
 use small_image::{BUILTIN, DEP, VERSION, bzimage, debian_like, module, program, squashfs};
 
 /// A folder with an image, and a store beside it.
@@ -41,8 +41,8 @@ impl Bench {
         path
     }
 
-    fn args(&self, image: &Path) -> PublishArgs {
-        PublishArgs {
+    fn args(&self, image: &Path) -> Request {
+        Request {
             image: image.to_owned(),
             name: "worker".to_owned(),
             state: self.path("state"),
@@ -52,9 +52,7 @@ impl Bench {
             note: String::new(),
             min_ram: None,
             profile: None,
-            dry_run: false,
             force: false,
-            json: false,
         }
     }
 
@@ -113,7 +111,7 @@ fn bytes_used(image: &[u8]) -> usize {
     usize::try_from(u64::from_le_bytes(field)).expect("small")
 }
 
-fn refusal(bench: &Bench, args: &PublishArgs) -> String {
+fn refusal(bench: &Bench, args: &Request) -> String {
     let before = bench.files();
     let error = format!("{:#}", publish(args).expect_err("refused"));
     let after: Vec<_> = bench
@@ -302,7 +300,7 @@ fn refusals_leave_nothing() {
     assert!(refusal(&bench, &bad_name).contains("\"../worker\" is not a name"));
 }
 
-fn ramboot(args: &PublishArgs, more: &[&str]) -> Command {
+fn ramboot(args: &Request, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ramboot"));
     command
         .arg("publish")

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ramboot::parts::Parts;
+use ramboot::store::rope::Rope;
 use ramboot::tftp::sessions::MAX_SESSIONS_PER_ADDRESS;
 use ramboot::tftp::{Ask, Counters, Files, Table, run};
 
@@ -512,7 +512,7 @@ fn garbage_is_survived() {
 fn a_size_past_four_gigabytes_is_told() {
     struct Large;
     impl Files for Large {
-        fn open(&self, ask: &Ask<'_>) -> Option<Parts> {
+        fn open(&self, ask: &Ask<'_>) -> Option<Rope> {
             assert_eq!(ask.name, "large");
             assert!(ask.client.ip().is_loopback() && ask.local.ip().is_loopback());
             let slice = Bytes::from(vec![0; 1 << 20]);

@@ -5,11 +5,11 @@ use ramboot_wire::paths::Resource;
 use ramboot_wire::{Arch, Base, Client};
 use tracing::{info, warn};
 
-use super::{Choice, Desk};
-use crate::ipxe;
-use crate::parts::Parts;
+use super::planner::{BootPlan, Planner};
+use crate::boot::ipxe;
+use crate::boot::uki::{MAX_STUB_BYTES, Payload, Stub, UkiError};
+use crate::store::rope::Rope;
 use crate::store::{BootFile, Generation};
-use crate::uki::{MAX_STUB_BYTES, Payload, Stub, UkiError};
 
 /// How a machine asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,22 +23,22 @@ pub enum Via {
 /// The script that new iPXE (Debian 13's) looks for in the root or beside its own binary, by version.
 const AUTOEXEC: &str = "autoexec.ipxe";
 
-impl Desk {
+impl Planner {
     /// The EFI program for `client`, which reached us at `base`; `None`, and a line in the log that says what to do, if
     /// there is none for it.
     #[must_use]
-    pub fn efi(&self, client: &Client, base: &Base, via: Via) -> Option<Parts> {
+    pub fn efi(&self, client: &Client, base: &Base, via: Via) -> Option<Rope> {
         let choice = self.choose(client, base);
         // Firmware that says nothing of itself is likely to be what the image was published for.
         let chosen = choice.as_ref().ok().map(|choice| choice.generation.arch);
         let arch = client.arch.or(chosen).unwrap_or(Arch::X86_64);
-        let ipxe = self.roms.efi(arch).cloned().map(Parts::from);
+        let ipxe = self.roms.efi(arch).cloned().map(Rope::from);
         if via == Via::Tftp && ipxe.is_some() {
             info!(worker = %client.mac, "boot.efi: iPXE for {arch}");
             return ipxe;
         }
         let why = match choice.and_then(|choice| Ok((self.uki(&choice)?, choice))) {
-            Ok((uki, Choice { name, args, .. })) => {
+            Ok((uki, BootPlan { name, args, .. })) => {
                 let (image, bytes) = (args.image.short(), uki.len());
                 info!(worker = %client.mac, image, %name, bytes, "boot.efi: unified kernel image");
                 return Some(uki);
@@ -58,7 +58,7 @@ impl Desk {
         ipxe
     }
 
-    fn uki(&self, choice: &Choice) -> anyhow::Result<Parts> {
+    fn uki(&self, choice: &BootPlan) -> anyhow::Result<Rope> {
         let Generation {
             image: id,
             kernel,
@@ -96,7 +96,7 @@ impl Desk {
     ///
     /// Beside iPXE's binaries these are `efi/<client>/boot.efi`, and `autoexec.ipxe` in the same folder and in the root.
     #[must_use]
-    pub fn tftp(&self, name: &str, base: &Base) -> Option<Parts> {
+    pub fn tftp(&self, name: &str, base: &Base) -> Option<Rope> {
         if let Some(rom) = self.roms.get(name) {
             return Some(rom.clone().into());
         }
@@ -116,7 +116,7 @@ impl Desk {
     }
 }
 
-fn text(script: String) -> Parts {
+fn text(script: String) -> Rope {
     bytes::Bytes::from(script).into()
 }
 

@@ -17,7 +17,7 @@ use tempfile::TempPath;
 
 use super::entry::{Entry, Kind, Meta, Sink};
 use super::tar_write::{self, END, header, padding};
-use crate::progress::Progress;
+use crate::host::progress::Progress;
 
 /// As the images of the recipes: what the kernel unpacks fast, in blocks that waste little of a small read.
 const PACKING: [&str; 6] = ["-comp", "zstd", "-Xcompression-level", "15", "-b", "256K"];

@@ -2,10 +2,11 @@
 
 use super::Built;
 use super::rules::Finding;
-use crate::squashfs::grouped;
+use crate::formats::squashfs::grouped;
 
 /// The summary.
-pub(super) fn text(built: &Built) -> String {
+#[must_use]
+pub fn text(built: &Built) -> String {
     let Built {
         image,
         source,

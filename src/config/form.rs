@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::cli::DhcpMode;
+use crate::config::words::DhcpMode;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,6 +1,6 @@
 use ramboot_wire::Arch;
 
-use super::worker::Which;
+use super::worker::Matcher;
 use super::*;
 
 #[test]
@@ -106,9 +106,9 @@ fn all_that_can_stand_there() {
             ],
             workers: vec![
                 Worker {
-                    which: Which {
+                    which: Matcher {
                         mac: "52:54:00:12:34:56".parse().ok(),
-                        ..Which::default()
+                        ..Matcher::default()
                     },
                     image: Some("gpu".to_owned()),
                     hostname: Some("node-1".to_owned()),
@@ -119,7 +119,7 @@ fn all_that_can_stand_there() {
                     gate: Some(Gate::None),
                 },
                 Worker {
-                    which: Which {
+                    which: Matcher {
                         mac: "52:54:00:*".parse().ok(),
                         serial: Some(0x5b15_4510),
                         uuid: "4c4c4544-0042-4810-8056-b4c04f395332".parse().ok(),
@@ -164,9 +164,9 @@ fn a_rule_says_each_key_of_streaming_by_itself() {
     ] {
         let text = format!("[boot]\n{boot}\n[[worker]]\nmac = \"52:*\"\n{rule}");
         let config = Config::parse(&text).expect("a config");
-        let streaming = config.streaming(&Asker {
+        let streaming = config.streaming(&Machine {
             mac: Some(mac),
-            ..Asker::default()
+            ..Machine::default()
         });
         assert_eq!(streaming, want.map(|gate| Streaming { gate }), "{text}");
     }
@@ -367,7 +367,7 @@ fn what_no_editor_writes_is_refused_with_a_line() {
     }
     let long = format!(
         "[boot]\ncmdline = \"{}\"",
-        "a".repeat(word::MAX_CMDLINE_BYTES + 1)
+        "a".repeat(words::MAX_CMDLINE_BYTES + 1)
     );
     let error = Config::parse(&long).expect_err("too long").to_string();
     assert_eq!(

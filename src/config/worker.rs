@@ -8,14 +8,14 @@ use std::str::FromStr;
 use ramboot_wire::cmdline::Gate;
 use ramboot_wire::{Arch, Mac, Uuid};
 
-use super::word::{cmdline, gate, host, image_name, mode};
-use super::{ConfigError, Door, Mode, form, span};
+use super::words::{cmdline, gate, host, image_name, mode};
+use super::{Checker, ConfigError, Mode, form, span};
 
 /// One `[[worker]]` table. The first one that fits a machine counts, and no other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Worker {
     /// Whom it is for.
-    pub which: Which,
+    pub which: Matcher,
     /// Name of its image, if it is not the one of `[boot]`.
     pub image: Option<String>,
     /// Its host name; only in a rule for one machine.
@@ -34,7 +34,7 @@ pub struct Worker {
 
 /// What must be true of a machine; at least one of them stands there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Which {
+pub struct Matcher {
     /// Of the NIC it boots from.
     pub mac: Option<MacPattern>,
     /// The low 32 bits of a Raspberry Pi's serial number.
@@ -47,7 +47,7 @@ pub struct Which {
 
 /// What is known of a machine that asks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Asker {
+pub struct Machine {
     /// Of the NIC it boots from.
     pub mac: Option<Mac>,
     /// The low 32 bits of a Raspberry Pi's serial number.
@@ -69,10 +69,10 @@ pub struct MacPattern([Option<u8>; 6]);
 )]
 pub struct BadMacPattern(String);
 
-impl Which {
+impl Matcher {
     /// It is for this machine. What is not known of a machine fits nothing.
     #[must_use]
-    pub fn fits(&self, asker: &Asker) -> bool {
+    pub fn fits(&self, asker: &Machine) -> bool {
         self.mac
             .is_none_or(|pattern| asker.mac.is_some_and(|mac| pattern.fits(mac)))
             && self
@@ -95,7 +95,7 @@ impl Which {
     }
 }
 
-impl fmt::Display for Which {
+impl fmt::Display for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words = [
             self.mac.map(|mac| mac.to_string()),
@@ -181,7 +181,7 @@ pub fn serial(text: String) -> Result<u32, String> {
         })
 }
 
-impl Door<'_> {
+impl Checker<'_> {
     pub(super) fn workers(
         &self,
         forms: Vec<toml::Spanned<form::Worker>>,
@@ -194,13 +194,13 @@ impl Door<'_> {
             let form = form.into_inner();
             let (name_at, address_at) = (span(&form.hostname), span(&form.address));
             let first_key = form.mac.as_ref().map(toml::Spanned::span);
-            let which = Which {
+            let which = Matcher {
                 mac: self.check(form.mac, |text| text.parse::<MacPattern>())?,
                 serial: self.check(form.serial, serial)?,
                 uuid: self.check(form.uuid, |text| text.parse::<Uuid>())?,
                 arch: self.check(form.arch, |text| text.parse::<Arch>())?,
             };
-            if which == Which::default() {
+            if which == Matcher::default() {
                 return Err(self.error(place, "names no machine: give mac, serial, uuid or arch; what is for all stands in [boot]"));
             }
             self.once(
@@ -278,26 +278,26 @@ mod tests {
         let uuid: Uuid = "4c4c4544-0042-4810-8056-b4c04f395332"
             .parse()
             .expect("a UUID");
-        let all = Asker {
+        let all = Machine {
             mac: Some(MAC),
             serial: Some(0x5b15_4510),
             uuid: Some(uuid.swapped()),
             arch: Some(Arch::X86_64),
         };
-        let which = Which {
+        let which = Matcher {
             mac: "52:*".parse().ok(),
             serial: Some(0x5b15_4510),
             uuid: Some(uuid),
             arch: Some(Arch::X86_64),
         };
         assert!(which.fits(&all));
-        assert!(!which.fits(&Asker { mac: None, ..all }));
-        assert!(!which.fits(&Asker {
+        assert!(!which.fits(&Machine { mac: None, ..all }));
+        assert!(!which.fits(&Machine {
             serial: None,
             ..all
         }));
-        assert!(!which.fits(&Asker { uuid: None, ..all }));
-        assert!(!which.fits(&Asker {
+        assert!(!which.fits(&Machine { uuid: None, ..all }));
+        assert!(!which.fits(&Machine {
             arch: Some(Arch::Aarch64),
             ..all
         }));

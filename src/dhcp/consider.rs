@@ -9,12 +9,12 @@ use std::time::Duration;
 use ramboot_wire::Mac;
 
 use super::decide::decide;
+use super::ignore_reason::Why;
 use super::lease::{LeaseChange, Leases, SET_ASIDE_FOR};
 use super::policy::{Mode, Policy};
 use super::probe::{Conflict, Probes, Start, Way, Wish};
 use super::request::{Kind, Request};
 use super::verdict::Verdict;
-use super::why::Why;
 use crate::config::network::Network;
 use crate::fleet::event::Sign;
 

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use dhcproto::v4::{DhcpOption, MessageType};
 
+use super::ignore_reason::Why;
 use super::lease::{Choice, LeaseChange, Leases, OFFER_FOR, Owner, SET_ASIDE_FOR, TAKEN_FOR};
 use super::policy::{Full, Policy};
 use super::reply::Reply;
 use super::request::{Kind, Request};
 use super::scope::Scope;
 use super::verdict::{Answer, Verdict};
-use super::why::Why;
 
 /// A manager that has just started listens for so long before it gives an address behind a relay of which it has not heard:
 /// in that time each running worker sends a heartbeat (every 40 s at most), and ARP does not reach there.

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use ramboot_wire::Mac;
 
-use super::why::Why;
+use super::ignore_reason::Why;
 use crate::config::network::Network;
 use addresses::Addresses;
 pub use change::LeaseChange;

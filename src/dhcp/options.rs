@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::why::Why;
+use super::ignore_reason::Why;
 
 const SNAME: Range<usize> = 44..108;
 const FILE: Range<usize> = 108..236;

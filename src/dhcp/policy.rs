@@ -5,13 +5,13 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use ramboot_wire::paths::Resource;
 use ramboot_wire::{Base, Mac};
 
+use super::ignore_reason::Why;
 use super::request::Request;
 use super::scope::{MAX_POOL, Scope, There, network_of, scopes};
-use super::why::Why;
-use crate::cli::{DhcpMode, Pool};
 use crate::config::Config;
 use crate::config::network::Network;
-use crate::interface::Interface;
+use crate::config::words::{DhcpMode, Pool};
+use crate::host::interface::Interface;
 
 /// How to answer on one interface.
 #[derive(Debug, Clone, PartialEq, Eq)]

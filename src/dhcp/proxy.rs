@@ -5,11 +5,11 @@ use std::net::Ipv4Addr;
 use dhcproto::v4::MessageType;
 
 use super::firmware::Firmware;
+use super::ignore_reason::Why;
 use super::policy::Policy;
 use super::reply::Reply;
 use super::request::{Kind, Request};
 use super::verdict::{Answer, Verdict};
-use super::why::Why;
 
 /// Port 67.
 pub(super) fn decide(request: &Request, policy: &Policy) -> Verdict {

@@ -10,9 +10,9 @@ use dhcproto::v4::borrowed;
 use ramboot_wire::{Client, Mac, Uuid};
 
 use super::firmware::{Firmware, Marks};
+use super::ignore_reason::Why;
 use super::options::Options;
 use super::relay::Relay;
-use super::why::Why;
 
 /// Longest request taken: an Ethernet frame's worth. iPXE sends 400 bytes, UEFI firmware 347.
 pub const MAX_REQUEST_BYTES: usize = 1_500;

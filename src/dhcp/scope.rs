@@ -12,10 +12,10 @@ use ramboot_wire::Mac;
 
 use super::lease::Plan;
 use super::policy::PolicyError;
-use crate::cli::Pool;
 use crate::config::network::Network;
+use crate::config::words::Pool;
 use crate::config::{Config, Subnet};
-use crate::interface::Interface;
+use crate::host::interface::Interface;
 
 /// A pool as large as a /16: each of its addresses can cost some bytes of memory.
 pub(super) const MAX_POOL: u32 = 1 << 16;

@@ -26,20 +26,20 @@ use super::consider::{Means, Office, learn};
 use super::decide::decide;
 use super::delay::Delayed;
 use super::firmware::Firmware;
+use super::ignore_reason::Why;
 use super::lease::Leases;
 use super::ping::Pinger;
 use super::policy::{Mode, Policy};
 use super::probe::{Conflict, Due, Probes, Way};
 use super::reply::Reply;
+use super::report::{answered, ignored, seen};
 use super::request::{Arrival, Kind, MAX_REQUEST_BYTES, Port, Request, parse};
-use super::said::{answered, ignored, seen};
 use super::socket::{Counters, Sockets};
 use super::verdict::{Answer, Verdict};
-use super::why::Why;
 use crate::fleet::event::Sign;
-use crate::fleet::watch::Watch;
-use crate::link::Link;
-use crate::pi::seen::Seen;
+use crate::fleet::shared::SharedFleet;
+use crate::host::packet_socket::Link;
+use crate::pi::boards_seen::Seen;
 
 /// After a receive error (the interface went down, say), so that a lasting one does not spin.
 const RECEIVE_PAUSE: Duration = Duration::from_secs(1);
@@ -59,7 +59,7 @@ pub struct Shared {
     /// What became of packets.
     pub counters: Counters,
     /// Hears of machines that ask.
-    fleet: Arc<Watch>,
+    fleet: Arc<SharedFleet>,
     /// Raspberry Pis that asked.
     pub boards: Arc<Seen>,
     leases: Mutex<Leases>,
@@ -69,7 +69,7 @@ pub struct Shared {
 impl Shared {
     /// Nothing promised, nothing counted; time begins.
     #[must_use]
-    pub fn new(fleet: Arc<Watch>) -> Self {
+    pub fn new(fleet: Arc<SharedFleet>) -> Self {
         Self {
             counters: Counters::default(),
             fleet,
@@ -102,7 +102,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) {
     let mut shutdown = pin!(shutdown);
-    let mut desk = Desk {
+    let mut responder = Responder {
         sockets,
         policy: policies.borrow_and_update().clone(),
         shared,
@@ -112,31 +112,31 @@ pub async fn run(
         other_servers: HashSet::new(),
     };
     let mut signs = shared.fleet.signs();
-    desk.reach_relays();
+    responder.reach_relays();
     loop {
-        let wake = desk.wake();
+        let wake = responder.wake();
         let received = tokio::select! {
             () = &mut shutdown => return,
             Ok(()) = policies.changed() => {
-                desk.policy.clone_from(&policies.borrow_and_update());
-                desk.reach_relays();
+                responder.policy.clone_from(&policies.borrow_and_update());
+                responder.reach_relays();
                 Ok(())
             }
-            ready = desk.sockets.dhcp.readable() => ready.and_then(|()| desk.receive(Port::Dhcp)),
-            ready = desk.sockets.boot_server.readable() => ready.and_then(|()| desk.receive(Port::BootServer)),
-            heard = hear(desk.sockets.arp.as_ref()) => heard.map(|claims| desk.heard(claims)),
-            heard = echoes(desk.pinger.as_ref()) => heard.map(|from| desk.echoed(from)),
+            ready = responder.sockets.dhcp.readable() => ready.and_then(|()| responder.receive(Port::Dhcp)),
+            ready = responder.sockets.boot_server.readable() => ready.and_then(|()| responder.receive(Port::BootServer)),
+            heard = hear(responder.sockets.arp.as_ref()) => heard.map(|claims| responder.heard(claims)),
+            heard = echoes(responder.pinger.as_ref()) => heard.map(|from| responder.echoed(from)),
             sign = next(&mut signs) => {
-                desk.learn(sign);
+                responder.learn(sign);
                 Ok(())
             }
             () = tokio::time::sleep_until(wake.unwrap_or(shared.start).into()), if wake.is_some() => Ok(()),
         };
         if let Err(error) = received {
-            desk.failed("receiving", &error);
+            responder.failed("receiving", &error);
             tokio::time::sleep(RECEIVE_PAUSE).await;
         }
-        desk.act_on_due();
+        responder.act_on_due();
     }
 }
 
@@ -179,7 +179,7 @@ async fn next(signs: &mut broadcast::Receiver<Sign>) -> Sign {
 }
 
 /// One interface.
-struct Desk<'a> {
+struct Responder<'a> {
     sockets: Sockets,
     policy: Policy,
     shared: &'a Shared,
@@ -196,7 +196,7 @@ struct Packet {
     port: Port,
 }
 
-impl Desk<'_> {
+impl Responder<'_> {
     fn now(&self) -> Duration {
         self.shared.start.elapsed()
     }

@@ -12,8 +12,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::UdpSocket;
 use tracing::warn;
 
-use crate::interface::Interface;
-use crate::link::{Frames, INTERACTIVE, Link};
+use crate::host::interface::Interface;
+use crate::host::packet_socket::{Frames, INTERACTIVE, Link};
 
 /// Of a DHCP server.
 pub const DHCP_PORT: u16 = 67;

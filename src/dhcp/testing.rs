@@ -7,7 +7,7 @@ use ramboot_wire::Mac;
 use super::policy::Policy;
 use super::request::{Arrival, Port, Request, parse};
 use crate::config::Config;
-use crate::interface::Interface;
+use crate::host::interface::Interface;
 
 pub(super) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 pub(super) const MAC: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);

@@ -2,9 +2,9 @@
 
 use std::net::Ipv4Addr;
 
+use super::ignore_reason::Why;
 use super::lease::LeaseChange;
 use super::reply::Reply;
-use super::why::Why;
 
 /// What to do about a request.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use ramboot_wire::stage::Bar;
 use ramboot_wire::{Report, Stage};
 
 use super::event::Part;
-use super::filling::Holding;
+use super::streaming::Holding;
 use super::worker::{MAX_BOOT_MS, ms, plain};
 
 /// One boot.

@@ -12,13 +12,13 @@ use tokio::time::MissedTickBehavior;
 use tracing::{debug, warn};
 
 use super::event::Event;
-use super::watch::Watch;
+use super::shared::SharedFleet;
 
 /// Listens for ever; polled by whoever spawns it.
 ///
 /// # Errors
 /// The socket cannot be made asynchronous.
-pub async fn run(socket: std::net::UdpSocket, fleet: Arc<Watch>) -> anyhow::Result<()> {
+pub async fn run(socket: std::net::UdpSocket, fleet: Arc<SharedFleet>) -> anyhow::Result<()> {
     socket
         .set_nonblocking(true)
         .and_then(|()| UdpSocket::from_std(socket))
@@ -28,7 +28,7 @@ pub async fn run(socket: std::net::UdpSocket, fleet: Arc<Watch>) -> anyhow::Resu
     Ok(())
 }
 
-async fn listen(socket: UdpSocket, fleet: Arc<Watch>) {
+async fn listen(socket: UdpSocket, fleet: Arc<SharedFleet>) {
     // One byte more than is taken, so that a longer packet is seen to be one.
     let mut packet = [0; MAX_HEARTBEAT_BYTES + 1];
     let mut window = tokio::time::interval(WINDOW);
@@ -49,7 +49,7 @@ async fn listen(socket: UdpSocket, fleet: Arc<Watch>) {
     }
 }
 
-fn heard(packet: &[u8], from: std::net::SocketAddrV4, fleet: &Watch) {
+fn heard(packet: &[u8], from: std::net::SocketAddrV4, fleet: &SharedFleet) {
     let beat = match Heartbeat::parse(packet) {
         Ok(beat) => beat,
         Err(why) => return debug!(%from, "no heartbeat: {why}"),

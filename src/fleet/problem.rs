@@ -6,10 +6,10 @@ use ramboot_wire::Stage;
 use ramboot_wire::heartbeat::{INTERVAL_SECONDS, JITTER_SECONDS};
 
 use super::event::Part;
-use super::filling::WHOLE;
 use super::snapshot::Filling;
+use super::streaming::WHOLE;
 use super::worker::{State, Worker};
-use crate::images::when::span;
+use crate::text::time::span;
 
 /// Something went wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,13 +8,13 @@ use ramboot_wire::stage::Bar;
 use ramboot_wire::{ImageId, Stage};
 
 use super::event::Part;
-use super::filling::{self, Look};
 use super::problem;
 use super::snapshot::{Fetch, ImageUse, Standing, Trouble, WorkerRow};
+use super::streaming::{self, Look};
 use super::worker::{State, Worker};
 use crate::config::Config;
-use crate::config::worker::Asker;
-use crate::machine::{self, Published};
+use crate::config::assign::{self, Published};
+use crate::config::worker::Machine;
 use crate::pi::id::Identity;
 use crate::store::{Generation, Name};
 
@@ -35,8 +35,8 @@ impl Catalogue {
     }
 
     /// What a machine boots next, by the rules that count when it asks.
-    fn next(&self, published: &[Published], asker: &Asker) -> Option<ImageUse> {
-        let name = machine::assign(&self.config, published, asker).ok()?.image;
+    fn next(&self, published: &[Published], asker: &Machine) -> Option<ImageUse> {
+        let name = assign::assign(&self.config, published, asker).ok()?.image;
         let mut current = self.current.iter();
         let (_, generation) = current.find(|(at, _)| at.as_str() == name)?;
         Some(ImageUse {
@@ -231,7 +231,7 @@ fn sentence(worker: &Worker, fetch: Option<Fetch>, look: Look) -> String {
             Look::Unknown(percent) => {
                 format!("up; of its image {percent} % was there when last heard")
             }
-            Look::Part(filling) => filling::sentence(&filling),
+            Look::Part(filling) => streaming::sentence(&filling),
         },
     }
 }
@@ -253,8 +253,8 @@ fn memory(pi: Option<Identity>) -> Option<u64> {
     Some(u64::from(pi?.revision?.memory()) << 20)
 }
 
-fn asker(worker: &Worker) -> Asker {
-    Asker {
+fn asker(worker: &Worker) -> Machine {
+    Machine {
         mac: Some(worker.mac),
         serial: worker.pi.and_then(|pi| pi.serial),
         uuid: worker.uuid,

@@ -9,9 +9,9 @@ use ramboot_wire::{Arch, Heartbeat, ImageId, Mac, Report, Stage, Uuid};
 
 use super::boot::Boot;
 use super::event::{Asked, AskedBy, Part};
-use super::filling::WHOLE;
 use super::place::Place;
 use super::problem::{self, Problem};
+use super::streaming::WHOLE;
 use crate::pi::id::Identity;
 
 /// What is known of one machine.

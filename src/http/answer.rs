@@ -14,14 +14,14 @@ use ramboot_wire::plain;
 use ramboot_wire::queue::{self, Place};
 
 use super::range::{self, Wanted};
-use crate::parts::Parts;
 use crate::store::Mapping;
+use crate::store::rope::Rope;
 
 /// One representation (RFC 9110 §3.2): what a path names.
 #[derive(Debug, Clone)]
 pub struct Content {
     /// All of it; usually one slice of a mapping.
-    pub bytes: Parts,
+    pub bytes: Rope,
     /// Strong ETag without its quotes; `None` for what is made anew for each request.
     pub etag: Option<String>,
     /// Media type.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hyper::body::Frame;
 use tokio::sync::watch;
 
-use super::hall::Seat;
+use super::connections::Seat;
 
 /// The body of one who looks.
 pub struct Events {

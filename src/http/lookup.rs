@@ -9,8 +9,8 @@ use ramboot_wire::paths::Resource;
 
 use super::answer::Content;
 use super::respond::look_up;
-use super::serve::{Guest, Site};
-use crate::aside;
+use super::serve::{Peer, Site};
+use crate::host::blocking;
 
 /// What `resource` is; `None` if there is no such thing.
 ///
@@ -18,7 +18,7 @@ use crate::aside;
 /// It cannot be read or made.
 pub(super) async fn find(
     resource: &Resource,
-    guest: &Guest,
+    guest: &Peer,
     site: &Arc<Site>,
 ) -> anyhow::Result<Option<Content>> {
     if let Some(content) = at_hand(resource, site) {
@@ -32,13 +32,13 @@ pub(super) async fn find(
                 Some(pass) => Some(Arc::clone(&pass.making).acquire_owned().await?),
                 None => None,
             };
-            aside::make(move || {
+            blocking::make(move || {
                 let _turn = turn;
                 look()
             })
             .await?
         }
-        _ => aside::read(look).await?,
+        _ => blocking::read(look).await?,
     }
 }
 

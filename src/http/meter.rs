@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::link::INTERACTIVE;
+use crate::host::packet_socket::INTERACTIVE;
 
 /// Bytes that the kernel took.
 #[derive(Debug, Default)]

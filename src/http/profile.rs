@@ -17,17 +17,17 @@ use tokio::sync::Semaphore;
 use tracing::{debug, info, warn};
 
 use super::answer::{self, Answer, Content};
-use super::receive::receive;
-use super::serve::{Guest, Site};
-use crate::aside;
+use super::request_body::receive;
+use super::serve::{Peer, Site};
 use crate::fleet::NotRecorded;
-use crate::profile::Refused;
+use crate::host::blocking;
 use crate::store::Store;
+use crate::store::boot_profile::Refused;
 
 /// The profile, or that there is none.
 pub(super) async fn get(head: &Parts, image: ImageId, site: &Site) -> Answer {
     let store = Arc::clone(&site.store);
-    let looked = aside::read(move || {
+    let looked = blocking::read(move || {
         let Some(size) = store.image(image)?.map(|image| image.facts.size) else {
             return Ok(None);
         };
@@ -56,7 +56,7 @@ fn without_body_of(head: &Parts, answer: Answer) -> Answer {
 }
 
 /// Takes a recording.
-pub(super) async fn post(body: Incoming, image: ImageId, guest: &Guest, site: &Site) -> Answer {
+pub(super) async fn post(body: Incoming, image: ImageId, guest: &Peer, site: &Site) -> Answer {
     let peer = guest.peer;
     // Of strangers, nothing is read at all.
     let (from, machine) = match who(site, peer, image) {

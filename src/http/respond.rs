@@ -17,29 +17,29 @@ use ramboot_wire::queue::Place;
 use ramboot_wire::stage::{MAX_REPORT_BYTES, Report, Waterfall};
 use tracing::{debug, info, warn};
 
+use super::admission::Urgency;
 use super::answer::{self, Answer, Content};
 use super::body::{self, Slices, Told};
 use super::events::Events;
-use super::gate::Urgency;
-use super::host;
+use super::host_header;
 use super::lookup::{self, binary};
-use super::receive::receive;
-use super::serve::{Guest, Site};
-use super::view::View;
-use super::wish::Wish;
-use super::{looks, profile};
+use super::priority::Priority;
+use super::request_body::receive;
+use super::serve::{Peer, Site};
+use super::{profile, readers};
 use crate::fleet::event::{Event, Part, Who};
-use crate::fleet::watch::Watch;
+use crate::fleet::shared::SharedFleet;
+use crate::status::route::View;
 
 /// Each connection keeps room for this future, and a thousand workers have four connections each: it holds the request
 /// once, and what is rare in boxes.
 pub(super) async fn respond(
     request: Request<Incoming>,
-    guest: Arc<Guest>,
+    guest: Arc<Peer>,
     site: Arc<Site>,
 ) -> Result<Response<body::Content>, Infallible> {
     let (head, body) = request.into_parts();
-    let is_right = host::check(head.version, &head.headers);
+    let is_right = host_header::check(head.version, &head.headers);
     let view = is_right.map_err(|why| why.to_string()).and_then(|()| {
         View::parse(head.uri.path(), head.uri.query()).map_err(|bad| bad.to_string())
     });
@@ -55,7 +55,7 @@ pub(super) async fn respond(
             let text = "too many pages are open, of this address or of all: close one, or reload now and then\n";
             (Answer::text(StatusCode::SERVICE_UNAVAILABLE, text), None)
         }
-        Ok(Some(view)) => Box::pin(looks::show(view, &head, &guest, &site)).await,
+        Ok(Some(view)) => Box::pin(readers::show(view, &head, &guest, &site)).await,
         Ok(None) => Box::pin(route(&head, body, &guest, &site)).await,
     };
     let counter = if answer.status.as_u16() < 400 {
@@ -89,7 +89,7 @@ fn events(events: Events) -> Response<body::Content> {
 async fn route(
     head: &Parts,
     body: Incoming,
-    guest: &Guest,
+    guest: &Peer,
     site: &Arc<Site>,
 ) -> (Answer, Option<Told>) {
     let Some(resource) = Resource::parse(head.uri.path()) else {
@@ -127,7 +127,7 @@ fn loads(
     resource: &Resource,
     answer: &Answer,
     peer: SocketAddr,
-    fleet: &Arc<Watch>,
+    fleet: &Arc<SharedFleet>,
 ) -> Option<Told> {
     let IpAddr::V4(address) = peer.ip() else {
         return None;
@@ -161,7 +161,12 @@ fn loads(
 }
 
 /// The last bytes of an image go to a machine: each boot fetches them, so it is told when it has them.
-fn ends(image: ImageId, answer: &Answer, address: Ipv4Addr, fleet: &Arc<Watch>) -> Option<Told> {
+fn ends(
+    image: ImageId,
+    answer: &Answer,
+    address: Ipv4Addr,
+    fleet: &Arc<SharedFleet>,
+) -> Option<Told> {
     if !answer.has_the_end() {
         return None;
     }
@@ -172,7 +177,7 @@ fn ends(image: ImageId, answer: &Answer, address: Ipv4Addr, fleet: &Arc<Watch>) 
 }
 
 /// Answers GET or HEAD.
-async fn found(head: &Parts, resource: &Resource, guest: &Guest, site: &Arc<Site>) -> Answer {
+async fn found(head: &Parts, resource: &Resource, guest: &Peer, site: &Arc<Site>) -> Answer {
     let answer = match lookup::find(resource, guest, site).await {
         Ok(Some(content)) => answer::content(&head.method, &head.headers, &content),
         Ok(None) if matches!(resource, Resource::Files(..)) => Answer::gone(
@@ -204,11 +209,11 @@ async fn found(head: &Parts, resource: &Resource, guest: &Guest, site: &Arc<Site
 fn turn<'a>(
     head: &Parts,
     resource: &Resource,
-    guest: &'a Guest,
+    guest: &'a Peer,
 ) -> Option<Pin<Box<impl Future<Output = Result<Urgency, Place>> + use<'a>>>> {
     let image = matches!(resource, Resource::Image(_)) && head.method == Method::GET;
     let pass = guest.pass.as_ref().filter(|_| image)?;
-    let wish = Wish::of(&head.headers)?;
+    let wish = Priority::of(&head.headers)?;
     Some(Box::pin(pass.turn(wish)))
 }
 
@@ -242,7 +247,7 @@ pub(super) fn look_up(
 }
 
 /// Logs what a worker says of itself. Nothing is decided by it: anybody on the LAN can send one.
-async fn report(body: Incoming, peer: SocketAddr, fleet: &Watch) -> Answer {
+async fn report(body: Incoming, peer: SocketAddr, fleet: &SharedFleet) -> Answer {
     let bytes = match receive(body, "a report", MAX_REPORT_BYTES, REPORT_TIMEOUT).await {
         Ok(bytes) => bytes,
         Err(refusal) => return refusal,

@@ -19,15 +19,15 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, warn};
 
+use super::admission::{self, Admission, Ticket, Urgency};
 use super::answer::Content;
-use super::gate::{self, Gate, Pass, Urgency};
-use super::hall::{Hall, Seat};
+use super::connections::{Hall, Seat};
 use super::meter::Metered;
-use super::places::{self, Source};
 use super::respond::respond;
-use super::view::Views;
+use super::shares::{self, Source};
 use crate::fleet::event::Event;
-use crate::fleet::watch::Watch;
+use crate::fleet::shared::SharedFleet;
+use crate::status::route::Views;
 use crate::store::Store;
 
 /// What HTTP was asked for.
@@ -75,7 +75,7 @@ pub struct Site {
     /// What people look at.
     pub views: Box<Views>,
     /// Hears of what machines load, and what they say.
-    pub fleet: Arc<Watch>,
+    pub fleet: Arc<SharedFleet>,
     /// Shared with whoever wants to know.
     pub counters: Arc<Counters>,
     /// Connections of one listener; more are told to come back.
@@ -96,8 +96,8 @@ impl fmt::Debug for Site {
 
 /// Serves until `stop` becomes true; connections that are open then are closed, and workers resume where they were.
 pub async fn run(listener: TcpListener, site: Arc<Site>, mut stop: watch::Receiver<bool>) {
-    let gate = Arc::new(Gate::new());
-    let mut clock = tokio::time::interval(gate::TICK);
+    let gate = Arc::new(Admission::new());
+    let mut clock = tokio::time::interval(admission::TICK);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut connections = JoinSet::new();
     let hall = Arc::new(Hall::new(site.connections, site.reserve));
@@ -125,7 +125,7 @@ pub async fn run(listener: TcpListener, site: Arc<Site>, mut stop: watch::Receiv
                     let entry = Entry {
                         pass: Some(gate.enter(peer.ip())),
                         hall: Arc::clone(&hall),
-                        patience: places::patience(
+                        patience: shares::patience(
                             HEADER_TIMEOUT,
                             free,
                             site.connections,
@@ -157,7 +157,7 @@ pub async fn run(listener: TcpListener, site: Arc<Site>, mut stop: watch::Receiv
 }
 
 /// What went out since the last time.
-fn tell(gate: &Gate, site: &Site) {
+fn tell(gate: &Admission, site: &Site) {
     for (address, bytes) in gate.told() {
         site.counters.sent.fetch_add(bytes, Ordering::Relaxed);
         if let IpAddr::V4(address) = address {
@@ -188,7 +188,7 @@ impl Drop for Open<'_> {
 
 /// What a connection was given when it came in.
 struct Entry {
-    pass: Option<Pass>,
+    pass: Option<Ticket>,
     hall: Arc<Hall>,
     patience: Duration,
     urgent: Arc<AtomicBool>,
@@ -222,19 +222,19 @@ async fn turn_away(mut stream: TcpStream, peer: SocketAddr, site: &Site) {
 }
 
 /// Who is at the other side.
-pub(super) struct Guest {
+pub(super) struct Peer {
     pub(super) peer: SocketAddr,
     /// The address of ours that it reached.
     pub(super) local: SocketAddr,
     /// `None`: nobody is waited for.
-    pub(super) pass: Option<Pass>,
+    pub(super) pass: Option<Ticket>,
     /// What it shares with others.
     pub(super) hall: Arc<Hall>,
     /// Whether what is sent next is urgent.
     urgent: Arc<AtomicBool>,
 }
 
-impl Guest {
+impl Peer {
     /// How soon the answers from here on are to leave.
     pub(super) fn urgent(&self, urgency: Urgency) {
         self.urgent
@@ -274,7 +274,7 @@ async fn talk<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let guest = Arc::new(Guest {
+    let guest = Arc::new(Peer {
         peer,
         local,
         pass,

@@ -6,8 +6,8 @@ use ramboot_wire::{BootArgs, BootFiles};
 
 use super::config_txt::{Cmdline, ConfigTxtError, Names, config_txt};
 use super::files::Files;
-use crate::parts::Parts;
 use crate::store::PiBoot;
+use crate::store::rope::Rope;
 
 /// The file that decides what boots.
 pub(super) const CONFIG: &str = "config.txt";
@@ -20,9 +20,9 @@ pub struct Content {
     /// [`PiBoot::files`], read.
     pub files: Arc<Files>,
     /// [`PiBoot::kernel`]
-    pub kernel: Parts,
+    pub kernel: Rope,
     /// [`PiBoot::initrd`]
-    pub initrd: Parts,
+    pub initrd: Rope,
 }
 
 /// What one machine boots. Cloning costs counters.
@@ -30,7 +30,7 @@ pub struct Content {
 pub struct PiChoice {
     files: Arc<Files>,
     /// What is not in [`Files`]: both texts, and what config.txt names.
-    own: [(String, Parts); 5],
+    own: [(String, Rope); 5],
 }
 
 impl PiChoice {
@@ -58,7 +58,7 @@ impl PiChoice {
             cmdline: &cmdline.name,
         };
         let config = config_txt(&pi.config, pi.upstream, &names)?;
-        let text = Parts::from(cmdline.text.into_bytes());
+        let text = Rope::from(cmdline.text.into_bytes());
         Ok(Self {
             files: content.files,
             own: [
@@ -73,7 +73,7 @@ impl PiChoice {
 
     /// The file that firmware knows by `name`.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Parts> {
+    pub fn get(&self, name: &str) -> Option<&Rope> {
         let own = self.own.iter().find(|(own, _)| own == name);
         own.map(|(_, parts)| parts).or_else(|| self.files.get(name))
     }

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::initrd::cpio::{self, CpioError};
-use crate::parts::Parts;
+use crate::formats::cpio::{self, CpioError};
+use crate::store::rope::Rope;
 
 /// Raspberry Pi OS has 330 overlays.
 pub const MAX_FILES: usize = 1024;
@@ -96,14 +96,14 @@ pub fn is_wanted(name: &str) -> bool {
 
 /// Files by name, each a slice of one archive.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Files(BTreeMap<String, Parts>);
+pub struct Files(BTreeMap<String, Rope>);
 
 impl Files {
     /// Reads the archive's headers.
     ///
     /// # Errors
     /// It is not one that [`pack`] writes, or cannot be read.
-    pub fn open(archive: &Parts) -> Result<Self, BadFiles> {
+    pub fn open(archive: &Rope) -> Result<Self, BadFiles> {
         let mut files = BTreeMap::new();
         let (mut at, mut total) = (0, 0);
         loop {
@@ -142,7 +142,7 @@ impl Files {
 
     /// One file's content.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Parts> {
+    pub fn get(&self, name: &str) -> Option<&Rope> {
         self.0.get(name)
     }
 
@@ -161,7 +161,7 @@ impl Opened {
     ///
     /// # Errors
     /// See [`Files::open`]; nothing is kept then.
-    pub fn get(&mut self, name: &str, archive: &Parts) -> Result<Arc<Files>, BadFiles> {
+    pub fn get(&mut self, name: &str, archive: &Rope) -> Result<Arc<Files>, BadFiles> {
         if let Some((_, files)) = self.0.iter().find(|(known, _)| known == name) {
             return Ok(Arc::clone(files));
         }
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn machines_share_what_is_open_and_not_much_is() {
-        let archive = Parts::from(pack(some()).expect("packed"));
+        let archive = Rope::from(pack(some()).expect("packed"));
         let mut opened = Opened::default();
         let first = opened.get("pi-0", &archive).expect("read");
         assert!(Arc::ptr_eq(

@@ -3,14 +3,15 @@
 use anyhow::Context;
 use bytes::Bytes;
 
+use super::checks::memory::Need;
 use super::examine::Parts;
-use super::gate::memory::Need;
-use super::{Uki, pi};
-use crate::initrd;
-use crate::inits::Arch;
-use crate::progress::Progress;
+use super::outcome::Uki;
+use super::pi;
+use crate::host::progress::Progress;
+use crate::publish::initrd;
 use crate::store::BootFile;
 use crate::store::commit::Staging;
+use ramboot_wire::Arch;
 
 /// What was made.
 pub(super) struct Made {

@@ -1,5 +1,5 @@
 //! Everything that is found out about an image before anything of it becomes visible: what is made of it, and what the gate
-//! says. A shell: it reads, [`super::gate`] and [`crate::kmod`] decide.
+//! says. A shell: it reads, [`super::checks`] and [`crate::publish::modules`] decide.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,20 +8,21 @@ use anyhow::bail;
 use bytes::Bytes;
 use ramboot_wire::root::PAGE;
 
-use super::gate::compressor::Reads;
-use super::gate::config::{Config, Value};
-use super::gate::elf::Program;
-use super::gate::memory::Need;
-use super::gate::{self, Check, Finding, Report};
+use super::checks::compressor::Reads;
+use super::checks::config::{Config, Value};
+use super::checks::memory::Need;
+use super::checks::{self, Check, Finding, Report};
 use super::kernel::{NoKernel, kernel_arch};
+use super::request::Request;
 use super::source::Source;
-use super::{look, pi, stub};
-use crate::cli::PublishArgs;
-use crate::initrd::{self, Files};
-use crate::inits::{self, Arch};
-use crate::kmod::index::Index;
-use crate::kmod::{self, Policy};
-use crate::squashfs::tree::Tree;
+use super::{pi, read_facts, stub};
+use crate::formats::elf::Program;
+use crate::formats::squashfs::tree::Tree;
+use crate::publish::embedded_init;
+use crate::publish::initrd::{self, Files};
+use crate::publish::modules::index::Index;
+use crate::publish::modules::{self, Policy};
+use ramboot_wire::Arch;
 
 /// Options of the kernel's parts that a root is mounted or streamed with, for kernels without modules.builtin.
 const ROOT_OPTIONS: [(&str, &str); 4] = [
@@ -55,12 +56,12 @@ pub(super) struct Parts<'a> {
 /// # Errors
 /// This program cannot do it for any image.
 pub(super) fn examine<'a>(
-    args: &PublishArgs,
+    request: &Request,
     tree: &'a Tree,
     bytes: u64,
     note: &mut dyn FnMut(&str),
 ) -> anyhow::Result<Examined<'a>> {
-    let init = look::init(tree);
+    let init = read_facts::init(tree);
     let mut kernel = Kernel {
         script: matches!(
             init.chosen().and_then(|step| step.program.as_ref()),
@@ -68,10 +69,10 @@ pub(super) fn examine<'a>(
         ),
         ..Kernel::default()
     };
-    let parts = kernel.examine(args, tree, bytes, note)?;
-    let mut findings = gate::init::check(&init, kernel.arch, kernel.compat);
+    let parts = kernel.examine(request, tree, bytes, note)?;
+    let mut findings = checks::init::check(&init, kernel.arch, kernel.compat);
     findings.append(&mut kernel.findings);
-    findings.extend(gate::system::check(&look::system(tree)));
+    findings.extend(checks::system::check(&read_facts::system(tree)));
     let report = Report::new(findings);
     let parts = parts.filter(|_| !report.is_fatal());
     Ok(Examined { report, parts })
@@ -95,20 +96,20 @@ impl Kernel {
             Err(error) => error,
         };
         self.findings
-            .push(gate::fatal(check, &format!("{error:#}")));
+            .push(checks::fatal(check, &format!("{error:#}")));
         None
     }
 
     fn examine<'a>(
         &mut self,
-        args: &PublishArgs,
+        request: &Request,
         tree: &'a Tree,
         bytes: u64,
         note: &mut dyn FnMut(&str),
     ) -> anyhow::Result<Option<Parts<'a>>> {
-        let source = match (&args.kernel, &args.modules) {
+        let source = match (&request.kernel, &request.modules) {
             (Some(kernel), Some(modules)) => Source::beside(tree, kernel, modules),
-            _ => Source::in_image(tree, args.kernel_version.as_deref()),
+            _ => Source::in_image(tree, request.kernel_version.as_deref()),
         };
         let Some(source) = self.or_fatal(Check::Kernel, source) else {
             return Ok(None);
@@ -119,16 +120,16 @@ impl Kernel {
             return Ok(None);
         };
         self.arch = Some(arch);
-        let told = gate::kernel::told(&source.kernel);
+        let told = checks::kernel::told(&source.kernel);
         self.findings
-            .push(gate::kernel::check(&source.path, &source.version, &told));
-        self.findings.extend(gate::kernel::several(
+            .push(checks::kernel::check(&source.path, &source.version, &told));
+        self.findings.extend(checks::kernel::several(
             &source.version,
             source.instead_of.as_ref(),
         ));
         if let Some(folder) = source.folder() {
             let there = source.modules_in_image();
-            let finding = gate::modules::of_a_worker(&source.version, folder, there.as_deref());
+            let finding = checks::modules::of_a_worker(&source.version, folder, there.as_deref());
             self.findings.push(finding);
         }
         let Some(mut index) = self.or_fatal(Check::Modules, source.index()) else {
@@ -139,7 +140,7 @@ impl Kernel {
         let Some(modules) = self.modules(&source, &index, arch) else {
             return Ok(None);
         };
-        let Some(init) = inits::init(arch) else {
+        let Some(init) = embedded_init::init(arch) else {
             bail!(
                 "this ramboot has no /init for {arch}: it was built without the Rust target for it"
             );
@@ -152,16 +153,16 @@ impl Kernel {
         let Some(pi) = self.or_fatal(Check::Pi, pi) else {
             return Ok(None);
         };
-        self.findings.extend(gate::pi::check(&pi.facts));
-        let tmpfs = look::tmpfs(tree);
-        self.findings.extend(gate::memory::folders(&tmpfs));
+        self.findings.extend(checks::pi::check(&pi.facts));
+        let tmpfs = read_facts::tmpfs(tree);
+        self.findings.extend(checks::memory::folders(&tmpfs));
         let need = Need {
             image: bytes,
             tmpfs: tmpfs.bytes,
             initramfs: modules.held + (init.len() as u64).next_multiple_of(PAGE),
         };
-        let least = args.min_ram.map(|least| least.0);
-        self.findings.push(gate::memory::check(need, least));
+        let least = request.min_ram;
+        self.findings.push(checks::memory::check(need, least));
         Ok(Some(Parts {
             stub: self.stub(tree, arch, &source.kernel, &base, note),
             source,
@@ -195,10 +196,10 @@ impl Kernel {
             }
             .map(|value| value == Value::Yes);
             self.findings
-                .extend(gate::config::check(version, config, self.script));
+                .extend(checks::config::check(version, config, self.script));
             reads = Reads::by_config(config);
         }
-        let filters = gate::compressor::filters(version, tree.xz_filters(), config);
+        let filters = checks::compressor::filters(version, tree.xz_filters(), config);
         self.findings.extend(filters);
         let reads = reads.or_else(|| {
             let path = index.path_of("squashfs")?;
@@ -207,7 +208,7 @@ impl Kernel {
         });
         let image = tree.superblock().compressor;
         self.findings
-            .push(gate::compressor::check(version, image, reads.as_ref()));
+            .push(checks::compressor::check(version, image, reads.as_ref()));
     }
 
     /// What goes into the initramfs, if it can be made.
@@ -218,22 +219,22 @@ impl Kernel {
         arch: Arch,
     ) -> Option<initrd::Modules> {
         let version = &source.version;
-        let lacking = kmod::lacking(index);
-        if let Some(finding) = gate::modules::root_needs(version, &lacking) {
+        let lacking = modules::lacking(index);
+        if let Some(finding) = checks::modules::root_needs(version, &lacking) {
             self.findings.push(finding);
             return None;
         }
-        let plan = kmod::plan(index, Policy::All).map_err(Into::into);
+        let plan = modules::plan(index, Policy::All).map_err(Into::into);
         let plan = self.or_fatal(Check::Modules, plan)?;
         self.findings
-            .push(gate::modules::cards(version, index, &plan));
+            .push(checks::modules::cards(version, index, &plan));
         self.findings
-            .extend(gate::modules::streaming(version, index));
+            .extend(checks::modules::streaming(version, index));
         let there: BTreeSet<String> = source.files(index);
-        let holes = gate::modules::holes(version, index, &plan, &there);
+        let holes = checks::modules::holes(version, index, &plan, &there);
         let fatal = holes
             .iter()
-            .any(|hole| hole.severity == gate::Severity::Fatal);
+            .any(|hole| hole.severity == checks::Severity::Fatal);
         self.findings.extend(holes);
         if fatal {
             return None;
@@ -242,13 +243,13 @@ impl Kernel {
         if let Some(of_modules) = modules.arch.filter(|&of_modules| of_modules != arch) {
             let why = NoKernel::Machines(source.path.clone(), arch, of_modules);
             self.findings
-                .push(gate::error(Check::Modules, &why.to_string()));
+                .push(checks::error(Check::Modules, &why.to_string()));
         }
-        match gate::modules::magic(version, &modules.magics) {
+        match checks::modules::magic(version, &modules.magics) {
             Some(finding) => self.findings.push(finding),
             None => {
                 let sentence = format!("{} for {version} go into the initramfs", modules.count);
-                self.findings.push(gate::fine(Check::Modules, &sentence));
+                self.findings.push(checks::fine(Check::Modules, &sentence));
             }
         }
         if !modules.left_out.is_empty() {
@@ -256,7 +257,8 @@ impl Kernel {
                 "firmware left out of the initramfs, which would become too large: {}",
                 modules.left_out.join(" ")
             );
-            self.findings.push(gate::warning(Check::Network, &sentence));
+            self.findings
+                .push(checks::warning(Check::Network, &sentence));
         }
         Some(modules)
     }
@@ -272,14 +274,14 @@ impl Kernel {
     ) -> Option<stub::Found> {
         let mut said = |text: &str| {
             note(text);
-            self.findings.push(gate::fine(Check::Uefi, text));
+            self.findings.push(checks::fine(Check::Uefi, text));
         };
         let base = Bytes::copy_from_slice(base);
         match stub::find(tree, Path::new("/"), arch, kernel, &base, &mut said) {
             Ok(found) => found,
             Err(error) => {
                 let sentence = format!("{error:#}; take it out, or install systemd-boot-efi again");
-                self.findings.push(gate::error(Check::Uefi, &sentence));
+                self.findings.push(checks::error(Check::Uefi, &sentence));
                 None
             }
         }
@@ -293,7 +295,7 @@ fn config(source: &Source<'_>, index: &Index, inside: Option<Vec<u8>>) -> Option
     }
     let of_module = index.path_of("configs").and_then(|path| {
         let packed = source.module(path).ok()??;
-        gate::kernel::ikconfig(&initrd::unpacked(path, packed).ok()?)
+        checks::kernel::ikconfig(&initrd::unpacked(path, packed).ok()?)
     });
     Config::parse(&of_module.or(inside)?, "the config inside the kernel")
 }

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::io::Read;
 
-use crate::inits::Arch;
+use ramboot_wire::Arch;
 
 /// `ARM64_IMAGE_MAGIC`, little-endian.
 const ARM64: &[u8] = b"ARM\x64";

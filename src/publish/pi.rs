@@ -15,19 +15,19 @@ use flate2::write::GzEncoder;
 use serde::Serialize;
 
 use super::boot::compressed_modules;
-use super::gate::pi::Facts;
+use super::checks::pi::Facts;
 use super::kernel::{Form, kernel_form};
 use super::source::Source;
-use crate::kmod::index::Index;
+use crate::formats::squashfs::grouped;
+use crate::formats::squashfs::tree::Tree;
+use crate::host::progress::Progress;
 use crate::pi::board::{BOARDS, only_upstream};
 use crate::pi::config_txt::keep;
 use crate::pi::files::{MAX_FILE_BYTES, is_wanted, pack};
-use crate::progress::Progress;
-use crate::squashfs::grouped;
-use crate::squashfs::tree::Tree;
+use crate::publish::modules::index::Index;
+use crate::publish::{initrd, modules};
 use crate::store::PiBoot;
 use crate::store::commit::Staging;
-use crate::{initrd, kmod};
 
 /// A megabyte less than with 1 is worth a second, once for each kernel.
 const LEVEL: u32 = 6;
@@ -91,7 +91,7 @@ pub(super) fn look(tree: &Tree, source: &Source<'_>, index: &Index) -> anyhow::R
         .iter()
         .any(|name| !name.contains('/') && !name.ends_with(".dtb"));
     let upstream = only_upstream(&names);
-    let plan = kmod::plan(index, kmod::Policy::Pi)?;
+    let plan = modules::plan(index, modules::Policy::Pi)?;
     let form = kernel_form(&source.kernel);
     let verdicts = BOARDS.iter().map(|board| {
         let checked = board.check(&names, |driver| plan.has(index, driver));

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 
+use super::checks;
+use super::checks::config::MAX_CONFIG_BYTES;
 use super::choose::{self, Candidate, Choice, Facts, Why};
-use super::gate;
-use super::gate::config::MAX_CONFIG_BYTES;
 use super::kernel::{Form, NoKernel, kernel_arch, kernel_form};
-use crate::initrd::Files;
-use crate::kmod::index::{Index, MAX_INDEX_BYTES, Texts};
-use crate::squashfs::tree::Tree;
+use crate::formats::squashfs::tree::Tree;
+use crate::publish::initrd::Files;
+use crate::publish::modules::index::{Index, MAX_INDEX_BYTES, Texts};
 
 /// Debian's amd64 kernel has 8 MB, its arm64 one 33 MB, one with everything built in 60 MB.
 const MAX_KERNEL_BYTES: u64 = 256 * 1024 * 1024;
@@ -233,11 +233,11 @@ fn candidate(tree: &Tree, path: String, versions: &[String]) -> Option<Candidate
         .iter()
         .any(|version| path.ends_with(&format!("-{version}")));
     let says = match kernel_form(&head) {
-        Some(Form::BzImage) => gate::kernel::told(&head).version,
+        Some(Form::BzImage) => checks::kernel::told(&head).version,
         // What an arm64 kernel says lies anywhere in 30 MB, often packed.
         Some(_) if !named => {
             let kernel = tree.read(&path, MAX_KERNEL_BYTES).ok()??;
-            gate::kernel::told(&kernel).version
+            checks::kernel::told(&kernel).version
         }
         Some(_) => None,
         // No kernel for any worker, and to be refused by its name.

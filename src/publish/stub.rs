@@ -1,5 +1,5 @@
 //! The EFI stub that an image's unified kernel images are made with: the image's own, else that of this machine. A shell:
-//! it finds and tries, [`crate::uki`] decides.
+//! it finds and tries, [`crate::boot::uki`] decides.
 //!
 //! One that does not fit is found out here and not when a machine boots: the image's is refused, this machine's left out.
 
@@ -13,8 +13,8 @@ use ramboot_wire::Arch;
 use ramboot_wire::cmdline::MAX_CMDLINE_BYTES;
 use serde::Serialize;
 
-use crate::squashfs::tree::Tree;
-use crate::uki::{MAX_STUB_BYTES, Payload, Stub, UkiError};
+use crate::boot::uki::{MAX_STUB_BYTES, Payload, Stub, UkiError};
+use crate::formats::squashfs::tree::Tree;
 
 /// Where a stub was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use super::gate::{Check, Finding, Severity};
-use super::{Origin, Published, Uki, carry, pi};
-use crate::inits::Arch;
-use crate::squashfs::grouped;
+use super::checks::{Check, Finding, Severity};
+use super::outcome::{Published, Uki};
+use super::{Origin, pi, profile_transfer};
+use crate::formats::squashfs::grouped;
+use ramboot_wire::Arch;
 
 /// What a person is told of an image that was published.
-pub(super) fn summary(published: &Published, state: &Path) -> String {
+#[must_use]
+pub fn summary(published: &Published, state: &Path) -> String {
     let Published {
         name,
         generation,
@@ -72,8 +74,8 @@ fn remarks(published: &Published) -> String {
 }
 
 /// What `--profile` found.
-fn taken_over(carried: &carry::Summary) -> String {
-    let carry::Summary {
+fn taken_over(carried: &profile_transfer::Summary) -> String {
+    let profile_transfer::Summary {
         from,
         files,
         bytes,

@@ -16,13 +16,13 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use super::Counters;
-use crate::cli::ServeArgs;
+use crate::boot::ipxe_binaries;
 use crate::config::Config;
 use crate::control::{self, About, Answer, FOLDER, Packet, Question, Reply, SOCKET, Served};
 use crate::dhcp::policy::Policy;
 use crate::dhcp::request::{Arrival, Port};
 use crate::dhcp::verdict;
-use crate::roms;
+use crate::serve::args::ServeArgs;
 
 /// Connections at a time; others wait in the backlog.
 const MAX_CONNECTIONS: usize = 8;
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What is answered from.
-pub(super) struct Door {
+pub(super) struct ControlServer {
     /// But for the interfaces.
     pub(super) about: About,
     pub(super) served: watch::Receiver<Vec<Served>>,
@@ -75,7 +75,7 @@ impl Listener {
     }
 
     /// Answers for ever.
-    pub(super) async fn run(self, door: Door) {
+    pub(super) async fn run(self, door: ControlServer) {
         let door = Arc::new(door);
         let mut guests = JoinSet::new();
         loop {
@@ -131,11 +131,11 @@ pub(super) fn about(args: &ServeArgs, config: &Config) -> About {
         http_port: config.http_port,
         state: absolute(&args.state),
         config: args.config.as_deref().map(absolute),
-        ipxe_dir: roms.map_or_else(|| PathBuf::from(roms::FOLDER), absolute),
+        ipxe_dir: roms.map_or_else(|| PathBuf::from(ipxe_binaries::FOLDER), absolute),
     }
 }
 
-async fn talk(mut stream: UnixStream, door: &Door) -> anyhow::Result<()> {
+async fn talk(mut stream: UnixStream, door: &ControlServer) -> anyhow::Result<()> {
     let peer = stream.peer_cred()?.uid();
     let own = rustix::process::geteuid().as_raw();
     let answer = if peer == 0 || peer == own {
@@ -158,7 +158,7 @@ async fn talk(mut stream: UnixStream, door: &Door) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl Door {
+impl ControlServer {
     fn answer(&self, line: &[u8]) -> Answer {
         match serde_json::from_slice(line) {
             Ok(Question::About) => Answer::About(Box::new(About {

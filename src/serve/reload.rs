@@ -8,15 +8,15 @@ use anyhow::Context as _;
 use sd_notify::NotifyState;
 use tracing::{error, info, warn};
 
-use crate::boot::live::Live;
-use crate::cli::ServeArgs;
+use crate::boot::current::Current;
 use crate::config::change::Change;
+use crate::serve::args::ServeArgs;
 
 use super::servers::Servers;
 
 /// What a new config goes to.
 pub(super) struct Running {
-    pub(super) live: Arc<Live>,
+    pub(super) live: Arc<Current>,
 }
 
 impl Running {
@@ -42,14 +42,17 @@ impl Running {
     }
 
     fn change(&self, args: &ServeArgs, servers: &Servers) -> anyhow::Result<Change> {
-        let desk = self.live.now();
-        let change = Change::new(&desk.config, super::configured(args)?);
+        let planner = self.live.now();
+        let change = Change::new(&planner.config, super::configured(args)?);
         let path = || {
             args.config
                 .as_ref()
                 .map_or_else(String::new, |p| p.display().to_string())
         };
-        desk.belongings.check(&change.config).with_context(path)?;
+        planner
+            .worker_files
+            .check(&change.config)
+            .with_context(path)?;
         servers.fitting(&change.config).with_context(path)?;
         self.live.replace(change.config.clone());
         Ok(change)

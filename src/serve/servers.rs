@@ -1,5 +1,5 @@
 //! The servers that run: DHCP for each interface that is there; TFTP, HTTP and heartbeats for each address. They are begun
-//! and ended as interfaces come, go and change; [`follow`] says which.
+//! and ended as interfaces come, go and change; [`interface_changes`] says which.
 
 use std::future::Future;
 use std::mem;
@@ -11,28 +11,28 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{info, warn};
 
-use super::alive::Pulses;
-use super::follow::{self, Device, News, Open, Place, Step};
+use super::interface_changes::{self, Device, News, Open, Place, Step};
 use super::sockets::{self, AddressSockets};
-use super::{Counters, alone};
-use crate::boot::live::Live;
-use crate::boot::shelf::Shelf;
-use crate::cli::DhcpMode;
+use super::watchdog::Pulses;
+use super::{Counters, rival_check};
+use crate::boot::current::Current;
 use crate::config::Config;
+use crate::config::words::DhcpMode;
 use crate::control::Served;
 use crate::dhcp::policy::{Policy, PolicyError};
 use crate::dhcp::socket::Sockets;
-use crate::fleet::watch::Watch;
+use crate::fleet::shared::SharedFleet;
+use crate::host::interface::{Found, Interface};
 use crate::http::serve::Site;
-use crate::interface::{Found, Interface};
+use crate::serve::tftp_files::TftpFiles;
 use crate::{dhcp, fleet, http, tftp};
 
 /// What all servers answer from.
 pub(super) struct Common {
-    pub(super) live: Arc<Live>,
+    pub(super) live: Arc<Current>,
     pub(super) site: Arc<Site>,
-    pub(super) files: Arc<Shelf>,
-    pub(super) fleet: Arc<Watch>,
+    pub(super) files: Arc<TftpFiles>,
+    pub(super) fleet: Arc<SharedFleet>,
     pub(super) counters: Arc<Counters>,
     /// Becomes true when all are to end.
     pub(super) stopped: watch::Receiver<bool>,
@@ -174,9 +174,9 @@ impl Servers {
         let devices = self.places.iter().filter_map(Place::device);
         let wanted = Open {
             devices: devices.filter(|device| of(device).is_some()).collect(),
-            addresses: follow::addresses(&self.places),
+            addresses: interface_changes::addresses(&self.places),
         };
-        for step in follow::steps(&self.open(), &wanted) {
+        for step in interface_changes::steps(&self.open(), &wanted) {
             let names = self.names(&step);
             if let Err(error) = self.step(step, &config, of).await {
                 let text = format!("{error:#}");
@@ -279,9 +279,9 @@ impl Servers {
                     let sockets = sockets::dhcp(&interface, policy)?;
                     self.bind(device, sockets, policy.clone());
                     if config.dhcp.mode == DhcpMode::Full {
-                        let ours = follow::addresses(&self.places);
+                        let ours = interface_changes::addresses(&self.places);
                         // It says what it finds, and nobody waits for it.
-                        drop(tokio::spawn(alone::look_again(interface, ours)));
+                        drop(tokio::spawn(rival_check::look_again(interface, ours)));
                     }
                 }
             }

@@ -6,10 +6,10 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
 use crate::config::Config;
 use crate::dhcp;
 use crate::dhcp::policy::{Mode, Policy};
-use crate::interface::Interface;
-use crate::port::{self, Proto};
+use crate::host::interface::Interface;
+use crate::host::port_owner::{self, Proto};
 
-use super::follow::{self, Place};
+use super::interface_changes::{self, Place};
 
 /// RFC 1350.
 pub(super) const TFTP_PORT: u16 = 69;
@@ -41,10 +41,12 @@ impl Sockets {
         });
         let dhcp = dhcp.collect::<anyhow::Result<_>>()?;
         let places: Vec<_> = interfaces.iter().cloned().map(Place::new).collect();
-        let addresses = follow::addresses(&places).into_iter().map(|address| {
-            let sockets = AddressSockets::open(address, config.http_port)?;
-            Ok((address, sockets))
-        });
+        let addresses = interface_changes::addresses(&places)
+            .into_iter()
+            .map(|address| {
+                let sockets = AddressSockets::open(address, config.http_port)?;
+                Ok((address, sockets))
+            });
         Ok(Self {
             dhcp,
             addresses: addresses.collect::<anyhow::Result<_>>()?,
@@ -109,7 +111,7 @@ fn taken(
     };
     match error.kind() {
         ErrorKind::AddrInUse => {
-            let owner = port::owner(proto, port)
+            let owner = port_owner::owner(proto, port)
                 .unwrap_or_else(|| "a process this user may not see".to_owned());
             anyhow::anyhow!("{name} port {port} is taken by {owner}: {remedy}")
         }

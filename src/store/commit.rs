@@ -14,7 +14,7 @@ use ramboot_wire::ImageId;
 use rustix::io::Errno;
 
 use super::cache::Entry;
-use super::scratch::{Scratch, create, json, open_folder, rename_new, sync, write};
+use super::staging_dir::{Scratch, create, json, open_folder, rename_new, sync, write};
 use super::{BOOT, BootFile, CHUNKS, FACTS, Generation, IMAGE, Image, ImageFacts, Name};
 
 /// An image being published. Dropped without a commit it leaves nothing behind.

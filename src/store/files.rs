@@ -10,7 +10,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 
-use crate::aside;
+use crate::host::blocking;
 
 /// What tells one folder from another of the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(super) struct Identity(u64, u64);
 
 /// Which folder is at `path`, if any.
 pub(super) fn identity(path: &Path) -> anyhow::Result<Option<Identity>> {
-    aside::here_is_waited();
+    blocking::here_is_waited();
     match std::fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => Ok(Some(Identity(metadata.dev(), metadata.ino()))),
         Ok(_) => bail!("{} is not a folder", path.display()),
@@ -29,7 +29,7 @@ pub(super) fn identity(path: &Path) -> anyhow::Result<Option<Identity>> {
 
 /// Names in a folder, in no order; none if it is not there.
 pub(super) fn list(folder: &Path) -> anyhow::Result<Vec<String>> {
-    aside::here_is_waited();
+    blocking::here_is_waited();
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -50,7 +50,7 @@ pub(super) fn list(folder: &Path) -> anyhow::Result<Vec<String>> {
 
 /// Opens a plain file; `None` if there is nothing.
 pub(crate) fn open(path: &Path) -> anyhow::Result<Option<File>> {
-    aside::here_is_waited();
+    blocking::here_is_waited();
     // NONBLOCK: a FIFO would wait for a writer.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {

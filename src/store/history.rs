@@ -7,7 +7,7 @@ use ramboot_wire::ImageId;
 use ramboot_wire::paths::is_boot_name;
 
 use super::image::read_facts;
-use super::scratch::bytes_below;
+use super::staging_dir::bytes_below;
 use super::{Generation, ImageFacts, MAX_JSON_BYTES, Name, Store, files, generations};
 
 /// A generation as it was found.

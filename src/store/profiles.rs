@@ -1,4 +1,4 @@
-//! What is known of how images boot, kept in `<state>/profiles/<image>.json`. A shell around [`crate::profile`].
+//! What is known of how images boot, kept in `<state>/profiles/<image>.json`. A shell around [`crate::store::boot_profile`].
 //!
 //! `serve` writes there what workers recorded, and `publish`, which mostly runs as root, what it carried over: the folder
 //! belongs to whom the state folder belongs to, and files are replaced by rename, so each can replace what the other wrote. What
@@ -18,10 +18,10 @@ use ramboot_wire::ImageId;
 use ramboot_wire::profile::Recording;
 use tracing::warn;
 
-use super::exclusive::{Exclusive, UNFINISHED};
 use super::files;
-use super::scratch::sync;
-use crate::profile::{Carried, Known, Refused};
+use super::folder_lock::{Exclusive, UNFINISHED};
+use super::staging_dir::sync;
+use crate::store::boot_profile::{Carried, Known, Refused};
 
 /// The profiles of a store.
 #[derive(Debug)]
@@ -235,7 +235,7 @@ mod tests {
     use ramboot_wire::image::CHUNK_BYTES;
 
     use super::*;
-    use crate::profile::tests::{IMAGE, recording};
+    use crate::store::boot_profile::tests::{IMAGE, recording};
 
     const SIZE: u64 = 4 * CHUNK_BYTES;
 

@@ -19,8 +19,8 @@ use super::packet::{self, Buffer, Options, Refusal};
 use super::sessions::Pulse;
 use super::transfer::{Due, Outcome, Transfer, max_block};
 use super::{Ask, Counters, Files};
-use crate::interface;
-use crate::parts::Parts;
+use crate::host::interface;
+use crate::store::rope::Rope;
 
 /// What all transfers of one server share.
 pub(super) struct Shared<F> {
@@ -83,7 +83,7 @@ pub(super) struct Ended {
 
 /// A file to send, and how.
 struct Opened {
-    file: Parts,
+    file: Rope,
     socket: std::net::UdpSocket,
     max_block: u16,
 }
@@ -174,7 +174,7 @@ impl<F: Files> Task<F> {
         self.shared.on_disk(open).await.flatten()
     }
 
-    async fn carry(&self, transfer: &mut Transfer, file: &Parts, socket: &UdpSocket) -> Outcome {
+    async fn carry(&self, transfer: &mut Transfer, file: &Rope, socket: &UdpSocket) -> Outcome {
         let epoch = self.shared.epoch;
         let mut buffer = [0; size_of::<Buffer>()];
         let at = |deadline| tokio::time::Instant::from_std(epoch + deadline);
@@ -251,7 +251,7 @@ impl<F: Files> Task<F> {
     async fn datagram<'b>(
         &self,
         due: Due,
-        file: &Parts,
+        file: &Rope,
         buffer: &'b mut Buffer,
     ) -> io::Result<&'b [u8]> {
         let (number, offset, size) = match due {

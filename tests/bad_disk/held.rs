@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use ramboot::dhcp::rival::{self, FRAME_BYTES};
-use ramboot::link::{Frames, Link};
+use ramboot::host::packet_socket::{Frames, Link};
 use ramboot_wire::paths::Resource;
 use ramboot_wire::{BootArgs, Mac};
 use socket2::{Domain, Socket, Type};

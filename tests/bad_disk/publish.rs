@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use ramboot::squashfs::Superblock;
+use ramboot::formats::squashfs::Superblock;
 
 use crate::fuse::BadFile;
 use crate::small_image::{VERSION, bzimage, debian_like, squashfs};

@@ -100,7 +100,7 @@ fn such_an_image_can_be_published() {
     let bytes = tar(|archive| source(archive, 300));
     let (image, _) = bench.build(&bench.write("source", bytes), "image.sqfs", &[]);
     let bytes = fs::read(&image).expect("read");
-    let tree = ramboot::squashfs::tree::Tree::open(bytes.into()).expect("opened");
+    let tree = ramboot::formats::squashfs::tree::Tree::open(bytes.into()).expect("opened");
     assert_eq!(tree.size("usr/many/299"), Some(1));
     assert_eq!(tree.list(""), ["bin", "usr"]);
     assert_eq!(entries(&image).len(), 306);

@@ -9,7 +9,7 @@ use nix::sys::socket::{
     sockopt::{RcvBuf, RcvBufForce},
 };
 use pisim::{Conditions, Outcome, Params, Station, Wire};
-use ramboot::link::{Frames, Link};
+use ramboot::host::packet_socket::{Frames, Link};
 
 use crate::lan::{BRIDGE, Lan};
 use crate::process::run;

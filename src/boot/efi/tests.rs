@@ -5,14 +5,14 @@ use ramboot_wire::{ImageId, Uuid};
 use tempfile::TempDir;
 
 use super::*;
-use crate::boot::files::Belongings;
+use crate::boot::ipxe_binaries::Roms;
+use crate::boot::uki::tests::{kernel, sections, stub_file};
+use crate::boot::worker_files::WorkerFiles;
 use crate::config::Config;
-use crate::fleet::watch::Watch;
-use crate::metrics::Metrics;
-use crate::roms::Roms;
+use crate::fleet::shared::SharedFleet;
+use crate::status::metrics::Metrics;
 use crate::store::commit::Staging;
 use crate::store::{ImageFacts, Store};
-use crate::uki::tests::{kernel, sections, stub_file};
 
 /// A store with these images, and iPXE for these architectures.
 struct Bench {
@@ -67,15 +67,15 @@ impl Bench {
             .expect("committed");
     }
 
-    fn desk(&self) -> Desk {
-        Desk {
+    fn planner(&self) -> Planner {
+        Planner {
             store: Arc::new(Store::open(self.folder.path().join("state")).expect("opens")),
             config: Arc::new(Config::default()),
             roms: Arc::new(Roms::read(self.folder.path())),
-            belongings: Arc::new(
-                Belongings::open(&self.folder.path().join("state")).expect("a secret"),
+            worker_files: Arc::new(
+                WorkerFiles::open(&self.folder.path().join("state")).expect("a secret"),
             ),
-            fleet: Arc::new(Watch::new(Metrics::new().expect("metrics"))),
+            fleet: Arc::new(SharedFleet::new(Metrics::new().expect("metrics"))),
         }
     }
 }
@@ -93,7 +93,7 @@ fn base() -> Base {
 }
 
 /// `uki`, or what stands in iPXE's place, or `-`.
-fn kind(program: Option<Parts>) -> String {
+fn kind(program: Option<Rope>) -> String {
     let bytes = program.map(|parts| parts.slices().concat());
     match bytes {
         None => "-".to_owned(),
@@ -127,8 +127,8 @@ fn http_prefers_the_kernel_and_tftp_the_smaller_file() {
         if let Some((arch, with_stub)) = image {
             bench.publish("worker", arch, with_stub);
         }
-        let desk = bench.desk();
-        let asked = |via| kind(desk.efi(&client(machine), &base(), via));
+        let planner = bench.planner();
+        let asked = |via| kind(planner.efi(&client(machine), &base(), via));
         let said = format!("{ipxe:?} {image:?} {machine:?}");
         assert_eq!(asked(Via::Http), http, "HTTP: {said}");
         assert_eq!(asked(Via::Tftp), tftp, "TFTP: {said}");
@@ -139,14 +139,14 @@ fn http_prefers_the_kernel_and_tftp_the_smaller_file() {
 fn each_machine_gets_its_own_command_line_and_all_the_same_kernel() {
     let bench = Bench::new(&[]);
     bench.publish("worker", Arch::X86_64, true);
-    let desk = bench.desk();
-    let made: Vec<Parts> = [1, 2]
+    let planner = bench.planner();
+    let made: Vec<Rope> = [1, 2]
         .map(|last| Client {
             mac: ramboot_wire::Mac([2, 0, 0, 0, 0, last]),
             ..client(Some(Arch::X86_64))
         })
         .iter()
-        .filter_map(|client| desk.efi(client, &base(), Via::Http))
+        .filter_map(|client| planner.efi(client, &base(), Via::Http))
         .collect();
     for (uki, last) in made.iter().zip(["01", "02"]) {
         let bytes = uki.slices().concat();
@@ -178,13 +178,13 @@ fn each_machine_gets_its_own_command_line_and_all_the_same_kernel() {
 fn a_damaged_kernel_is_an_error_and_no_signal() {
     let bench = Bench::new(&[]);
     bench.publish("worker", Arch::X86_64, true);
-    let desk = bench.desk();
+    let planner = bench.planner();
     let client = client(Some(Arch::X86_64));
-    let uki = desk.efi(&client, &base(), Via::Http).expect("a program");
+    let uki = planner.efi(&client, &base(), Via::Http).expect("a program");
     let mut all = vec![0; usize::try_from(uki.len()).expect("small")];
     assert_eq!(uki.read_at(0, &mut all).expect("read"), all.len());
     assert!(all == uki.slices().concat());
-    let generation = desk.store.current(&"worker".parse().expect("a name"));
+    let generation = planner.store.current(&"worker".parse().expect("a name"));
     let generation = generation.expect("read").expect("published");
     let state = bench.folder.path().join("state/images");
     let boot = state.join(generation.image.to_string()).join("boot");
@@ -198,7 +198,7 @@ fn a_damaged_kernel_is_an_error_and_no_signal() {
         error.to_string().contains(&generation.kernel.name),
         "{error}"
     );
-    assert_eq!(desk.efi(&client, &base(), Via::Tftp), None);
+    assert_eq!(planner.efi(&client, &base(), Via::Tftp), None);
     // What was read before is still right: headers, command line, stub.
     assert_eq!(uki.read_at(0, &mut all[..512]).expect("headers"), 512);
 }
@@ -206,8 +206,8 @@ fn a_damaged_kernel_is_an_error_and_no_signal() {
 #[test]
 fn tftp_knows_these_names_and_no_others() {
     let bench = Bench::new(&[("undionly.kpxe", "bios"), ("snponly.efi", "x86")]);
-    let desk = bench.desk();
-    let ask = |name: &str| desk.tftp(name, &base()).map(|parts| kind(Some(parts)));
+    let planner = bench.planner();
+    let ask = |name: &str| planner.tftp(name, &base()).map(|parts| kind(Some(parts)));
     let client = client(Some(Arch::X86_64)).to_string();
     let script = format!("chain --replace --autofree http://10.0.0.1:8067/ipxe/{client} ||");
     for (name, want) in [
@@ -245,9 +245,9 @@ fn tftp_knows_these_names_and_no_others() {
 fn a_damaged_stub_does_not_keep_a_machine_from_booting() {
     let bench = Bench::new(&[("snponly.efi", "x86")]);
     bench.publish("worker", Arch::X86_64, true);
-    let desk = bench.desk();
+    let planner = bench.planner();
     let client = client(Some(Arch::X86_64));
-    let choice = desk.choose(&client, &base()).expect("chosen");
+    let choice = planner.choose(&client, &base()).expect("chosen");
     let stub = choice.generation.stub.expect("there").name;
     let images = bench.folder.path().join("state/images");
     let path = images
@@ -256,5 +256,5 @@ fn a_damaged_stub_does_not_keep_a_machine_from_booting() {
         .join(stub);
     fs::remove_file(&path).expect("removed");
     fs::write(&path, "no stub").expect("written");
-    assert_eq!(kind(desk.efi(&client, &base(), Via::Http)), "x86");
+    assert_eq!(kind(planner.efi(&client, &base(), Via::Http)), "x86");
 }

@@ -4,11 +4,11 @@ use dhcproto::v4::{DhcpOption, Message, MessageType, OptionCode};
 use ramboot_wire::Mac;
 
 use super::super::bootfile::BootFile;
+use super::super::ignore_reason::Why;
 use super::super::lease::{LeaseChange, OFFER_FOR, SET_ASIDE_FOR, TAKEN_FOR};
 use super::super::reply::Reply;
 use super::super::testing::{Client, MAC, SERVER, full, policy, proxy};
 use super::super::verdict::Answer;
-use super::super::why::Why;
 use super::*;
 use crate::config::network::Network;
 

@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use ramboot_wire::Mac;
 
 use super::addresses::WORD;
-use crate::cli::Pool;
 use crate::config::network::Network;
+use crate::config::words::Pool;
 
 /// Which addresses of a network may be given, and to whom.
 #[derive(Debug, Clone, PartialEq, Eq)]

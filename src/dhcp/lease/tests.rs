@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::cli::Pool;
+use crate::config::words::Pool;
 
 const HOUR: Duration = Duration::from_secs(3600);
 

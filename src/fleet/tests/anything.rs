@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::fleet::filling::is_possible;
 use crate::fleet::snapshot::{Manager, Snapshot, VERSION};
-use crate::nodes::show;
-use crate::page;
+use crate::fleet::streaming::is_possible;
+use crate::status::page;
+use crate::verbs::nodes::show;
 
 /// Such as there are, and such as no machine can have measured.
 fn number() -> impl Strategy<Value = u64> {

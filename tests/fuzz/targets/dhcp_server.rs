@@ -12,7 +12,7 @@ use ramboot::dhcp::lease::Leases;
 use ramboot::dhcp::policy::Policy;
 use ramboot::dhcp::request::{Arrival, Port, parse};
 use ramboot::dhcp::verdict::Answer;
-use ramboot::interface::Interface;
+use ramboot::host::interface::Interface;
 
 static POLICIES: LazyLock<Vec<Policy>> = LazyLock::new(|| {
     let interface = Interface {

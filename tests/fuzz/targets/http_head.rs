@@ -7,10 +7,10 @@ use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use ramboot::fleet::watch::Watch;
+use ramboot::fleet::shared::SharedFleet;
 use ramboot::http::answer::Content;
 use ramboot::http::serve::{Site, converse};
-use ramboot::metrics::Metrics;
+use ramboot::status::metrics::Metrics;
 use ramboot::store::Store;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::runtime::{Builder, Runtime};
@@ -33,7 +33,7 @@ static SITE: LazyLock<Arc<Site>> = LazyLock::new(|| {
             Ok(Some(content()))
         }),
         views: Box::new(|_, _| Ok(content())),
-        fleet: Arc::new(Watch::new(Metrics::new().expect("metrics"))),
+        fleet: Arc::new(SharedFleet::new(Metrics::new().expect("metrics"))),
         counters: Arc::default(),
         connections: 1,
         reserve: 0,

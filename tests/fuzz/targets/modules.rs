@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ramboot::kmod::index::{Index, Texts};
-use ramboot::kmod::plan;
+use ramboot::publish::modules::index::{Index, Texts};
+use ramboot::publish::modules::plan;
 use ramboot_wire::ModuleTable;
 
 fuzz_target!(|text: &str| {
@@ -16,7 +16,7 @@ fuzz_target!(|text: &str| {
         softdep: next(),
         alias: next(),
     };
-    if let Ok(plan) = Index::parse(&texts).and_then(|index| plan(&index, ramboot::kmod::Policy::All)) {
+    if let Ok(plan) = Index::parse(&texts).and_then(|index| plan(&index, ramboot::publish::modules::Policy::All)) {
         ModuleTable::parse(&plan.table.to_string()).expect("what is written is read back");
     }
 });

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ramboot::squashfs::Superblock;
-use ramboot::squashfs::tree::Tree;
+use ramboot::formats::squashfs::Superblock;
+use ramboot::formats::squashfs::tree::Tree;
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = Superblock::parse(bytes, bytes.len() as u64);

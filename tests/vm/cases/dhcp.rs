@@ -12,8 +12,8 @@ use ramboot::dhcp::lease::Leases;
 use ramboot::dhcp::policy::Policy;
 use ramboot::dhcp::request::{Arrival, Port, parse};
 use ramboot::dhcp::rival::{self, Rival};
-use ramboot::interface::Interface;
-use ramboot::link::{Frames, Link};
+use ramboot::host::interface::Interface;
+use ramboot::host::packet_socket::{Frames, Link};
 use ramboot_wire::Mac;
 
 use crate::case::Case;

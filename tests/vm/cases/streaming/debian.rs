@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use ramboot::squashfs::tree::Tree;
+use ramboot::formats::squashfs::tree::Tree;
 use ramboot::store::Store;
 use ramboot_wire::image::CHUNK_BYTES;
 use ramboot_wire::profile::Want;
