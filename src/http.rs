@@ -11,6 +11,7 @@ pub mod events;
 mod host_header;
 mod lookup;
 mod meter;
+pub mod pages;
 mod priority;
 mod profile;
 mod queue;

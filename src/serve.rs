@@ -46,6 +46,7 @@ use crate::pi::eeprom::update::Updates;
 use crate::serve::args::ServeArgs;
 use crate::serve::tftp_files::TftpFiles;
 use crate::status::metrics::Metrics;
+use crate::status::route;
 use crate::status::views::Viewer;
 use crate::store::{Generation, Name, Store, serving_lock};
 use crate::{dhcp, http, tftp};
@@ -116,10 +117,10 @@ async fn serve(
         }
     }
     say_ready(&config, interfaces, &store, args);
-    let fleet = Arc::new(SharedFleet::new(
-        Metrics::new().context("making the counters")?,
-    ));
-    let counters = Arc::new(Counters::new(&fleet));
+    let metrics = Arc::new(Metrics::new().context("making the counters")?);
+    let boots = Arc::clone(&metrics);
+    let fleet = Arc::new(SharedFleet::new(Box::new(move |news| boots.boot(news))));
+    let counters = Arc::new(Counters::new(&fleet, &metrics));
     let (stop, stopped) = watch::channel(false);
     let about = control::about(args, &config);
     let live = Arc::new(Current::new(Planner {
@@ -133,6 +134,7 @@ async fn serve(
     let served = watch::Sender::default();
     let viewer = Arc::new(Viewer::new(
         Arc::clone(&live),
+        metrics,
         Arc::clone(&counters.http),
         Arc::clone(&counters.tftp),
         served.subscribe(),
@@ -281,7 +283,7 @@ fn site(live: &Arc<Current>, counters: &Counters, viewer: &Arc<Viewer>) -> Site 
                 _ => None,
             })
         }),
-        views: Box::new(move |view, _| viewer.show(view)),
+        pages: route::pages(move |view, _| viewer.show(view)),
         fleet,
         counters: Arc::clone(&counters.http),
         connections: http::serve::MAX_CONNECTIONS,
@@ -306,9 +308,11 @@ struct Counters {
 }
 
 impl Counters {
-    fn new(fleet: &Arc<SharedFleet>) -> Self {
+    fn new(fleet: &Arc<SharedFleet>, metrics: &Arc<Metrics>) -> Self {
+        let metrics = Arc::clone(metrics);
+        let decided = Box::new(move |decision, reason| metrics.dhcp(decision, reason));
         Self {
-            dhcp: dhcp::serve::Shared::new(Arc::clone(fleet)),
+            dhcp: dhcp::serve::Shared::new(Arc::clone(fleet), decided),
             tftp: Arc::default(),
             http: Arc::default(),
         }

@@ -14,8 +14,7 @@ use ramboot::fleet::shared::SharedFleet;
 use ramboot::fleet::snapshot::Standing;
 use ramboot::http::answer::Content;
 use ramboot::http::serve::{Counters, MAX_CONNECTIONS, Made, Site, run};
-use ramboot::status::metrics::Metrics;
-use ramboot::status::route::View;
+use ramboot::status::route::{self, View};
 use ramboot::store::{BootFile, Store};
 use ramboot_wire::image::{CHUNK_BYTES, CHUNK_LEN, chaining_value};
 use ramboot_wire::{Heartbeat, ImageId, Mac};
@@ -58,11 +57,11 @@ impl Manager {
         let id = ImageId(*blake3::hash(&image).as_bytes());
         store_image(state.path(), id, &image);
         let counters = Arc::new(Counters::default());
-        let fleet = Arc::new(SharedFleet::new(Metrics::new().expect("metrics")));
+        let fleet = Arc::new(SharedFleet::new(Box::new(drop)));
         let site = Arc::new(Site {
             store: Arc::new(Store::open(state.path()).expect("store")),
             made,
-            views: Box::new(|view, _| {
+            pages: route::pages(|view, _| {
                 Ok(content(match view {
                     View::Nodes(Some(Standing::Up)) => "x".repeat(LARGE_BYTES),
                     view => format!("{view:?}\n"),

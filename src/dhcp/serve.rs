@@ -8,6 +8,7 @@
 )]
 
 use std::collections::HashSet;
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -53,26 +54,38 @@ const MAX_OTHER_SERVERS: usize = 16;
 /// One byte more than is taken, so that a longer packet is seen to be one.
 const BUFFER_BYTES: usize = MAX_REQUEST_BYTES + 1;
 
+/// Is told what became of a packet (answered, ignored, malformed) and why, to count it.
+pub type Decided = dyn Fn(&'static str, &'static str) + Send + Sync;
+
 /// What all interfaces share.
-#[derive(Debug)]
 pub struct Shared {
     /// What became of packets.
     pub counters: Counters,
     /// Hears of machines that ask.
     fleet: Arc<SharedFleet>,
+    decided: Box<Decided>,
     /// Raspberry Pis that asked.
     pub boards: Arc<Seen>,
     leases: Mutex<Leases>,
     start: Instant,
 }
 
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Shared {
     /// Nothing promised, nothing counted; time begins.
     #[must_use]
-    pub fn new(fleet: Arc<SharedFleet>) -> Self {
+    pub fn new(fleet: Arc<SharedFleet>, decided: Box<Decided>) -> Self {
         Self {
             counters: Counters::default(),
             fleet,
+            decided,
             boards: Arc::default(),
             leases: Mutex::default(),
             start: Instant::now(),
@@ -430,7 +443,7 @@ impl Responder<'_> {
     }
 
     fn count(&self, decision: &'static str, reason: &'static str) {
-        self.shared.fleet.metrics().dhcp(decision, reason);
+        (self.shared.decided)(decision, reason);
     }
 
     fn malformed(&self, why: &Why, source: &SocketAddrV4) {

@@ -1,6 +1,7 @@
 //! The shell around [`Fleet`]: one for all servers, with the clock; tells those who look that something has changed.
 #![expect(clippy::disallowed_methods, reason = "shell: owns the clock")]
 
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,30 +10,39 @@ use tokio::sync::{broadcast, watch};
 use super::event::{Event, Sign};
 use super::rows::{Catalogue, Rows};
 use super::snapshot::WorkerRow;
-use super::worker::Worker;
+use super::worker::{News, Worker};
 use super::{Fleet, Refused};
-use crate::status::metrics::Metrics;
+
+/// Is told what became of boots, to count it.
+pub type NewsSink = dyn Fn(News) + Send + Sync;
 
 /// What servers tell what they saw.
-#[derive(Debug)]
 pub struct SharedFleet {
     fleet: Mutex<Fleet>,
     start: Instant,
     changes: watch::Sender<u64>,
     signs: broadcast::Sender<Sign>,
-    metrics: Metrics,
+    news: Box<NewsSink>,
+}
+
+impl fmt::Debug for SharedFleet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedFleet")
+            .field("fleet", &self.fleet)
+            .finish_non_exhaustive()
+    }
 }
 
 impl SharedFleet {
     /// Nothing was seen yet; time begins.
     #[must_use]
-    pub fn new(metrics: Metrics) -> Self {
+    pub fn new(news: Box<NewsSink>) -> Self {
         Self {
             fleet: Mutex::default(),
             start: Instant::now(),
             changes: watch::Sender::new(0),
             signs: broadcast::Sender::new(MAX_SIGNS),
-            metrics,
+            news,
         }
     }
 
@@ -52,7 +62,7 @@ impl SharedFleet {
         // Nobody may listen: only who gives addresses does.
         let _ = sign.map(|sign| self.signs.send(sign));
         if let Some(news) = news {
-            self.metrics.boot(news);
+            (self.news)(news);
         }
         self.changes.send_modify(|changes| *changes += 1);
         Ok(())
@@ -100,12 +110,6 @@ impl SharedFleet {
         self.signs.subscribe()
     }
 
-    /// Where all is counted.
-    #[must_use]
-    pub const fn metrics(&self) -> &Metrics {
-        &self.metrics
-    }
-
     /// The fleet, for one question. It is whole after every event, whoever panicked.
     pub fn lock(&self) -> MutexGuard<'_, Fleet> {
         self.fleet.lock().unwrap_or_else(PoisonError::into_inner)
@@ -133,7 +137,7 @@ mod tests {
     /// while the lock is free.
     #[test]
     fn nothing_is_made_under_the_lock() {
-        let watch = SharedFleet::new(Metrics::new().expect("metrics"));
+        let watch = SharedFleet::new(Box::new(drop));
         for number in 0..1_000_u32 {
             let beat = Heartbeat {
                 mac: Mac([2, 0, 0, 0, number.to_be_bytes()[2], number.to_be_bytes()[3]]),

@@ -5,7 +5,7 @@
 //! slices of one buffer; a reader who is slow keeps its buffer, so their number is bounded, also for each address.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::http::request::Parts;
@@ -14,20 +14,20 @@ use tokio::sync::Semaphore;
 
 use super::answer::{self, Answer, Content};
 use super::body::Told;
-use super::serve::{Peer, Site};
-use crate::status::route::View;
+use super::pages::{Cost, Make};
+use super::serve::Peer;
 
 /// Answers who looks; what is returned beside it lives as long as the body.
 pub(super) async fn show(
-    view: View,
+    cost: Cost,
+    make: Box<Make>,
     head: &Parts,
     guest: &Peer,
-    site: &Arc<Site>,
 ) -> (Answer, Option<Told>) {
     if !matches!(head.method, Method::GET | Method::HEAD) {
         return (Answer::method_not_allowed("GET, HEAD"), None);
     }
-    let Some(made) = made(view, guest, site).await else {
+    let Some(made) = made(cost, make, guest).await else {
         return (busy("others look at this manager"), None);
     };
     let content = match made {
@@ -51,21 +51,20 @@ pub(super) async fn show(
 }
 
 /// `None`: others have kept it busy for too long.
-async fn made(view: View, guest: &Peer, site: &Arc<Site>) -> Option<anyhow::Result<Content>> {
-    let turns = match view {
-        // Constants.
-        View::File(_) | View::Events => return Some((site.views)(view, guest.local)),
-        View::Health => &HEALTH,
-        View::Page | View::Nodes(_) | View::Metrics => &SNAPSHOT,
+async fn made(cost: Cost, make: Box<Make>, guest: &Peer) -> Option<anyhow::Result<Content>> {
+    let local = guest.local;
+    let turns = match cost {
+        Cost::Nothing => return Some(make(local)),
+        Cost::Disk => &HEALTH,
+        Cost::Fleet => &SNAPSHOT,
     };
     let Ok(Ok(turn)) = tokio::time::timeout(PATIENCE, turns.acquire()).await else {
         return None;
     };
-    let (site, local) = (Arc::clone(site), guest.local);
     // With the work and not with the request: who hangs up begins nothing more until it is done.
     let made = tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        (site.views)(view, local)
+        make(local)
     })
     .await;
     Some(made.map_err(Into::into).flatten())

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
@@ -23,13 +24,13 @@ use super::body::{self, Slices, Told};
 use super::events::Events;
 use super::host_header;
 use super::lookup::{self, binary};
+use super::pages::{Cost, Page};
 use super::priority::Priority;
 use super::request_body::receive;
 use super::serve::{Peer, Site};
 use super::{profile, readers};
 use crate::fleet::event::{Event, Part, Who};
 use crate::fleet::shared::SharedFleet;
-use crate::status::route::View;
 
 /// Each connection keeps room for this future, and a thousand workers have four connections each: it holds the request
 /// once, and what is rare in boxes.
@@ -40,23 +41,34 @@ pub(super) async fn respond(
 ) -> Result<Response<body::Content>, Infallible> {
     let (head, body) = request.into_parts();
     let is_right = host_header::check(head.version, &head.headers);
-    let view = is_right.map_err(|why| why.to_string()).and_then(|()| {
-        View::parse(head.uri.path(), head.uri.query()).map_err(|bad| bad.to_string())
-    });
-    let (answer, told) = match view {
-        Err(why) => {
+    let page = match is_right {
+        Ok(()) => (site.pages)(head.uri.path(), head.uri.query()),
+        Err(why) => Some(Page::Unknown(why.to_string())),
+    };
+    let (answer, told) = match page {
+        Some(Page::Unknown(why)) => {
             let answer = Answer::text(StatusCode::BAD_REQUEST, format!("{why}\n"));
             (answer.last(), None)
         }
-        Ok(Some(View::Events)) if head.method == Method::GET => {
+        Some(Page::Events) if head.method == Method::GET => {
             if let Some(seat) = guest.hall.watchers.enter(guest.source(), false) {
                 return Ok(events(Events::new(site.fleet.changes(), seat)));
             }
             let text = "too many pages are open, of this address or of all: close one, or reload now and then\n";
             (Answer::text(StatusCode::SERVICE_UNAVAILABLE, text), None)
         }
-        Ok(Some(view)) => Box::pin(readers::show(view, &head, &guest, &site)).await,
-        Ok(None) => Box::pin(route(&head, body, &guest, &site)).await,
+        Some(Page::Events) => {
+            let head_only = Content {
+                bytes: Bytes::new().into(),
+                etag: None,
+                media_type: EVENT_STREAM,
+                mapping: None,
+            };
+            let make = Box::new(|_| Ok(head_only));
+            Box::pin(readers::show(Cost::Nothing, make, &head, &guest)).await
+        }
+        Some(Page::Made(cost, make)) => Box::pin(readers::show(cost, make, &head, &guest)).await,
+        None => Box::pin(route(&head, body, &guest, &site)).await,
     };
     let counter = if answer.status.as_u16() < 400 {
         &site.counters.answered
@@ -78,10 +90,7 @@ pub(super) async fn respond(
 fn events(events: Events) -> Response<body::Content> {
     let mut response = Response::new(body::Content::Events(events));
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/event-stream"),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
@@ -283,6 +292,8 @@ async fn report(body: Incoming, peer: SocketAddr, fleet: &SharedFleet) -> Answer
     }
 }
 
+/// Media type of server-sent events.
+const EVENT_STREAM: &str = "text/event-stream";
 /// Bytes; iPXE has one, a kernel with its initramfs ten at least.
 const SMALLEST_UKI: u64 = 4 << 20;
 /// A report fits into three Ethernet frames.

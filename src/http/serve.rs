@@ -23,11 +23,11 @@ use super::admission::{self, Admission, Ticket, Urgency};
 use super::answer::Content;
 use super::connections::{Hall, Seat};
 use super::meter::Metered;
+use super::pages::Pages;
 use super::respond::respond;
 use super::shares::{self, Source};
 use crate::fleet::event::Event;
 use crate::fleet::shared::SharedFleet;
-use crate::status::route::Views;
 use crate::store::Store;
 
 /// What HTTP was asked for.
@@ -72,8 +72,8 @@ pub struct Site {
     pub store: Arc<Store>,
     /// Boot scripts, EFI programs and worker files.
     pub made: Box<Made>,
-    /// What people look at.
-    pub views: Box<Views>,
+    /// Paths of other rooms, asked for before [`Resource`].
+    pub pages: Box<Pages>,
     /// Hears of what machines load, and what they say.
     pub fleet: Arc<SharedFleet>,
     /// Shared with whoever wants to know.

@@ -1,11 +1,13 @@
 //! What people and programs look at: paths that no worker asks for. Nothing they do changes anything here.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use ramboot_wire::plain;
 
 use crate::fleet::snapshot::Standing;
 use crate::http::answer::Content;
+use crate::http::pages::{Cost, Page, Pages};
 use crate::status::page::Asset;
 
 /// What a path shows.
@@ -64,9 +66,27 @@ fn state(query: &str) -> Result<Option<Standing>, NoSuchState> {
         .ok_or_else(|| NoSuchState(plain::word(name)))
 }
 
-/// Makes what a view shows, for somebody who reached us at this address of ours. What is wrong with the manager's health
-/// is an error. It may take long, and is called on threads that may wait.
-pub type Views = dyn Fn(View, SocketAddr) -> anyhow::Result<Content> + Send + Sync;
+/// The paths of views as HTTP takes them. `show` makes what a view shows, for somebody who reached us at this address of ours; what is
+/// wrong with the manager's health is an error.
+pub fn pages(
+    show: impl Fn(View, SocketAddr) -> anyhow::Result<Content> + Send + Sync + 'static,
+) -> Box<Pages> {
+    let show = Arc::new(show);
+    Box::new(move |path, query| {
+        let view = match View::parse(path, query) {
+            Ok(view) => view?,
+            Err(bad) => return Some(Page::Unknown(bad.to_string())),
+        };
+        let cost = match view {
+            View::Events => return Some(Page::Events),
+            View::File(_) => Cost::Nothing,
+            View::Health => Cost::Disk,
+            View::Page | View::Nodes(_) | View::Metrics => Cost::Fleet,
+        };
+        let show = Arc::clone(&show);
+        Some(Page::Made(cost, Box::new(move |local| show(view, local))))
+    })
+}
 
 #[cfg(test)]
 mod tests {

@@ -19,7 +19,7 @@ use crate::control::Served;
 use crate::fleet::rows::Catalogue;
 use crate::fleet::snapshot::{self, ImageRow, Manager, Snapshot, Standing, WorkerRow};
 use crate::http::answer::Content;
-use crate::status::metrics::{self, Sources};
+use crate::status::metrics::{self, Metrics, Sources};
 use crate::status::page;
 use crate::status::route::View;
 use crate::store::{Generation, Name};
@@ -30,6 +30,7 @@ use kept::Kept;
 #[derive(Debug)]
 pub struct Viewer {
     live: Arc<Current>,
+    metrics: Arc<Metrics>,
     http: Arc<http::serve::Counters>,
     tftp: Arc<tftp::Counters>,
     served: watch::Receiver<Vec<Served>>,
@@ -60,12 +61,14 @@ impl Viewer {
     #[must_use]
     pub fn new(
         live: Arc<Current>,
+        metrics: Arc<Metrics>,
         http: Arc<http::serve::Counters>,
         tftp: Arc<tftp::Counters>,
         served: watch::Receiver<Vec<Served>>,
     ) -> Self {
         Self {
             live,
+            metrics,
             http,
             tftp,
             served,
@@ -222,7 +225,7 @@ impl Viewer {
     fn metrics(&self) -> anyhow::Result<Vec<u8>> {
         let shot = self.shot()?;
         let snapshot = &shot.snapshot;
-        self.live.now().fleet.metrics().text(&Sources {
+        self.metrics.text(&Sources {
             http: &self.http,
             tftp: &self.tftp,
             refused: snapshot.manager.refused,

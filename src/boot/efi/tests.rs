@@ -10,7 +10,6 @@ use crate::boot::uki::tests::{kernel, sections, stub_file};
 use crate::boot::worker_files::WorkerFiles;
 use crate::config::Config;
 use crate::fleet::shared::SharedFleet;
-use crate::status::metrics::Metrics;
 use crate::store::commit::Staging;
 use crate::store::{ImageFacts, Store};
 
@@ -75,7 +74,7 @@ impl Bench {
             worker_files: Arc::new(
                 WorkerFiles::open(&self.folder.path().join("state")).expect("a secret"),
             ),
-            fleet: Arc::new(SharedFleet::new(Metrics::new().expect("metrics"))),
+            fleet: Arc::new(SharedFleet::new(Box::new(drop))),
         }
     }
 }

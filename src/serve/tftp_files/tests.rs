@@ -10,7 +10,6 @@ use crate::boot::worker_files::WorkerFiles;
 use crate::config::Config;
 use crate::fleet::shared::SharedFleet;
 use crate::pi::files::pack;
-use crate::status::metrics::Metrics;
 use crate::store::commit::Staging;
 use crate::store::{Generation, ImageFacts, PiBoot, Store};
 use crate::tftp::Files as _;
@@ -68,7 +67,7 @@ fn shelf(folder: &TempDir, for_pis: bool) -> TftpFiles {
         config: Arc::new(Config::parse(CONFIG).expect("a config")),
         roms: Arc::new(Roms::read(folder.path())),
         worker_files: Arc::new(WorkerFiles::open(&state).expect("a secret")),
-        fleet: Arc::new(SharedFleet::new(Metrics::new().expect("metrics"))),
+        fleet: Arc::new(SharedFleet::new(Box::new(drop))),
     };
     TftpFiles::new(Arc::new(Current::new(planner)), updates)
 }

@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use ramboot::fleet::shared::SharedFleet;
 use ramboot::http::answer::Content;
 use ramboot::http::serve::{Site, converse};
-use ramboot::status::metrics::Metrics;
+use ramboot::status::route;
 use ramboot::store::Store;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::runtime::{Builder, Runtime};
@@ -32,8 +32,8 @@ static SITE: LazyLock<Arc<Site>> = LazyLock::new(|| {
         made: Box::new(|_, _| {
             Ok(Some(content()))
         }),
-        views: Box::new(|_, _| Ok(content())),
-        fleet: Arc::new(SharedFleet::new(Metrics::new().expect("metrics"))),
+        pages: route::pages(|_, _| Ok(content())),
+        fleet: Arc::new(SharedFleet::new(Box::new(drop))),
         counters: Arc::default(),
         connections: 1,
         reserve: 0,
