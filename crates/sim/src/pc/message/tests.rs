@@ -16,7 +16,7 @@ fn capture(text: &str) -> Vec<u8> {
 macro_rules! capture {
     ($name:literal) => {
         capture(include_str!(concat!(
-            "../../../../data/dhcp/",
+            "../../../../../tests/data/dhcp/",
             $name,
             ".hex"
         )))
