@@ -13,9 +13,9 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use ramboot_init::chunks::fetch_list;
 use ramboot_init::fetch::{Counts, Pace, fetch};
-use ramboot_init::ram;
+use ramboot_init::root::ram;
+use ramboot_init::root::sys::Room;
 use ramboot_init::sources::Sources;
-use ramboot_init::sys::Room;
 
 fn main() -> ExitCode {
     match run() {

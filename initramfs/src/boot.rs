@@ -9,32 +9,32 @@ use anyhow::Context as _;
 use ramboot_wire::cmdline::Urgent;
 use ramboot_wire::{BootArgs, ChunkList, Mac, Stage};
 
+use crate::agent::heartbeat::Orders;
+use crate::agent::stream;
+use crate::agent::stream::start::{Arrived, UNKNOWN};
+use crate::agent::stream::system_events::NOTIFY;
 use crate::arrive::Arrival;
-use crate::aside::Aside;
+use crate::background::Aside;
 use crate::chunks::fetch_list;
 use crate::clock::{self, Watch};
 use crate::console;
+use crate::console::journal::{Journal, fact};
+use crate::console::record::Outcome;
 use crate::early;
+use crate::fatal;
 use crate::fetch::{Counts, Pace, STREAMS};
-use crate::files::fetch_files;
-use crate::files::lay::lay;
-use crate::handover;
-use crate::heartbeat::Orders;
-use crate::journal::{Journal, fact};
-use crate::keep::look::{News, keep};
-use crate::last;
 use crate::modules::Modules;
 use crate::net::Network;
+use crate::net::keep::detect::{News, keep};
 use crate::plan::Waits;
 use crate::profile::fetch_profile;
-use crate::ram;
-use crate::record::Outcome;
-use crate::root;
+use crate::root::handover;
+use crate::root::lay_files::lay;
+use crate::root::mount;
+use crate::root::ram;
+use crate::root::sys::Room;
+use crate::root::worker_files::fetch_files;
 use crate::sources::Sources;
-use crate::stream;
-use crate::stream::begin::{Arrived, UNKNOWN};
-use crate::stream::moments::NOTIFY;
-use crate::sys::Room;
 
 /// Boots. `init_args` are the words of the kernel command line that are meant for an init.
 ///
@@ -49,7 +49,7 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         let urgent = Urgent::parse(&cmdline);
         console::open(urgent.debug);
         if let Some(seconds) = urgent.deadline {
-            last::arm(seconds);
+            fatal::arm(seconds);
         }
         let args = BootArgs::parse(&cmdline).context("reading the kernel command line")?;
         console::call_image(&args.image.short(), args.size);
@@ -79,7 +79,7 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         // Then RAM is taken as the image comes: a worker that waits for it would not start sooner than its image.
         Some(_) => None,
         None => Aside::begin("room", watch, move || {
-            ram::image_file_ahead(&root::part("image"), size)
+            ram::image_file_ahead(&mount::part("image"), size)
         }),
     };
     let mut network = journal.stage(Stage::Net, |_| {
@@ -162,7 +162,7 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
                     Some(_) => Room::AsTheyCome,
                     None => Room::Now,
                 };
-                ram::image_file(&root::part("image"), args.size, room)?
+                ram::image_file(&mount::part("image"), args.size, room)?
             }
         };
         let journal = &*journal;
@@ -212,11 +212,11 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
     })?;
     let (mounted, init) = journal.stage(Stage::Mount, |_| {
         let left = ram::available()?.saturating_sub(to_come);
-        let mounted = root::mount_root(&arrived.device, left, args.overlay, &args.tmpfs)?;
-        let init = root::find_init(&mounted.root)?;
+        let mounted = mount::mount_root(&arrived.device, left, args.overlay, &args.tmpfs)?;
+        let init = mount::find_init(&mounted.root)?;
         if arrived.until_handover.is_some() {
             // Where there is another init, nothing is known of how it ends.
-            let bytes = root::read_enders(&mounted.root);
+            let bytes = mount::read_enders(&mounted.root);
             console::debug(|| format!("{bytes} bytes of what ends this machine are here"));
         }
         let mut facts = vec![fact("overlay", mounted.layer), fact("init", init)];
@@ -274,7 +274,7 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
     journal.keep(&args, outcome);
     journal.linger();
     console::hand_over(init);
-    last::disarm();
+    fatal::disarm();
     let notify = arrived.until_handover.is_some().then_some(NOTIFY);
     Err(handover::exec(init, init_args, notify)).with_context(|| format!("starting {init}"))
 }

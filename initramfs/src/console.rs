@@ -5,8 +5,11 @@
 
 mod backlog;
 mod event;
+pub mod journal;
 mod lines;
 mod outputs;
+pub mod record;
+pub mod report;
 mod screen;
 mod text;
 mod trouble;

@@ -15,11 +15,11 @@ use common::{FAULTS, Fault, Image, PACE, serve};
 use ramboot_init::chunks::fetch_list;
 use ramboot_init::console::Event;
 use ramboot_init::fetch::{Counts, STREAMS, fetch};
-use ramboot_init::files::archive::Node;
-use ramboot_init::files::fetch_files;
 use ramboot_init::http::{ByteRange, Connection, HttpError};
+use ramboot_init::root::sys::{Mapped, Room};
+use ramboot_init::root::worker_files::archive::Node;
+use ramboot_init::root::worker_files::fetch_files;
 use ramboot_init::sources::Sources;
-use ramboot_init::sys::{Mapped, Room};
 use ramboot_wire::{Base, CHUNK_BYTES, ChunkList, Files, FilesId, ImageId};
 
 const SIZE: usize = 40 * 262_144 + 777;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use ramboot_init::stream::fuse::{self, Ask, MAX_REQUEST, OUT_HEADER, Request};
+use ramboot_init::agent::stream::fuse::{self, Ask, MAX_REQUEST, OUT_HEADER, Request};
 
 pub(crate) struct BadFile {
     path: PathBuf,

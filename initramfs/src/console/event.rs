@@ -10,7 +10,7 @@ use ramboot_wire::queue::Place;
 
 use super::megabytes;
 use crate::fault::Why;
-use crate::files::BadFiles;
+use crate::root::worker_files::BadFiles;
 
 /// Something to say while a stage runs.
 #[derive(Debug, Clone, PartialEq)]

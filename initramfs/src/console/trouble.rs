@@ -10,9 +10,9 @@ use ramboot_wire::queue::Place;
 
 use super::event::{Bad, Event, Lie, Wait, What, standing};
 use crate::fault::Fault;
-use crate::files::archive::ArchiveError;
-use crate::files::lay::Unlaid;
-use crate::ram::{HEADROOM, NoRoom, mib};
+use crate::root::lay_files::Unlaid;
+use crate::root::ram::{HEADROOM, NoRoom, mib};
+use crate::root::worker_files::archive::ArchiveError;
 
 /// What is wrong, and what helps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,7 +196,7 @@ mod tests {
 
     use super::super::event::{Next, Progress};
     use crate::fault::Why;
-    use crate::files::BadFiles;
+    use crate::root::worker_files::BadFiles;
     use ramboot_wire::FilesId;
 
     fn wait(what: What, fault: Option<Fault>) -> Event {

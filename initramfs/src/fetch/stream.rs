@@ -7,7 +7,7 @@ use ramboot_wire::image::BadChunk;
 
 use super::table::{Next, Work};
 use super::{Fetch, STREAMS};
-use crate::aside::give_way;
+use crate::background::give_way;
 use crate::clock;
 use crate::console::{Bad, Event, Lie};
 use crate::fault::Why;
