@@ -11,11 +11,11 @@ use crate::clock::Watch;
 
 /// Some work that was begun.
 #[derive(Debug)]
-pub struct Aside<T> {
+pub struct Background<T> {
     thread: JoinHandle<(T, Bar)>,
 }
 
-impl<T: Send + 'static> Aside<T> {
+impl<T: Send + 'static> Background<T> {
     /// Begins `work`; `None` if there is no thread for it. `name` is its name in the waterfall.
     #[must_use]
     pub fn begin(
@@ -52,8 +52,8 @@ mod tests {
     #[test]
     fn it_gives_its_value_and_when_it_was_at_work() {
         let watch = Watch::start();
-        let aside = Aside::begin("sum", watch, || 1 + 2).expect("a thread");
-        let (value, bar) = aside.end().expect("no panic");
+        let background = Background::begin("sum", watch, || 1 + 2).expect("a thread");
+        let (value, bar) = background.end().expect("no panic");
         assert_eq!((value, bar.what.as_str()), (3, "sum"));
         assert!(bar.begin_ms <= bar.end_ms && bar.end_ms <= watch.ms());
     }

@@ -14,7 +14,7 @@ use crate::agent::stream;
 use crate::agent::stream::start::{Arrived, UNKNOWN};
 use crate::agent::stream::system_events::NOTIFY;
 use crate::arrive::Arrival;
-use crate::background::Aside;
+use crate::background::Background;
 use crate::chunks::fetch_list;
 use crate::clock::{self, Watch};
 use crate::console;
@@ -78,7 +78,7 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
     let room = match streaming {
         // Then RAM is taken as the image comes: a worker that waits for it would not start sooner than its image.
         Some(_) => None,
-        None => Aside::begin("room", watch, move || {
+        None => Background::begin("room", watch, move || {
             ram::image_file_ahead(&mount::part("image"), size)
         }),
     };
@@ -106,7 +106,7 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         }
         Ok(((link, lease), facts))
     })?;
-    let tidy = Aside::begin("tidy", watch, move || modules.drop_files());
+    let tidy = Background::begin("tidy", watch, move || modules.drop_files());
     journal.connect(&args, &link);
 
     let pace = Pace::WORKER;

@@ -25,7 +25,7 @@ use std::process::{ChildStdin, Command, Stdio};
 
 use anyhow::{Context as _, bail};
 
-use handoff::Orders;
+use handoff::Handoff;
 
 /// How the process is called in a list of processes. systemd spares a process whose name begins so when it shuts down
 /// (<https://systemd.io/ROOT_STORAGE_DAEMONS/>).
@@ -59,11 +59,11 @@ pub fn is_possible() -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Starts the process and gives it its orders.
+/// Starts the process and hands over what it needs.
 ///
 /// # Errors
 /// It cannot, and says why; nothing is mounted then.
-pub fn spawn(orders: &Orders) -> anyhow::Result<Started> {
+pub fn spawn(handoff: &Handoff) -> anyhow::Result<Started> {
     let mut child = Command::new("/proc/self/exe")
         .arg0(NAME)
         .env_clear()
@@ -80,7 +80,7 @@ pub fn spawn(orders: &Orders) -> anyhow::Result<Started> {
         bail!("no pipes to the process that streams");
     };
     // If it ends meanwhile, it has said why.
-    let told = orders.write(&mut stdin);
+    let told = handoff.write(&mut stdin);
     for line in BufReader::new(stdout).lines().map_while(Result::ok) {
         if let Some(device) = line.strip_prefix(DEVICE) {
             return Ok(Started {

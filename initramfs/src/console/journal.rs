@@ -10,7 +10,7 @@ use std::time::Duration;
 use ramboot_wire::stage::Bar;
 use ramboot_wire::{BootArgs, Mac, Report, Stage, StageLine};
 
-use crate::background::Aside;
+use crate::background::Background;
 use crate::clock::{self, Watch};
 use crate::console::record::{Outcome, Record};
 use crate::console::report::Reporter;
@@ -54,8 +54,8 @@ impl Journal {
     }
 
     /// Waits for what went on beside the stages.
-    pub fn join<T: Send + 'static>(&mut self, aside: Option<Aside<T>>) -> Option<T> {
-        let (value, bar) = aside?.end()?;
+    pub fn join<T: Send + 'static>(&mut self, background: Option<Background<T>>) -> Option<T> {
+        let (value, bar) = background?.end()?;
         self.waterfall.push(bar);
         Some(value)
     }

@@ -17,7 +17,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use crate::root::attributes;
 use crate::root::ram;
 use crate::root::selinux::{self, Labels, Policy};
-use crate::root::sys::{self, Reads};
+use crate::root::sys::{self, LoopReads};
 use crate::root::tmpfs;
 
 /// Where all of it happens, inside the initramfs.
@@ -136,7 +136,7 @@ const MAX_ENDER: u64 = 4 << 20;
 ///
 /// # Errors
 /// There is none, or why it does not take the file.
-pub fn attach(image: &File, reads: Reads) -> anyhow::Result<(PathBuf, File)> {
+pub fn attach(image: &File, reads: LoopReads) -> anyhow::Result<(PathBuf, File)> {
     let control = OpenOptions::new()
         .read(true)
         .write(true)

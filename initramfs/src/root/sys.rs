@@ -135,14 +135,14 @@ pub fn free_loop(control: &File) -> Result<u32> {
 ///
 /// # Errors
 /// Those of the kernel; `EBUSY` if somebody else took the device meanwhile.
-pub fn configure_loop(device: &File, backing: &File, reads: Reads) -> Result<()> {
+pub fn configure_loop(device: &File, backing: &File, reads: LoopReads) -> Result<()> {
     let config = LoopConfig {
         fd: u32::try_from(backing.as_raw_fd()).unwrap_or(u32::MAX),
         flags: LO_FLAGS_READ_ONLY
             | LO_FLAGS_AUTOCLEAR
             | match reads {
-                Reads::Cached => 0,
-                Reads::Direct => LO_FLAGS_DIRECT_IO,
+                LoopReads::Cached => 0,
+                LoopReads::Direct => LO_FLAGS_DIRECT_IO,
             },
         ..LoopConfig::ZERO
     };
@@ -155,7 +155,7 @@ pub fn configure_loop(device: &File, backing: &File, reads: Reads) -> Result<()>
 
 /// How a loop device reads its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reads {
+pub enum LoopReads {
     /// Through the page cache, one after the other.
     Cached,
     /// Past it, many at a time (`LO_FLAGS_DIRECT_IO`): one that waits holds up no other.

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 
 use super::fuse::{self, Ask, MAX_READ, MAX_REQUEST, OUT_HEADER, Request};
-use super::reads::Touches;
+use super::reads::Reads;
 use crate::clock::{self, Watch};
 use crate::console;
 use crate::fetch::Fetch;
@@ -28,7 +28,7 @@ pub struct Server {
     image: File,
     size: u64,
     fetch: &'static Fetch<'static>,
-    touches: Mutex<Touches>,
+    recorded: Mutex<Reads>,
     watch: Watch,
     parked: Mutex<Parked>,
     news: Condvar,
@@ -81,7 +81,7 @@ impl Server {
             image,
             size,
             fetch,
-            touches: Mutex::default(),
+            recorded: Mutex::default(),
             watch,
             parked: Mutex::default(),
             news: Condvar::new(),
@@ -129,7 +129,7 @@ impl Server {
     fn read(&self, unique: u64, offset: u64, size: u32) {
         let chunks = chunks_of(offset, size, self.size);
         let at = u32::try_from(self.watch.ms()).unwrap_or(u32::MAX);
-        self.touches().read(chunks.clone(), at);
+        self.recorded().read(chunks.clone(), at);
         self.parked().reads_so_far += 1;
         if self.fetch.is_here(chunks.clone()) {
             return self.answer(unique, offset, size);
@@ -229,8 +229,8 @@ impl Server {
     }
 
     /// What was read.
-    pub fn touches(&self) -> MutexGuard<'_, Touches> {
-        self.touches.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn recorded(&self) -> MutexGuard<'_, Reads> {
+        self.recorded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn parked(&self) -> MutexGuard<'_, Parked> {

@@ -12,7 +12,7 @@ use crate::plan::Waits;
 
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Orders {
+pub struct Handoff {
     /// What fits in a line.
     pub line: Line,
     /// The proven chunk list.
@@ -44,7 +44,7 @@ pub struct Line {
     pub has_profile: bool,
 }
 
-impl Orders {
+impl Handoff {
     /// Writes all of it.
     ///
     /// # Errors
@@ -116,7 +116,7 @@ mod tests {
         let values: Vec<_> = chunks.zip(0..).map(|(c, i)| chaining_value(i, c)).collect();
         let (id, size) = (fold(&values).expect("a tree"), image.len() as u64);
         let list = ChunkList::prove(id, size, &values.concat()).expect("proves");
-        let orders = Orders {
+        let handoff = Handoff {
             line: Line {
                 image: id,
                 size,
@@ -132,13 +132,13 @@ mod tests {
             profile: Some(Profile::new(vec![Want::Hot(0), Want::Cold, Want::Warm(1)])),
         };
         let mut bytes = Vec::new();
-        orders.write(&mut bytes).expect("to memory");
-        assert_eq!(Orders::read(&mut &bytes[..]).expect("reads"), orders);
+        handoff.write(&mut bytes).expect("to memory");
+        assert_eq!(Handoff::read(&mut &bytes[..]).expect("reads"), handoff);
         for cut in [0, 10, bytes.len() - 1, bytes.len() - 4] {
-            Orders::read(&mut &bytes[..cut]).expect_err("cut off");
+            Handoff::read(&mut &bytes[..cut]).expect_err("cut off");
         }
         let at = bytes.iter().position(|b| *b == b'\n').expect("a line") + 1;
         bytes[at] ^= 1;
-        Orders::read(&mut &bytes[..]).expect_err("a list that does not prove");
+        Handoff::read(&mut &bytes[..]).expect_err("a list that does not prove");
     }
 }

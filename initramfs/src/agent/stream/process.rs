@@ -1,4 +1,4 @@
-//! The process that streams: takes `/init`'s orders, serves the image as a file while it comes, exchanges that file for the
+//! The process that streams: takes what `/init` hands over, serves the image as a file while it comes, exchanges that file for the
 //! plain one when all is there, and ends. It lives in RAM alone and holds nothing of the image's root.
 
 use std::fs::{self, File};
@@ -16,10 +16,10 @@ use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::system::{RebootCommand, reboot};
 
 use super::file_server::Server;
-use super::handoff::Orders;
-use super::reads::Touches;
-use super::system_events::{Ears, Moment};
-use super::uplink::{Voice, beat};
+use super::handoff::Handoff;
+use super::reads::Reads;
+use super::system_events::{Moment, SystemEvents};
+use super::uplink::{Uplink, beat};
 use super::{DEVICE, FAILED};
 use crate::agent::heartbeat;
 use crate::background::give_way;
@@ -31,7 +31,7 @@ use crate::fetch::{Fetch, Pace, STREAMS};
 use crate::plan::{Order, tables};
 use crate::root::mount::{attach, part};
 use crate::root::ram::device_len;
-use crate::root::sys::{Mapped, Reads, change_loop};
+use crate::root::sys::{LoopReads, Mapped, change_loop};
 use crate::sources::Sources;
 
 /// Does all of it. What `/init` must know is said on standard output: a device, or why there is none.
@@ -56,18 +56,18 @@ pub fn run() -> ExitCode {
 }
 
 struct Work {
-    orders: Orders,
+    handoff: Handoff,
     args: BootArgs,
     heart: heartbeat::Orders,
     watch: Watch,
     /// Everything lives as long as the process.
     fetch: &'static Fetch<'static>,
     server: &'static Server,
-    voice: &'static Voice,
+    uplink: &'static Uplink,
     image: File,
     /// The loop device, and its path.
     device: (File, String),
-    ears: Ears,
+    events: SystemEvents,
     proc: File,
     meminfo: File,
     is_resident: Arc<AtomicBool>,
@@ -78,22 +78,22 @@ impl Work {
     fn begin() -> anyhow::Result<Self> {
         let watch = Watch::start();
         stay()?;
-        let orders = Orders::read(&mut io::stdin().lock())?;
-        let args = BootArgs::parse(&orders.line.cmdline).context("reading the command line")?;
-        let heart = heartbeat::Orders::parse(&orders.line.heartbeat).context("whom to tell")?;
+        let handoff = Handoff::read(&mut io::stdin().lock())?;
+        let args = BootArgs::parse(&handoff.line.cmdline).context("reading the command line")?;
+        let heart = heartbeat::Orders::parse(&handoff.line.heartbeat).context("whom to tell")?;
         // /proc and /dev are elsewhere once the roots are exchanged.
         let (proc, meminfo) = (File::open("/proc")?, File::open("/proc/meminfo")?);
         let open = || {
-            let path = &orders.line.file;
+            let path = &handoff.line.file;
             let file = File::options().read(true).write(true).open(path);
             file.with_context(|| format!("opening {}", path.display()))
         };
         let (mapped, image) = (open()?, open()?);
-        let voice: &Voice = Box::leak(Box::new(Voice::new(args.clone(), heart.mac)));
-        let fetch = prepare(&orders, &args, mapped, voice)?;
-        let ears = Ears::open(orders.line.link)?;
+        let uplink: &Uplink = Box::leak(Box::new(Uplink::new(args.clone(), heart.mac)));
+        let fetch = prepare(&handoff, &args, mapped, uplink)?;
+        let events = SystemEvents::open(handoff.line.link)?;
         let path = part("stream");
-        let server = Server::mount(&path, image.try_clone()?, orders.line.size, fetch, watch)?;
+        let server = Server::mount(&path, image.try_clone()?, handoff.line.size, fetch, watch)?;
         let server: &Server = Box::leak(Box::new(server));
         spawn("listen", || server.listen())?;
         spawn("answer", || server.answer_parked())?;
@@ -108,18 +108,18 @@ impl Work {
         let file = File::open(&path).context("opening the FUSE file")?;
         // The loop driver goes by the length that the kernel knows, and asks for none.
         file.metadata().context("looking at the FUSE file")?;
-        let (path, device) = attach(&file, Reads::Direct)?;
+        let (path, device) = attach(&file, LoopReads::Direct)?;
         Ok(Self {
-            orders,
+            handoff,
             args,
             heart,
             watch,
             fetch,
             server,
-            voice,
+            uplink,
             image,
             device: (device, path.display().to_string()),
-            ears,
+            events,
             proc,
             meminfo,
             is_resident,
@@ -135,15 +135,15 @@ impl Work {
         loop {
             let (is_recorded, is_quiet) = self.hear();
             if is_recorded && let Some(recording) = self.recording() {
-                let voice = self.voice;
-                teller = spawn("tell", move || voice.tell(&recording)).ok();
+                let uplink = self.uplink;
+                teller = spawn("tell", move || uplink.tell(&recording)).ok();
             }
             if is_quiet && !std::mem::replace(&mut is_at_full_speed, true) {
                 self.at_full_speed();
             }
             self.mind_the_blocked();
             // The exchange takes from the page cache what nobody has open (bdev_mark_dead), which a boot would read again.
-            let is_over = is_recorded || (is_quiet && self.orders.profile.is_some());
+            let is_over = is_recorded || (is_quiet && self.handoff.profile.is_some());
             if self.is_resident.load(Ordering::SeqCst)
                 && is_handed_over.load(Ordering::SeqCst)
                 && is_over
@@ -160,14 +160,16 @@ impl Work {
     /// On a thread of its own: when `/init` becomes the image's init, the worker says how far it is, and filling begins.
     fn await_handover(&self, is_handed_over: Arc<AtomicBool>) {
         let (server, fetch, watch) = (self.server, self.fetch, self.watch);
-        let (heart, size) = (self.heart.clone(), self.orders.line.size);
+        let (heart, size) = (self.heart.clone(), self.handoff.line.size);
         let beats = self.args.heartbeat;
         let meminfo = self.meminfo.try_clone().ok().filter(|_| beats);
         spawn("handover", move || {
             // `/init`'s end of the pipe closes when it becomes the image's init.
             io::copy(&mut io::stdin().lock(), &mut io::sink()).ok();
             let at = ms(watch);
-            server.touches().note(|moments| moments.handover = Some(at));
+            server
+                .recorded()
+                .note(|moments| moments.handover = Some(at));
             is_handed_over.store(true, Ordering::SeqCst);
             fetch.fill(WHILE_IT_BOOTS);
             // Not earlier: whoever sends heartbeats runs, for all a manager knows.
@@ -183,28 +185,28 @@ impl Work {
 
     /// Notes what happened within a moment. Whether the boot is recorded, and whether it is over for all one can see.
     fn hear(&self) -> (bool, bool) {
-        for moment in self.ears.hear(TICK) {
+        for moment in self.events.hear(TICK) {
             let at = ms(self.watch);
-            self.server.touches().note(|moments| match moment {
+            self.server.recorded().note(|moments| match moment {
                 Moment::Ready => moments.ready = moments.ready.or(Some(at)),
                 Moment::Online => moments.online = Some(at),
                 Moment::Network => moments.network = Some(at),
             });
         }
-        let (touches, at) = (self.server.touches(), ms(self.watch));
-        (touches.is_complete(at), touches.is_quiet(at))
+        let (reads, at) = (self.server.recorded(), ms(self.watch));
+        (reads.is_complete(at), reads.is_quiet(at))
     }
 
     /// Programs have started: what is left may have what they do not take.
     fn at_full_speed(&self) {
         self.fetch.fill(STREAMS);
-        let (image, size) = (self.image.try_clone().ok(), self.orders.line.size);
+        let (image, size) = (self.image.try_clone().ok(), self.handoff.line.size);
         spawn("room", move || take_room(image, size)).ok();
     }
 
     fn recording(&self) -> Option<ramboot_wire::Recording> {
-        let mut touches: std::sync::MutexGuard<'_, Touches> = self.server.touches();
-        touches.end(self.heart.mac, self.orders.line.image)
+        let mut reads: std::sync::MutexGuard<'_, Reads> = self.server.recorded();
+        reads.end(self.heart.mac, self.handoff.line.image)
     }
 
     /// All is there: the plain file takes the place of ours. Says whether it did.
@@ -217,12 +219,12 @@ impl Work {
             return false;
         }
         let counts = self.fetch.counts();
-        self.voice.untethered(&StageLine {
+        self.uplink.untethered(&StageLine {
             stage: Stage::Untethered,
             error: None,
             facts: vec![
                 fact("bytes", counts.bytes),
-                fact("chunks", self.orders.list.count()),
+                fact("chunks", self.handoff.list.count()),
                 fact("reads", self.server.reads()),
                 fact("demanded", self.server.demanded()),
                 fact("retries", counts.retries),
@@ -298,26 +300,28 @@ fn stay() -> anyhow::Result<()> {
 
 /// The fetch of what is not there yet.
 fn prepare(
-    orders: &Orders,
+    handoff: &Handoff,
     args: &BootArgs,
     file: File,
-    voice: &'static Voice,
+    uplink: &'static Uplink,
 ) -> anyhow::Result<&'static Fetch<'static>> {
-    let len = usize::try_from(orders.line.size).context("the image's size")?;
+    let len = usize::try_from(handoff.line.size).context("the image's size")?;
     let mapped: &mut Mapped = Box::leak(Box::new(Mapped::of(file, len)?));
     let is_done = |index: u64| {
-        let found = usize::try_from(index).ok().and_then(|i| orders.done.get(i));
+        let found = usize::try_from(index)
+            .ok()
+            .and_then(|i| handoff.done.get(i));
         found.copied().unwrap_or(false)
     };
     let tables = if is_done(0) {
-        tables(mapped.bytes(), orders.line.size)
+        tables(mapped.bytes(), handoff.line.size)
     } else {
         0..0
     };
     let order = Order::stream(
-        orders.list.count(),
-        orders.line.waits,
-        orders.profile.as_ref(),
+        handoff.list.count(),
+        handoff.line.waits,
+        handoff.profile.as_ref(),
         &tables,
     )
     .only(|index| !is_done(index));
@@ -327,9 +331,9 @@ fn prepare(
         pace.retry,
         pace.retry_cap,
     )));
-    let list = Box::leak(Box::new(orders.list.clone()));
+    let list = Box::leak(Box::new(handoff.list.clone()));
     let tell: &'static (dyn Fn(Event) + Sync) =
-        Box::leak(Box::new(|event: Event| voice.event(&event)));
+        Box::leak(Box::new(|event: Event| uplink.event(&event)));
     let fetch = Fetch::new(list, order, sources, mapped.bytes_mut(), pace, tell)?;
     Ok(Box::leak(Box::new(fetch.on_demand())))
 }

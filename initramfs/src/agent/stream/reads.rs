@@ -9,7 +9,7 @@ use ramboot_wire::{ImageId, Mac, Recording};
 
 /// What was seen so far.
 #[derive(Debug, Default)]
-pub struct Touches {
+pub struct Reads {
     first: Vec<(u64, u32)>,
     seen: HashSet<u64>,
     /// When something was read that had not been before.
@@ -32,7 +32,7 @@ pub struct Moments {
     pub ready: Option<u32>,
 }
 
-impl Touches {
+impl Reads {
     /// These chunks are read.
     pub fn read(&mut self, chunks: Range<u64>, at: u32) {
         for index in chunks {
@@ -116,29 +116,29 @@ mod tests {
 
     #[test]
     fn each_chunk_is_told_once_and_by_time() {
-        let mut touches = Touches::default();
-        touches.read(3..5, 20);
-        touches.read(0..1, 10);
-        touches.read(4..6, 900);
-        touches.read(9..10, 70_000);
-        touches.note(|m| m.handover = Some(15));
-        touches.note(|m| m.ready = Some(2_000));
-        let recording = touches.end(MAC, IMAGE).expect("something was read");
+        let mut reads = Reads::default();
+        reads.read(3..5, 20);
+        reads.read(0..1, 10);
+        reads.read(4..6, 900);
+        reads.read(9..10, 70_000);
+        reads.note(|m| m.handover = Some(15));
+        reads.note(|m| m.ready = Some(2_000));
+        let recording = reads.end(MAC, IMAGE).expect("something was read");
         assert_eq!(
             recording.touched,
             [(0, 10), (3, 20), (4, 20), (5, 900), (9, RECORD_MS)]
         );
         assert_eq!(recording.check(20 * CHUNK_BYTES), Ok(()));
-        touches.read(7..8, 3_000);
-        assert_eq!(touches.end(MAC, IMAGE), None, "told once");
-        assert_eq!(Touches::default().end(MAC, IMAGE), None, "nothing was read");
+        reads.read(7..8, 3_000);
+        assert_eq!(reads.end(MAC, IMAGE), None, "told once");
+        assert_eq!(Reads::default().end(MAC, IMAGE), None, "nothing was read");
     }
 
     #[test]
     fn as_many_as_a_recording_holds() {
-        let mut touches = Touches::default();
-        touches.read(0..u64::MAX, 1);
-        let recording = touches.end(MAC, IMAGE).expect("much was read");
+        let mut reads = Reads::default();
+        reads.read(0..u64::MAX, 1);
+        let recording = reads.end(MAC, IMAGE).expect("much was read");
         assert_eq!(recording.touched.len(), MAX_TOUCHED);
     }
 
@@ -177,20 +177,20 @@ mod tests {
 
     #[test]
     fn it_is_over_when_the_worker_is_up_or_late() {
-        let mut touches = Touches::default();
-        assert!(!touches.is_complete(59_999) && touches.is_complete(60_000));
-        touches.note(|m| m.ready = Some(5));
-        assert!(touches.is_complete(6) && touches.is_quiet(6));
+        let mut reads = Reads::default();
+        assert!(!reads.is_complete(59_999) && reads.is_complete(60_000));
+        reads.note(|m| m.ready = Some(5));
+        assert!(reads.is_complete(6) && reads.is_quiet(6));
     }
 
     #[test]
     fn it_is_quiet_when_nothing_new_is_read() {
-        let mut touches = Touches::default();
-        assert!(!touches.is_quiet(20_000), "its init did not start yet");
-        touches.note(|m| m.handover = Some(500));
-        touches.read(0..3, 8_000);
-        touches.read(0..3, 12_000);
-        assert!(!touches.is_quiet(17_999) && touches.is_quiet(18_000));
-        assert!(!touches.is_complete(18_000));
+        let mut reads = Reads::default();
+        assert!(!reads.is_quiet(20_000), "its init did not start yet");
+        reads.note(|m| m.handover = Some(500));
+        reads.read(0..3, 8_000);
+        reads.read(0..3, 12_000);
+        assert!(!reads.is_quiet(17_999) && reads.is_quiet(18_000));
+        assert!(!reads.is_complete(18_000));
     }
 }

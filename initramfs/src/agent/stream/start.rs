@@ -9,7 +9,7 @@ use std::process::ChildStdin;
 use anyhow::Context as _;
 use ramboot_wire::BootArgs;
 
-use super::handoff::{Line, Orders};
+use super::handoff::{Handoff, Line};
 use super::spawn;
 use crate::agent::heartbeat;
 use crate::arrive::Arrival;
@@ -17,7 +17,7 @@ use crate::console;
 use crate::net::links::Link;
 use crate::plan::Waits;
 use crate::root::mount::attach;
-use crate::root::sys::{Mapped, Reads};
+use crate::root::sys::{LoopReads, Mapped};
 use crate::sources::Sources;
 
 /// What came of the image.
@@ -57,7 +57,7 @@ impl Arrived<'_> {
         sources: &mut Sources,
     ) -> anyhow::Result<Device> {
         if let Some(waits) = self.waits {
-            match spawn(&self.orders(waits, arrival, args, link)) {
+            match spawn(&self.handoff(waits, arrival, args, link)) {
                 Ok(started) => {
                     return Ok(Device {
                         device: started.device,
@@ -73,7 +73,7 @@ impl Arrived<'_> {
                 }
             }
         }
-        let (device, held) = attach(&self.file, Reads::Cached)?;
+        let (device, held) = attach(&self.file, LoopReads::Cached)?;
         Ok(Device {
             device,
             _held: Some(held),
@@ -88,8 +88,14 @@ impl Arrived<'_> {
         arrival.rest(sources, mapped.bytes_mut(), &mut self.done)
     }
 
-    fn orders(&self, waits: Waits, arrival: &Arrival<'_>, args: &BootArgs, link: &Link) -> Orders {
-        Orders {
+    fn handoff(
+        &self,
+        waits: Waits,
+        arrival: &Arrival<'_>,
+        args: &BootArgs,
+        link: &Link,
+    ) -> Handoff {
+        Handoff {
             line: Line {
                 image: args.image,
                 size: args.size,

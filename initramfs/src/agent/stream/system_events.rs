@@ -28,13 +28,13 @@ pub enum Moment {
 
 /// Both sockets.
 #[derive(Debug)]
-pub struct Ears {
+pub struct SystemEvents {
     notify: UnixDatagram,
     kernel: OwnedFd,
     link: u32,
 }
 
-impl Ears {
+impl SystemEvents {
     /// Opens them; `link` is the number of the link to hear of.
     ///
     /// # Errors

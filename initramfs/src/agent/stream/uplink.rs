@@ -18,7 +18,7 @@ use crate::http::{Connection, HttpError};
 
 /// To whom it speaks, and what was said last.
 #[derive(Debug)]
-pub struct Voice {
+pub struct Uplink {
     args: BootArgs,
     mac: Mac,
     reporter: Option<Reporter>,
@@ -49,7 +49,7 @@ impl Waited {
     }
 }
 
-impl Voice {
+impl Uplink {
     /// For the worker of `args`.
     #[must_use]
     pub fn new(args: BootArgs, mac: Mac) -> Self {
