@@ -40,11 +40,6 @@ impl<T: Send + 'static> Background<T> {
     }
 }
 
-/// Makes this thread give way to others: 19 most of all. Of a thread, on Linux (setpriority(2)); refused to nobody.
-pub fn give_way(nice: i32) {
-    let _ = rustix::process::setpriority_process(None, nice);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

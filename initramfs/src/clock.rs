@@ -1,4 +1,4 @@
-//! The one place where time and chance come from, so that everything that decides can take them as arguments.
+//! The one place where time and chance come from, and where a thread steps back, so that everything that decides can take them as arguments.
 #![expect(
     clippy::disallowed_methods,
     reason = "shell: owns the clock and the waiting"
@@ -54,6 +54,11 @@ impl Watch {
 /// Does nothing for a while.
 pub fn sleep(time: Duration) {
     std::thread::sleep(time);
+}
+
+/// Makes this thread give way to others: 19 most of all. Of a thread, on Linux (setpriority(2)); refused to nobody.
+pub fn give_way(nice: i32) {
+    let _ = rustix::process::setpriority_process(None, nice);
 }
 
 /// 32 bits of chance, good enough for jitter and transaction ids, never for secrets.

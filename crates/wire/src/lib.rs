@@ -17,6 +17,7 @@ pub mod profile;
 pub mod queue;
 pub mod root;
 pub mod stage;
+pub mod text;
 pub mod tmpfs;
 
 pub use client::{Arch, Client, Uuid};

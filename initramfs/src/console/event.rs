@@ -5,12 +5,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use ramboot_wire::FilesId;
 use ramboot_wire::image::{BadChunk, ChunkListError};
 use ramboot_wire::queue::Place;
+use ramboot_wire::text::megabytes;
 
-use super::megabytes;
 use crate::fault::Why;
-use crate::root::worker_files::BadFiles;
 
 /// Something to say while a stage runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,8 +42,13 @@ pub enum Lie {
     #[error(transparent)]
     List(#[from] ChunkListError),
     /// The worker's own files.
-    #[error(transparent)]
-    Files(#[from] BadFiles),
+    #[error("worker files with digest {found}, expected {wanted}")]
+    Files {
+        /// Of what came.
+        found: FilesId,
+        /// As the kernel command line has it.
+        wanted: FilesId,
+    },
 }
 
 /// Where the transfer of the image stands.
@@ -115,7 +120,7 @@ impl fmt::Display for Event {
             Self::Bad(bad) => match bad.what {
                 Lie::Chunk(_) => write!(f, "bad chunk from {bad}; fetching it again"),
                 Lie::List(_) => write!(f, "bad chunk list from {bad}; asking for it again"),
-                Lie::Files(_) => write!(f, "bad files from {bad}; asking for them again"),
+                Lie::Files { .. } => write!(f, "bad files from {bad}; asking for them again"),
             },
             Self::Progress(progress) => progress.fmt(f),
             Self::Wait(wait) => wait.fmt(f),

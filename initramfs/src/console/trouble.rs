@@ -124,7 +124,7 @@ fn of_bad(bad: &Bad) -> Sentence {
             | BadChunk::Digest { index, .. },
         ) => format!("chunk {index}"),
         Lie::List(_) => "the chunk list".to_owned(),
-        Lie::Files(_) => return bad_files(&bad.from),
+        Lie::Files { .. } => return bad_files(&bad.from),
     };
     let from = address(&bad.from);
     Sentence {
@@ -196,7 +196,6 @@ mod tests {
 
     use super::super::event::{Next, Progress};
     use crate::fault::Why;
-    use crate::root::worker_files::BadFiles;
     use ramboot_wire::FilesId;
 
     fn wait(what: What, fault: Option<Fault>) -> Event {
@@ -259,7 +258,7 @@ mod tests {
             assert_eq!(format!("{} | {}", said.fact, said.remedy), want);
         }
         // Of worker files nothing is said of the image, whoever says it.
-        let lie = BadFiles {
+        let lie = Lie::Files {
             found: FilesId([1; 32]),
             wanted: FilesId([2; 32]),
         };
@@ -269,7 +268,7 @@ mod tests {
             wait(What::Files(base()), Some(Fault::Lied)),
             Event::Bad(Bad {
                 from: base(),
-                what: lie.into(),
+                what: lie,
             }),
         ] {
             let said = of_event(&event).expect("trouble");

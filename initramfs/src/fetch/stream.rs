@@ -7,8 +7,7 @@ use ramboot_wire::image::BadChunk;
 
 use super::table::{Next, Work};
 use super::{Fetch, STREAMS};
-use crate::background::give_way;
-use crate::clock;
+use crate::clock::{self, give_way};
 use crate::console::{Bad, Event, Lie};
 use crate::fault::Why;
 use crate::http::{ByteRange, Connection, HttpError};

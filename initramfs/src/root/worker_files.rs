@@ -16,16 +16,6 @@ use crate::sources::Sources;
 use crate::whole::{Wanted, fetch_whole};
 use archive::Entry;
 
-/// Bytes that came whole and are not the worker's files.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("worker files with digest {found}, expected {wanted}")]
-pub struct BadFiles {
-    /// Of what came.
-    pub found: FilesId,
-    /// As the kernel command line has it.
-    pub wanted: FilesId,
-}
-
 /// Asks for ever, as for the chunk list.
 ///
 /// # Errors
@@ -46,7 +36,7 @@ pub fn fetch_files(
         if found == wanted {
             Ok(bytes)
         } else {
-            Err(Lie::Files(BadFiles { found, wanted }))
+            Err(Lie::Files { found, wanted })
         }
     })?;
     Ok(archive::parse(&archive)?)
