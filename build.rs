@@ -22,7 +22,7 @@ const INITS: [(&str, &str, &str); 2] = [
 ];
 
 fn main() {
-    for part in ["crates/wire", "initramfs"] {
+    for part in ["crates/fetch", "crates/wire", "initramfs"] {
         println!("cargo::rerun-if-changed={part}");
     }
     println!("cargo::rerun-if-changed=Cargo.lock");

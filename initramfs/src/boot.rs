@@ -6,6 +6,12 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::Context as _;
+use ramboot_fetch::arrival::Arrival;
+use ramboot_fetch::chunk_list::fetch_list;
+use ramboot_fetch::engine::{Counts, Pace, STREAMS};
+use ramboot_fetch::order::Waits;
+use ramboot_fetch::profile::fetch_profile;
+use ramboot_fetch::sources::Sources;
 use ramboot_wire::cmdline::Urgent;
 use ramboot_wire::{BootArgs, ChunkList, Mac, Stage};
 
@@ -13,28 +19,22 @@ use crate::agent::heartbeat::Orders;
 use crate::agent::stream;
 use crate::agent::stream::start::{Arrived, UNKNOWN};
 use crate::agent::stream::system_events::NOTIFY;
-use crate::arrive::Arrival;
 use crate::background::Background;
-use crate::chunks::fetch_list;
 use crate::clock::{self, Watch};
 use crate::console;
 use crate::console::journal::{Journal, fact};
 use crate::console::record::Outcome;
 use crate::early;
 use crate::fatal;
-use crate::fetch::{Counts, Pace, STREAMS};
 use crate::modules::Modules;
 use crate::net::Network;
 use crate::net::keep::detect::{News, keep};
-use crate::plan::Waits;
-use crate::profile::fetch_profile;
 use crate::root::handover;
 use crate::root::lay_files::lay;
 use crate::root::mount;
 use crate::root::ram;
 use crate::root::sys::Room;
 use crate::root::worker_files::fetch_files;
-use crate::sources::Sources;
 
 /// Boots. `init_args` are the words of the kernel command line that are meant for an init.
 ///

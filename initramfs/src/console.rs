@@ -4,7 +4,6 @@
 //! Nothing here can fail, and nothing blocks: a worker without a console, or with a dead one, boots all the same.
 
 mod backlog;
-mod event;
 pub mod journal;
 mod lines;
 mod outputs;
@@ -22,10 +21,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use ramboot_fetch::event::{Event, Wait};
 use ramboot_wire::{Stage, StageLine, plain};
 
 use crate::clock;
-pub use event::{Bad, Event, Lie, Next, Progress, Wait, What};
 use lines::Lines;
 use outputs::{Loglevel, Outputs};
 use view::View;

@@ -15,12 +15,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use ramboot_fetch::event::{Next, Wait, What};
 use ramboot_wire::{BootArgs, Mac};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::clock;
-use crate::console::{self, Next, Wait, What};
+use crate::console;
 use crate::modules::Modules;
 use crate::net::dhcp::{Client, Identity, Outcome};
 use crate::net::lease::{Candidate, Lease, choose};

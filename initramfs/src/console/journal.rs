@@ -7,14 +7,15 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use ramboot_fetch::event::{Event, Next, Wait, What};
 use ramboot_wire::stage::Bar;
 use ramboot_wire::{BootArgs, Mac, Report, Stage, StageLine};
 
 use crate::background::Background;
 use crate::clock::{self, Watch};
+use crate::console;
 use crate::console::record::{Outcome, Record};
 use crate::console::report::Reporter;
-use crate::console::{self, Event, Next, Wait, What};
 use crate::net::links::{Link, has_carrier};
 
 /// What a stage line says, in the order it is printed.

@@ -5,15 +5,15 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use ramboot_fetch::engine::Counts;
+use ramboot_fetch::sources::{self, SourceCounts, Sources};
 use ramboot_wire::paths::Resource;
 use ramboot_wire::stage::Bar;
 use ramboot_wire::{BootArgs, ImageId, Mac, Stage, StageLine};
 use serde::Serialize;
 
-use crate::fetch::Counts;
 use crate::net::lease::Lease;
 use crate::net::links::Link;
-use crate::sources::{self, SourceCounts, Sources};
 
 /// The form of the file. A field more does not change it, a field less or with another meaning does.
 pub const VERSION: u32 = 1;
@@ -229,7 +229,7 @@ impl Source {
 mod tests {
     use super::*;
     use crate::clock;
-    use crate::fault::Why;
+    use ramboot_fetch::fault::Why;
     use ramboot_wire::image::BadChunk;
 
     #[test]

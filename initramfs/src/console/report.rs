@@ -7,12 +7,12 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use ramboot_fetch::http::{Connection, HttpError, Patience};
 use ramboot_wire::paths::REPORT;
 use ramboot_wire::stage::MAX_REPORT_BYTES;
 use ramboot_wire::{Base, Report};
 
 use crate::clock;
-use crate::http::{Connection, HttpError, Patience};
 
 /// The queue to the thread.
 #[derive(Debug)]

@@ -3,13 +3,13 @@
 //! No sentence holds a time or a byte count, so the same trouble is the same sentence: a screen adds how long it lasts,
 //! a serial line says it once.
 
+use ramboot_fetch::event::{Bad, Event, Lie, Wait, What, standing};
+use ramboot_fetch::fault::Fault;
 use ramboot_wire::cmdline::CmdlineError;
 use ramboot_wire::image::BadChunk;
 
 use ramboot_wire::queue::Place;
 
-use super::event::{Bad, Event, Lie, Wait, What, standing};
-use crate::fault::Fault;
 use crate::root::lay_files::Unlaid;
 use crate::root::ram::{HEADROOM, NoRoom, mib};
 use crate::root::worker_files::archive::ArchiveError;
@@ -194,8 +194,8 @@ mod tests {
 
     use anyhow::{Context as _, anyhow};
 
-    use super::super::event::{Next, Progress};
-    use crate::fault::Why;
+    use ramboot_fetch::event::{Next, Progress};
+    use ramboot_fetch::fault::Why;
     use ramboot_wire::FilesId;
 
     fn wait(what: What, fault: Option<Fault>) -> Event {

@@ -7,13 +7,13 @@
 
 pub mod archive;
 
+use ramboot_fetch::engine::Pace;
+use ramboot_fetch::event::{Event, Lie, What};
+use ramboot_fetch::small_file::{Wanted, fetch_whole};
+use ramboot_fetch::sources::Sources;
 use ramboot_wire::paths::Resource;
 use ramboot_wire::{Files, FilesId};
 
-use crate::console::{Event, Lie, What};
-use crate::fetch::Pace;
-use crate::sources::Sources;
-use crate::whole::{Wanted, fetch_whole};
 use archive::Entry;
 
 /// Asks for ever, as for the chunk list.

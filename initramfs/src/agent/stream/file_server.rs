@@ -10,6 +10,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use ramboot_fetch::engine::Fetch;
 use ramboot_wire::CHUNK_BYTES;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
@@ -18,7 +19,6 @@ use super::fuse::{self, Ask, MAX_READ, MAX_REQUEST, OUT_HEADER, Request};
 use super::reads::Reads;
 use crate::clock::{self, Watch};
 use crate::console;
-use crate::fetch::Fetch;
 use crate::root::ram::device_len;
 
 /// The served file and who waits for parts of it.

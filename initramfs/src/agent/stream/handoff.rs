@@ -5,10 +5,9 @@ use std::io::{self, BufRead, Read, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
+use ramboot_fetch::order::Waits;
 use ramboot_wire::{ChunkList, ImageId, Profile};
 use serde::{Deserialize, Serialize};
-
-use crate::plan::Waits;
 
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,6 +10,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use ramboot_fetch::engine::{Fetch, Pace, STREAMS};
+use ramboot_fetch::event::Event;
+use ramboot_fetch::order::{Order, tables};
+use ramboot_fetch::sources::Sources;
 use ramboot_wire::{BootArgs, Stage, StageLine, plain};
 use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, openat};
 use rustix::mm::{MlockAllFlags, mlockall};
@@ -23,15 +27,12 @@ use super::uplink::{Uplink, beat};
 use super::{DEVICE, FAILED};
 use crate::agent::heartbeat;
 use crate::clock::{self, Watch, give_way};
+use crate::console;
 use crate::console::journal::fact;
-use crate::console::{self, Event};
 use crate::fatal;
-use crate::fetch::{Fetch, Pace, STREAMS};
-use crate::plan::{Order, tables};
 use crate::root::mount::{attach, part};
 use crate::root::ram::device_len;
 use crate::root::sys::{LoopReads, Mapped, change_loop};
-use crate::sources::Sources;
 
 /// Does all of it. What `/init` must know is said on standard output: a device, or why there is none.
 #[must_use]

@@ -7,18 +7,18 @@ use std::path::PathBuf;
 use std::process::ChildStdin;
 
 use anyhow::Context as _;
+use ramboot_fetch::arrival::Arrival;
+use ramboot_fetch::order::Waits;
+use ramboot_fetch::sources::Sources;
 use ramboot_wire::BootArgs;
 
 use super::handoff::{Handoff, Line};
 use super::spawn;
 use crate::agent::heartbeat;
-use crate::arrive::Arrival;
 use crate::console;
 use crate::net::links::Link;
-use crate::plan::Waits;
 use crate::root::mount::attach;
 use crate::root::sys::{LoopReads, Mapped};
-use crate::sources::Sources;
 
 /// What came of the image.
 #[derive(Debug)]

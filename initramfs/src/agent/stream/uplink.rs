@@ -4,17 +4,18 @@ use std::fs::File;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use ramboot_fetch::engine::Pace;
+use ramboot_fetch::event::Event;
+use ramboot_fetch::http::{Connection, HttpError};
 use ramboot_wire::heartbeat::{FILLING_SECONDS, Filling};
 use ramboot_wire::paths::Resource;
 use ramboot_wire::{BootArgs, Mac, Recording, Report, Stage, StageLine};
 
 use crate::agent::heartbeat;
 use crate::clock;
+use crate::console;
 use crate::console::journal::fact;
 use crate::console::report::Reporter;
-use crate::console::{self, Event};
-use crate::fetch::Pace;
-use crate::http::{Connection, HttpError};
 
 /// To whom it speaks, and what was said last.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use ramboot_init::http::Patience;
+use ramboot_fetch::http::Patience;
 use ramboot_wire::image::CHUNK_LEN;
 use rustix::net::{Shutdown, shutdown};
 use socket2::SockRef;

@@ -14,10 +14,10 @@ use std::thread;
 use std::time::Duration;
 
 use common::{Fault, Image, PACE, serve};
-use ramboot_init::console::Event;
-use ramboot_init::fetch::{Fetch, Pace, STREAMS};
-use ramboot_init::plan::{Order, Waits};
-use ramboot_init::sources::Sources;
+use ramboot_fetch::engine::{Fetch, Pace, STREAMS};
+use ramboot_fetch::event::Event;
+use ramboot_fetch::order::{Order, Waits};
+use ramboot_fetch::sources::Sources;
 use ramboot_wire::profile::{Profile, Want};
 use ramboot_wire::{Base, CHUNK_BYTES};
 
@@ -25,7 +25,7 @@ const CHUNKS: u64 = 41;
 const SIZE: usize = 40 * 262_144 + 777;
 /// A server that waits for the test is no server that stalls.
 const PATIENT: Pace = Pace {
-    patience: ramboot_init::http::Patience {
+    patience: ramboot_fetch::http::Patience {
         connect: Duration::from_secs(10),
         stall: Duration::from_secs(60),
         piece: Duration::from_secs(60),

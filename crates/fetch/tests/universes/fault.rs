@@ -1,6 +1,6 @@
 //! What can be wrong with an answer, what it may cost, and what a worker says about it.
 
-use ramboot_init::fetch::STREAMS;
+use ramboot_fetch::engine::STREAMS;
 use ramboot_wire::CHUNK_BYTES;
 
 /// What goes wrong with one answer. Places are taken modulo the length of what is asked for.

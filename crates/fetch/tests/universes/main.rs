@@ -29,7 +29,7 @@ use universe::Universe;
 
 #[test]
 fn ten_thousand_universes() {
-    let seed = number("RAMBOOT_SEED").unwrap_or_else(|| u64::from(ramboot_init::clock::chance()));
+    let seed = number("RAMBOOT_SEED").unwrap_or_else(|| u64::from(ramboot_fetch::clock::chance()));
     let count = number("RAMBOOT_UNIVERSES").unwrap_or(UNIVERSES);
     say(&format!("universes: {count} from RAMBOOT_SEED={seed}"));
     let before = open();

@@ -5,11 +5,11 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ramboot_init::chunks::fetch_list;
-use ramboot_init::console::Event;
-use ramboot_init::fetch::{Counts, Pace, fetch};
-use ramboot_init::http::Patience;
-use ramboot_init::sources::Sources;
+use ramboot_fetch::chunk_list::fetch_list;
+use ramboot_fetch::engine::{Counts, Pace, fetch};
+use ramboot_fetch::event::Event;
+use ramboot_fetch::http::Patience;
+use ramboot_fetch::sources::Sources;
 use ramboot_wire::Base;
 use ramboot_wire::image::CHUNK_LEN;
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use ramboot_init::fetch::Pace;
-use ramboot_init::http::Patience;
+use ramboot_fetch::engine::Pace;
+use ramboot_fetch::http::Patience;
 use ramboot_wire::image::{CHUNK_BYTES, chaining_value, fold};
 use ramboot_wire::{Base, ChunkList, ImageId};
 

@@ -3,10 +3,10 @@
 use ramboot_wire::paths::Resource;
 use ramboot_wire::{ChunkList, ImageId};
 
-use crate::console::{Event, Lie, What};
-use crate::fetch::Pace;
+use crate::engine::Pace;
+use crate::event::{Event, Lie, What};
+use crate::small_file::{Wanted, fetch_whole};
 use crate::sources::Sources;
-use crate::whole::{Wanted, fetch_whole};
 
 /// Asks for ever; a base that sends another list has lied, and is used last from then on.
 ///

@@ -3,9 +3,9 @@
 use anyhow::Context as _;
 use ramboot_wire::{ChunkList, Profile};
 
-use crate::console::Event;
-use crate::fetch::{Fetch, Pace};
-use crate::plan::{Order, Waits, tables};
+use crate::engine::{Fetch, Pace};
+use crate::event::Event;
+use crate::order::{Order, Waits, tables};
 use crate::sources::Sources;
 
 /// What is to come.

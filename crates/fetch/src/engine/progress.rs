@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::Fetch;
 use super::table::TICK;
 use crate::clock;
-use crate::console::{Event, Next, Progress, Wait, What};
+use crate::event::{Event, Next, Progress, Wait, What};
 use crate::fault::{Fault, Why};
 use crate::sources::{Source, Sources, Trouble};
 

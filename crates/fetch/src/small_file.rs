@@ -6,9 +6,9 @@ use anyhow::bail;
 use ramboot_wire::Base;
 
 use crate::clock;
-use crate::console::{Bad, Event, Lie, What};
+use crate::engine::{Pace, waiting};
+use crate::event::{Bad, Event, Lie, What};
 use crate::fault::Why;
-use crate::fetch::{Pace, waiting};
 use crate::http::{Connection, HttpError};
 use crate::sources::{Choice, Last, Later, Sources};
 

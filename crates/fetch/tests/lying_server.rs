@@ -4,38 +4,21 @@
 
 mod common;
 
-use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
 use common::{FAULTS, Fault, Image, PACE, serve};
-use ramboot_init::chunks::fetch_list;
-use ramboot_init::console::Event;
-use ramboot_init::fetch::{Counts, STREAMS, fetch};
-use ramboot_init::http::{ByteRange, Connection, HttpError};
-use ramboot_init::root::sys::{Mapped, Room};
-use ramboot_init::root::worker_files::archive::Node;
-use ramboot_init::root::worker_files::fetch_files;
-use ramboot_init::sources::Sources;
-use ramboot_wire::{Base, CHUNK_BYTES, ChunkList, Files, FilesId, ImageId};
+use ramboot_fetch::chunk_list::fetch_list;
+use ramboot_fetch::engine::{Counts, STREAMS, fetch};
+use ramboot_fetch::event::Event;
+use ramboot_fetch::http::{ByteRange, Connection, HttpError};
+use ramboot_fetch::sources::Sources;
+use ramboot_wire::{Base, CHUNK_BYTES, ChunkList};
 
 const SIZE: usize = 40 * 262_144 + 777;
-
-/// Room for the image.
-fn room(image: &Image) -> Mapped {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let folder =
-        std::env::temp_dir().join(format!("ramboot-fetch-{}-{number}", std::process::id()));
-    fs::create_dir(&folder).expect("a folder");
-    let room = Mapped::new(&folder, image.bytes.len(), Room::Now).expect("room");
-    fs::remove_dir(&folder).expect("the file has no name");
-    room
-}
 
 fn sources(bases: &[Base]) -> Sources {
     Sources::new(bases, PACE.retry, PACE.retry_cap)
@@ -50,13 +33,12 @@ fn list(image: &Image, bases: &[Base], tell: &(dyn Fn(Event) + Sync)) -> (ChunkL
 
 /// Fetches and compares; gives the costs and what was told.
 fn run(image: &Image, bases: &[Base]) -> (Counts, Vec<Event>) {
-    let mut room = room(image);
+    let mut room = vec![0; image.bytes.len()];
     let mut sources = sources(bases);
     let told = Mutex::new(Vec::new());
     let tell = |event| told.lock().expect("lock").push(event);
-    fetch(&image.chunks(), &mut sources, room.bytes_mut(), PACE, &tell)
-        .expect("a server cannot fail it");
-    assert!(room.bytes() == image.bytes, "the file is not the image");
+    fetch(&image.chunks(), &mut sources, &mut room, PACE, &tell).expect("a server cannot fail it");
+    assert!(room == image.bytes, "the file is not the image");
     (Counts::of(&sources), told.into_inner().expect("lock"))
 }
 
@@ -112,69 +94,6 @@ fn a_base_that_always_lies_is_left_for_another_and_named() {
             assert!(text.starts_with(&format!("{liar}: chunk ")), "{text}");
             assert!(text.contains(" of 41: digest "), "{text}");
         }
-    }
-}
-
-/// A cpio archive with one file, `a`, that holds `hi`.
-fn archive() -> Vec<u8> {
-    let head = |mode: u32, size: u32, name: usize| {
-        format!(
-            "0707010000000{}{mode:08x}{:024x}{:08x}{size:08x}{:032x}{name:08x}{:08x}",
-            1, 1, 0, 0, 0
-        )
-    };
-    let (file, end) = (head(0o100_644, 2, 2), head(0, 0, 11));
-    format!("{file}a\0hi\0\0{end}TRAILER!!!\0\0\0\0").into_bytes()
-}
-
-/// What is whole and right is taken, from whoever has it, and nothing else; a manager that cannot make the files any
-/// more answers 410.
-#[test]
-fn worker_files_are_these_or_none() {
-    let bytes = archive();
-    let files = Files {
-        id: FilesId::of(&bytes),
-        size: bytes.len() as u64,
-        worker: "w~127.0.0.1:8067~52-54-00-12-34-56~~x86_64~"
-            .parse()
-            .expect("a worker"),
-    };
-    let archive = Arc::new(Image {
-        bytes,
-        list: Vec::new(),
-        id: ImageId([0; 32]),
-    });
-    let faults = FAULTS.iter().filter(|fault| {
-        // These two are right for a file that is asked for whole.
-        !matches!(fault, Fault::WrongRange | Fault::IgnoreRange)
-    });
-    let mut faults: Vec<Fault> = faults.copied().collect();
-    faults.push(Fault::Status(410));
-    for fault in faults {
-        let (base, left) = serve(&archive, &[fault; 2]);
-        let mut sources = sources(std::slice::from_ref(&base));
-        let told = Mutex::new(Vec::new());
-        let tell = |event| told.lock().expect("lock").push(event);
-        let entries = fetch_files(&files, &mut sources, PACE, &tell).expect("some time");
-        assert!(left.lock().expect("lock").is_empty(), "{fault:?} was met");
-        let content = Node::File(b"hi".to_vec());
-        assert!(
-            entries.len() == 1 && entries[0].node == content,
-            "{entries:?}"
-        );
-        let bad = told
-            .lock()
-            .expect("lock")
-            .iter()
-            .filter_map(|event| match event {
-                Event::Bad(bad) => Some(bad.to_string()),
-                _ => None,
-            })
-            .collect::<Vec<_>>();
-        let is_flip = fault == Fault::Flip;
-        assert_eq!(bad.len(), if is_flip { 2 } else { 0 }, "{fault:?}");
-        let begin = format!("{base}: worker files with digest ");
-        assert!(bad.iter().all(|bad| bad.starts_with(&begin)), "{bad:?}");
     }
 }
 

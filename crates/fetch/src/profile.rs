@@ -5,7 +5,7 @@ use ramboot_wire::paths::Resource;
 use ramboot_wire::{ImageId, Profile};
 
 use crate::clock;
-use crate::fetch::Pace;
+use crate::engine::Pace;
 use crate::http::{Connection, HttpError};
 use crate::sources::Sources;
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::pick::{Ask, Chunks, Pick, Run};
+use crate::schedule::{Ask, Chunks, Pick, Run};
 use crate::sources::{Choice, Last, Sources, Turn};
 
 use super::STREAMS;

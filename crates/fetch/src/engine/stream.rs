@@ -8,7 +8,7 @@ use ramboot_wire::image::BadChunk;
 use super::table::{Next, Work};
 use super::{Fetch, STREAMS};
 use crate::clock::{self, give_way};
-use crate::console::{Bad, Event, Lie};
+use crate::event::{Bad, Event, Lie};
 use crate::fault::Why;
 use crate::http::{ByteRange, Connection, HttpError};
 use crate::sources::{Last, Later};

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use crate::plan::Order;
+use crate::order::Order;
 
 /// Neighbouring chunks that one request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -269,7 +269,7 @@ impl Chunks {
 mod tests {
     #![expect(clippy::disallowed_methods, reason = "any moment will do as the first")]
     use super::*;
-    use crate::plan::{BACKGROUND, URGENT, Waits};
+    use crate::order::{BACKGROUND, URGENT, Waits};
     use proptest::prelude::*;
     use ramboot_wire::profile::{Profile, Want};
     use std::time::Duration;

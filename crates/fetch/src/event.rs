@@ -195,7 +195,8 @@ impl fmt::Display for What {
 }
 
 /// `: 17th of 120`, or nothing.
-pub(super) fn standing(place: Option<Place>) -> String {
+#[must_use]
+pub fn standing(place: Option<Place>) -> String {
     let Some(Place { place, waiting }) = place else {
         return String::new();
     };

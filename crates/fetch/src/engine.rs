@@ -4,9 +4,9 @@
 //! yet, and is there only when it was checked against the proven [`ChunkList`]; one that is wrong is wiped. What a server
 //! says about itself decides nothing. A server can never end a fetch; it can only be waited for, visibly.
 
+mod progress;
 mod stream;
 mod table;
-mod watch;
 
 use std::fmt;
 use std::ops::{Range, Sub};
@@ -19,13 +19,13 @@ use anyhow::{Context as _, bail, ensure};
 use ramboot_wire::paths::Resource;
 use ramboot_wire::{CHUNK_BYTES, ChunkList};
 
-use crate::console::Event;
+use crate::event::Event;
 use crate::http::Patience;
-use crate::pick::Chunks;
-use crate::plan::Order;
+use crate::order::Order;
+use crate::schedule::Chunks;
 use crate::sources::Sources;
+pub(crate) use progress::waiting;
 use table::Table;
-pub(crate) use watch::waiting;
 
 /// How a fetch behaves in time. Tests use a shorter one.
 #[derive(Debug, Clone, Copy)]

@@ -5,7 +5,7 @@
 //! - A chunk is done when its digest is right, and a wrong one is counted once.
 //! - A base that lied is used last: as long as another one does well, each stream believes it at most once.
 
-use ramboot_init::fetch::{Counts, STREAMS};
+use ramboot_fetch::engine::{Counts, STREAMS};
 use ramboot_wire::CHUNK_BYTES;
 use ramboot_wire::image::CHUNK_LEN;
 
