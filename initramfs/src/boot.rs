@@ -1,26 +1,25 @@
 //! The conductor: all stages of a boot in order, each ending in one line on the console, in the kernel's log and, once
 //! there is a network, in a report to the manager.
 
+mod image;
+
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::Context as _;
-use ramboot_fetch::arrival::Arrival;
 use ramboot_fetch::chunk_list::fetch_list;
-use ramboot_fetch::engine::{Counts, Pace, STREAMS};
-use ramboot_fetch::order::Waits;
+use ramboot_fetch::engine::{Counts, Pace};
 use ramboot_fetch::profile::fetch_profile;
 use ramboot_fetch::sources::Sources;
 use ramboot_wire::cmdline::Urgent;
-use ramboot_wire::{BootArgs, ChunkList, Mac, Stage};
+use ramboot_wire::{BootArgs, Mac, Stage};
 
 use crate::agent::heartbeat::Orders;
 use crate::agent::stream;
-use crate::agent::stream::start::{Arrived, UNKNOWN};
 use crate::agent::stream::system_events::NOTIFY;
 use crate::background::Background;
-use crate::clock::{self, Watch};
+use crate::clock::Watch;
 use crate::console;
 use crate::console::journal::{Journal, fact};
 use crate::console::record::Outcome;
@@ -33,8 +32,8 @@ use crate::root::handover;
 use crate::root::lay_files::lay;
 use crate::root::mount;
 use crate::root::ram;
-use crate::root::sys::Room;
 use crate::root::worker_files::fetch_files;
+use image::Coming;
 
 /// Boots. `init_args` are the words of the kernel command line that are meant for an init.
 ///
@@ -144,77 +143,26 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         }
         Ok(((list, profile), facts))
     })?;
-    let (arrived, to_come) = journal.stage(Stage::Fetch, |journal| {
+    let image = journal.stage(Stage::Fetch, |journal| {
         journal.join(tidy);
         let room = journal.join(room).flatten();
-        let taken = if room.is_some() { args.size } else { 0 };
-        // Only said, not counted: a boot does not end for it.
-        let initramfs = ram::initramfs().unwrap_or(0);
-        ram::check(
-            args.size,
-            initramfs,
-            ram::available()?.saturating_add(taken),
-        )?;
-        let mut image = match room {
-            Some(image) => image,
-            None => {
-                let room = match streaming {
-                    Some(_) => Room::AsTheyCome,
-                    None => Room::Now,
-                };
-                ram::image_file(&mount::part("image"), args.size, room)?
-            }
-        };
-        let journal = &*journal;
-        let tell = |event| journal.event(&event, Stage::Fetch);
-        let waits = streaming.map(|streaming| Waits::of(streaming.gate, profile.is_some()));
-        if waits == Some(Waits::All) {
-            console::say(UNKNOWN);
-        }
-        let arrival = Arrival {
-            list: &list,
-            waits,
-            profile: profile.as_ref(),
-            pace,
-            tell: &tell,
-        };
-        let (start, before) = (clock::now(), Counts::of(&sources));
-        let done = arrival.run(&mut sources, image.bytes_mut())?;
-        let seconds = clock::now().duration_since(start).as_secs_f64();
-        let counts = Counts::of(&sources) - before;
-        let here = resident(&list, &done);
-        let mut facts = vec![
-            fact("bytes", counts.bytes),
-            fact("chunks", list.count()),
-            fact("streams", STREAMS),
-            fact("retries", counts.retries),
-            fact("bad", counts.bad),
-            fact("mbps", megabits(here, seconds)),
-        ];
-        if let Some(waits) = waits {
-            let percent = u128::from(here) * 100 / u128::from(args.size);
-            facts.push(fact("resident", format!("{percent}%")));
-            facts.push(fact("gate", waits.name()));
-        }
-        let file = image.into_file().context("unmapping the image")?;
-        let file = Arrived {
-            file,
-            done,
-            waits,
+        let coming = Coming {
+            args: &args,
             cmdline: &cmdline,
+            link: &link,
+            list: &list,
+            profile: profile.as_ref(),
+            streaming,
+            pace,
         };
-        let arrived = file.under_loop(&arrival, &args, &link, &mut sources)?;
-        let to_come = match arrived.until_handover {
-            Some(_) => args.size.saturating_sub(here),
-            None => 0,
-        };
-        Ok(((arrived, to_come), facts))
+        coming.fetch(room, &mut sources, journal)
     })?;
+    let is_streaming = image.device.until_handover.is_some();
     let (mounted, init) = journal.stage(Stage::Mount, |_| {
-        let left = ram::available()?.saturating_sub(to_come);
-        let mounted = mount::mount_root(&arrived.device, left, args.overlay, &args.tmpfs)?;
+        let left = ram::available()?.saturating_sub(image.to_come);
+        let mounted = mount::mount_root(&image.device.device, left, args.overlay, &args.tmpfs)?;
         let init = mount::find_init(&mounted.root)?;
-        if arrived.until_handover.is_some() {
+        if is_streaming {
             // Where there is another init, nothing is known of how it ends.
             let bytes = mount::read_enders(&mounted.root);
             console::debug(|| format!("{bytes} bytes of what ends this machine are here"));
@@ -265,17 +213,14 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         sources: &sources,
         overlay_bytes: mounted.layer,
         init,
-        mode: match arrived.until_handover {
-            Some(_) => "stream",
-            None => "full",
-        },
+        mode: if is_streaming { "stream" } else { "full" },
         cmdline: &cmdline,
     };
     journal.keep(&args, outcome);
     journal.linger();
     console::hand_over(init);
     fatal::disarm();
-    let notify = arrived.until_handover.is_some().then_some(NOTIFY);
+    let notify = is_streaming.then_some(NOTIFY);
     Err(handover::exec(init, init_args, notify)).with_context(|| format!("starting {init}"))
 }
 
@@ -303,19 +248,9 @@ fn start_heartbeat(args: &BootArgs, mac: Mac) -> &'static str {
     }
 }
 
-/// Bytes of the chunks that are there.
-fn resident(list: &ChunkList, done: &[bool]) -> u64 {
-    let here = (0..).zip(done).filter(|(_, done)| **done);
-    here.map(|(index, _)| list.chunk_len(index)).sum()
-}
-
 fn kernel() -> String {
     rustix::system::uname()
         .release()
         .to_string_lossy()
         .into_owned()
-}
-
-fn megabits(bytes: u64, seconds: f64) -> String {
-    format!("{:.0}", bytes as f64 * 8.0 / 1e6 / seconds.max(0.001))
 }
