@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod cmdline;
+pub mod cpio;
 pub mod files;
 pub mod heartbeat;
 pub mod image;

@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
+use ramboot_wire::cpio::{self, FILE, FOLDER, LINK, MAX_NAME_BYTES, Reader, TRAILER};
 use ramboot_wire::files::MAX_ENTRIES;
 
 /// One file, folder or link.
@@ -64,28 +65,31 @@ pub enum ArchiveError {
 /// # Errors
 /// See [`ArchiveError`].
 pub fn parse(archive: &[u8]) -> Result<Vec<Entry>, ArchiveError> {
-    let mut rest = Rest { archive, at: 0 };
+    let mut reader = Reader::new(archive);
     let mut entries = Vec::new();
     loop {
-        let form = ArchiveError::Form(rest.at);
-        let head = rest.head().ok_or_else(|| form.clone())?;
-        let path = rest.name(head.name_len).ok_or_else(|| form.clone())?;
-        let content = rest.padded(head.content_len).ok_or(form)?;
-        if path == TRAILER {
+        let form = ArchiveError::Form(reader.at());
+        let next = reader.entry().ok_or(form)?;
+        if next.name == TRAILER.as_bytes() {
             // The kernel's own unpacker takes zeros between archives; anything else would be bytes nobody looked at.
-            return match rest.left().iter().all(|byte| *byte == 0) {
+            return match reader.rest().iter().all(|byte| *byte == 0) {
                 true => Ok(entries),
-                false => Err(ArchiveError::Form(rest.at)),
+                false => Err(ArchiveError::Form(reader.at())),
             };
         }
         if entries.len() == MAX_ENTRIES {
             return Err(ArchiveError::Entries);
         }
-        entries.push(entry(path, &head, content)?);
+        entries.push(entry(next)?);
     }
 }
 
-fn entry(path: &[u8], head: &Head, content: &[u8]) -> Result<Entry, ArchiveError> {
+fn entry(read: cpio::Entry<'_>) -> Result<Entry, ArchiveError> {
+    let cpio::Entry {
+        meta,
+        name: path,
+        content,
+    } = read;
     let shown = || String::from_utf8_lossy(path).chars().take(200).collect();
     let is_plain = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && !part.contains(&0);
     if path.len() > MAX_PATH || !path.split(|byte| *byte == b'/').all(is_plain) {
@@ -96,7 +100,7 @@ fn entry(path: &[u8], head: &Head, content: &[u8]) -> Result<Entry, ArchiveError
         Some((folder, name)) => (folder, name.get(1..).unwrap_or_default()),
         None => (&b"."[..], path),
     };
-    let node = match head.mode & !PERMISSIONS {
+    let node = match meta.mode & !PERMISSIONS {
         FOLDER if content.is_empty() => Node::Folder,
         FILE => Node::File(content.to_vec()),
         // A target with a NUL would be another one to the kernel.
@@ -106,89 +110,23 @@ fn entry(path: &[u8], head: &Head, content: &[u8]) -> Result<Entry, ArchiveError
         _ => {
             return Err(ArchiveError::Kind {
                 path: shown(),
-                mode: head.mode,
+                mode: meta.mode,
             });
         }
     };
     Ok(Entry {
         folder: OsString::from_vec(folder.to_vec()),
         name: OsString::from_vec(name.to_vec()),
-        mode: head.mode & PERMISSIONS,
-        uid: head.uid,
-        gid: head.gid,
+        mode: meta.mode & PERMISSIONS,
+        uid: meta.uid,
+        gid: meta.gid,
         node,
     })
 }
 
-struct Head {
-    mode: u32,
-    uid: u32,
-    gid: u32,
-    content_len: usize,
-    name_len: usize,
-}
-
-struct Rest<'a> {
-    archive: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Rest<'a> {
-    fn left(&self) -> &'a [u8] {
-        self.archive.get(self.at..).unwrap_or_default()
-    }
-
-    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let taken = self.left().get(..len)?;
-        self.at += len;
-        Some(taken)
-    }
-
-    /// And what fills it up to a multiple of four, from the archive's beginning.
-    fn padded(&mut self, len: usize) -> Option<&'a [u8]> {
-        let taken = self.take(len)?;
-        self.take(self.at.next_multiple_of(4) - self.at)?;
-        Some(taken)
-    }
-
-    /// Magic, then thirteen numbers of eight hexadecimal digits: inode, mode, user, group, links, time, size, two of the
-    /// device it was on, two of the device it is, length of the name, checksum.
-    fn head(&mut self) -> Option<Head> {
-        let head = self.take(HEAD_BYTES)?.strip_prefix(MAGIC)?;
-        let mut numbers = [0; 13];
-        for (number, digits) in numbers.iter_mut().zip(head.chunks_exact(8)) {
-            let digits = std::str::from_utf8(digits).ok()?;
-            // from_str_radix alone would take "+f".
-            if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-                return None;
-            }
-            *number = u32::from_str_radix(digits, 16).ok()?;
-        }
-        let [_, mode, uid, gid, _, _, size, _, _, _, _, name_len, _] = numbers;
-        Some(Head {
-            mode,
-            uid,
-            gid,
-            content_len: usize::try_from(size).ok()?,
-            name_len: usize::try_from(name_len).ok()?,
-        })
-    }
-
-    /// Without the NUL at its end.
-    fn name(&mut self, len: usize) -> Option<&'a [u8]> {
-        self.padded(len)?.strip_suffix(b"\0")
-    }
-}
-
-const MAGIC: &[u8] = b"070701";
-const HEAD_BYTES: usize = 6 + 13 * 8;
-const TRAILER: &[u8] = b"TRAILER!!!";
-/// PATH_MAX, with the NUL.
-const MAX_PATH: usize = 4095;
+/// A path, without the NUL.
+const MAX_PATH: usize = MAX_NAME_BYTES - 1;
 const PERMISSIONS: u32 = 0o7777;
-const FOLDER: u32 = 0o040_000;
-const FILE: u32 = 0o100_000;
-const LINK: u32 = 0o120_000;
 
 #[cfg(test)]
 pub(in crate::root) mod tests {
