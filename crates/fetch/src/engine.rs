@@ -16,8 +16,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use ramboot_wire::ChunkList;
+use ramboot_wire::image::CHUNK_LEN;
 use ramboot_wire::paths::Resource;
-use ramboot_wire::{CHUNK_BYTES, ChunkList};
 
 use crate::event::Event;
 use crate::http::Patience;
@@ -154,7 +155,6 @@ impl<'a> Fetch<'a> {
             image.len(),
             list.size()
         );
-        let chunk = usize::try_from(CHUNK_BYTES).context("a chunk")?;
         let queue = order.queue().iter();
         Ok(Self {
             list,
@@ -166,7 +166,7 @@ impl<'a> Fetch<'a> {
             fillers: AtomicUsize::new(STREAMS),
             table: Mutex::new(Table::new(
                 Chunks::new(order),
-                image.chunks_mut(chunk).collect(),
+                image.chunks_mut(CHUNK_LEN).collect(),
                 sources,
             )),
             changed: Condvar::new(),

@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn lines_are_an_interface() {
         let refused = HttpError::Connect(io::ErrorKind::ConnectionRefused.into());
-        let why = Why::new(&anyhow::Error::new(refused));
+        let why = Why::of(&refused);
         let base = "http://10.0.0.1:8067".to_owned();
         for (event, want) in [
             (

@@ -1,7 +1,9 @@
 //! What is wrong with a base: the error in full, and its kind, as far as it matters to who asks next and to what helps. Pure.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
+use std::iter;
 
 use ramboot_wire::queue::Place;
 
@@ -36,10 +38,16 @@ pub enum Fault {
 }
 
 impl Why {
-    /// Of an error on the way to verified bytes.
+    /// Of an error on the way to verified bytes. The text has its causes behind it, as anyhow writes them.
     #[must_use]
-    pub fn of(error: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self::new(&anyhow::Error::new(error))
+    pub fn of(error: &(dyn Error + 'static)) -> Self {
+        let fault = error
+            .downcast_ref::<HttpError>()
+            // What came whole and is no chunk or chunk list is what somebody made it.
+            .map_or(Fault::Lied, Fault::of);
+        let causes = iter::successors(error.source(), |&cause| cause.source());
+        let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+        Self { fault, text }
     }
 
     /// Of a base that is busy.
@@ -48,19 +56,6 @@ impl Why {
         Self {
             fault: Fault::Busy(place),
             text: "it is not our turn".to_owned(),
-        }
-    }
-
-    /// The same, with what was told about it on its way.
-    #[must_use]
-    pub fn new(error: &anyhow::Error) -> Self {
-        let fault = error
-            .downcast_ref::<HttpError>()
-            // What came whole and is no chunk or chunk list is what somebody made it.
-            .map_or(Fault::Lied, Fault::of);
-        Self {
-            fault,
-            text: format!("{error:#}"),
         }
     }
 }
@@ -99,7 +94,8 @@ impl fmt::Display for Why {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anyhow::anyhow;
+    use crate::event::Lie;
+    use ramboot_wire::image::ChunkListError;
 
     #[test]
     fn a_fault_is_what_the_remedy_depends_on() {
@@ -151,9 +147,13 @@ mod tests {
                 Fault::Busy(None),
             ),
         ] {
-            let error = anyhow::Error::new(error).context("asking");
-            assert_eq!(Why::new(&error).fault, fault, "{error:#}");
+            let why = Why::of(&error);
+            assert_eq!(why.fault, fault, "{error}");
+            assert_eq!(why.text, format!("{:#}", anyhow::Error::new(error)));
         }
-        assert_eq!(Why::new(&anyhow!("no chunk list")).fault, Fault::Lied);
+        let lie = Lie::List(ChunkListError::TooFew(1));
+        let why = Why::of(&lie);
+        assert_eq!(why.fault, Fault::Lied);
+        assert_eq!(why.text, format!("{:#}", anyhow::Error::new(lie)));
     }
 }

@@ -65,7 +65,7 @@ pub fn fetch_whole<T>(
                                     from: base.to_string(),
                                     what: what.clone(),
                                 }));
-                                Why::of(what)
+                                Why::of(&what)
                             }
                         }
                     }
@@ -73,7 +73,7 @@ pub fn fetch_whole<T>(
                         sources.busy(turn, Later { after, place }, clock::now());
                         continue;
                     }
-                    Err(error) => Why::of(error),
+                    Err(error) => Why::of(&error),
                 };
                 sources.failed(turn, why, clock::now(), clock::chance());
                 continue;

@@ -263,7 +263,7 @@ mod tests {
         let second = sources.begin(1, clock::now());
         sources.received(second, 262_144);
         let lie = BadChunk::NoSuchChunk { index: 7, count: 7 };
-        sources.failed(second, Why::of(lie), clock::now(), 0);
+        sources.failed(second, Why::of(&lie), clock::now(), 0);
         let line = StageLine {
             stage: Stage::Mount,
             error: None,

@@ -111,8 +111,12 @@ pub(crate) fn waiting(
     now: Instant,
 ) -> Wait {
     // The one that is asked next speaks for all; the others are named behind it.
-    let mut fail: Vec<_> = troubled(sources).collect();
-    fail.sort_by_key(|(_, trouble)| trouble.until);
+    let mut fail: Vec<(_, &Trouble)> = Vec::new();
+    for (source, trouble) in troubled(sources) {
+        // There are a few at most, and the library's sort is 5 KiB of /init.
+        let at = fail.partition_point(|(_, other)| other.until <= trouble.until);
+        fail.insert(at, (source, trouble));
+    }
     let asked = || sources.all().first().map(|source| source.base.to_string());
     let (base, why) = match fail.split_first() {
         Some(((source, trouble), others)) => {

@@ -72,13 +72,11 @@ impl<'a> Fetch<'a> {
                 let mut table = self.lock();
                 let said = match end {
                     End::Failed(error) => {
-                        table.sources.failed(turn, Why::of(error), now, chance);
+                        table.sources.failed(turn, Why::of(&error), now, chance);
                         None
                     }
                     End::Lied(index, bad) => {
-                        table
-                            .sources
-                            .failed(turn, Why::of(bad.clone()), now, chance);
+                        table.sources.failed(turn, Why::of(&bad), now, chance);
                         table.bad(turn, index, now);
                         let source = table.sources.all().get(turn.index);
                         source.map(|source| Bad {
