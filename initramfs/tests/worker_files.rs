@@ -1,4 +1,5 @@
 //! A machine's own files, fetched from servers that fail, stall and lie: they are these or none.
+#![expect(clippy::disallowed_methods, reason = "a shell's test: waits for it")]
 
 #[expect(
     dead_code,
