@@ -22,7 +22,9 @@ const INITS: [(&str, &str, &str); 2] = [
 ];
 
 fn main() {
-    println!("cargo::rerun-if-changed=initramfs");
+    for part in ["crates/fetch", "crates/wire", "initramfs"] {
+        println!("cargo::rerun-if-changed={part}");
+    }
     println!("cargo::rerun-if-changed=Cargo.lock");
     println!("cargo::rerun-if-changed=build.rs");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));

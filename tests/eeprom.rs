@@ -10,7 +10,6 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pisim::{Conditions, Date, Params, Wire};
 use ramboot::boot::current::Current;
 use ramboot::boot::ipxe_binaries::Roms;
 use ramboot::boot::planner::Planner;
@@ -25,6 +24,7 @@ use ramboot::pi::id::Identity;
 use ramboot::serve::tftp_files::TftpFiles;
 use ramboot::store::commit::Staging;
 use ramboot::store::{Generation, ImageFacts, PiBoot, Store};
+use ramboot_sim::{Conditions, Date, Params, Wire};
 use ramboot_wire::{Arch, ImageId, Mac};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -465,7 +465,7 @@ fn simulated_boards_take_what_is_for_their_chip() {
     let folder = folder();
     let state = folder.path().join("state");
     publish(&state);
-    // Serial numbers of pisim: Pi 4 number 1 and 2, Pi 5 number 1 and 2.
+    // Serial numbers of simulated boards (ramboot-sim): Pi 4 number 1 and 2, Pi 5 number 1 and 2.
     for (image, serial) in [
         ("pi4.bin", "5b400001"),
         ("pi5.bin", "e1500001"),
@@ -514,7 +514,7 @@ fn simulated_boards_take_what_is_for_their_chip() {
         format!(
             "{serial}/{file} {} {:x}",
             bytes.len(),
-            pisim::digest(&bytes)
+            ramboot_sim::digest(&bytes)
         )
     };
     let want = [
@@ -614,7 +614,7 @@ fn boards_on_the_cable() {
     let mut cable = Cable(Link::open("pis1", Frames::All).expect("the cable"));
     let begin = Instant::now();
     let conditions = Conditions::good(Duration::from_secs(60));
-    let outcomes = pisim::boot_all(boards, conditions, &mut cable, &mut || begin.elapsed());
+    let outcomes = ramboot_sim::boot_all(boards, conditions, &mut cable, &mut || begin.elapsed());
     let mut text = String::new();
     for outcome in outcomes.expect("carried") {
         assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);

@@ -11,11 +11,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use ramboot_init::chunks::fetch_list;
-use ramboot_init::fetch::{Counts, Pace, fetch};
-use ramboot_init::ram;
-use ramboot_init::sources::Sources;
-use ramboot_init::sys::Room;
+use ramboot_fetch::chunk_list::fetch_list;
+use ramboot_fetch::engine::{Counts, Pace, fetch};
+use ramboot_fetch::sources::Sources;
+use ramboot_init::root::ram;
+use ramboot_init::root::sys::Room;
 
 fn main() -> ExitCode {
     match run() {

@@ -1,40 +1,39 @@
 //! The conductor: all stages of a boot in order, each ending in one line on the console, in the kernel's log and, once
 //! there is a network, in a report to the manager.
 
+mod image;
+
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::Context as _;
+use ramboot_fetch::chunk_list::fetch_list;
+use ramboot_fetch::engine::{Counts, Pace};
+use ramboot_fetch::profile::fetch_profile;
+use ramboot_fetch::sources::Sources;
 use ramboot_wire::cmdline::Urgent;
-use ramboot_wire::{BootArgs, ChunkList, Mac, Stage};
+use ramboot_wire::{BootArgs, Mac, Stage};
 
-use crate::arrive::Arrival;
-use crate::aside::Aside;
-use crate::chunks::fetch_list;
-use crate::clock::{self, Watch};
+use crate::agent::heartbeat::Orders;
+use crate::agent::stream;
+use crate::agent::stream::system_events::NOTIFY;
+use crate::background::Background;
+use crate::clock::Watch;
 use crate::console;
+use crate::console::journal::{Journal, fact};
+use crate::console::record::Outcome;
 use crate::early;
-use crate::fetch::{Counts, Pace, STREAMS};
-use crate::files::fetch_files;
-use crate::files::lay::lay;
-use crate::handover;
-use crate::heartbeat::Orders;
-use crate::journal::{Journal, fact};
-use crate::keep::look::{News, keep};
-use crate::last;
+use crate::fatal;
 use crate::modules::Modules;
 use crate::net::Network;
-use crate::plan::Waits;
-use crate::profile::fetch_profile;
-use crate::ram;
-use crate::record::Outcome;
-use crate::root;
-use crate::sources::Sources;
-use crate::stream;
-use crate::stream::begin::{Arrived, UNKNOWN};
-use crate::stream::moments::NOTIFY;
-use crate::sys::Room;
+use crate::net::keep::detect::{News, keep};
+use crate::root::handover;
+use crate::root::lay_files::lay;
+use crate::root::mount;
+use crate::root::ram;
+use crate::root::worker_files::fetch_files;
+use image::Coming;
 
 /// Boots. `init_args` are the words of the kernel command line that are meant for an init.
 ///
@@ -49,7 +48,7 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         let urgent = Urgent::parse(&cmdline);
         console::open(urgent.debug);
         if let Some(seconds) = urgent.deadline {
-            last::arm(seconds);
+            fatal::arm(seconds);
         }
         let args = BootArgs::parse(&cmdline).context("reading the kernel command line")?;
         console::call_image(&args.image.short(), args.size);
@@ -78,8 +77,8 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
     let room = match streaming {
         // Then RAM is taken as the image comes: a worker that waits for it would not start sooner than its image.
         Some(_) => None,
-        None => Aside::begin("room", watch, move || {
-            ram::image_file_ahead(&root::part("image"), size)
+        None => Background::begin("room", watch, move || {
+            ram::image_file_ahead(&mount::part("image"), size)
         }),
     };
     let mut network = journal.stage(Stage::Net, |_| {
@@ -106,7 +105,7 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         }
         Ok(((link, lease), facts))
     })?;
-    let tidy = Aside::begin("tidy", watch, move || modules.drop_files());
+    let tidy = Background::begin("tidy", watch, move || modules.drop_files());
     journal.connect(&args, &link);
 
     let pace = Pace::WORKER;
@@ -144,79 +143,28 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         }
         Ok(((list, profile), facts))
     })?;
-    let (arrived, to_come) = journal.stage(Stage::Fetch, |journal| {
+    let image = journal.stage(Stage::Fetch, |journal| {
         journal.join(tidy);
         let room = journal.join(room).flatten();
-        let taken = if room.is_some() { args.size } else { 0 };
-        // Only said, not counted: a boot does not end for it.
-        let initramfs = ram::initramfs().unwrap_or(0);
-        ram::check(
-            args.size,
-            initramfs,
-            ram::available()?.saturating_add(taken),
-        )?;
-        let mut image = match room {
-            Some(image) => image,
-            None => {
-                let room = match streaming {
-                    Some(_) => Room::AsTheyCome,
-                    None => Room::Now,
-                };
-                ram::image_file(&root::part("image"), args.size, room)?
-            }
-        };
-        let journal = &*journal;
-        let tell = |event| journal.event(&event, Stage::Fetch);
-        let waits = streaming.map(|streaming| Waits::of(streaming.gate, profile.is_some()));
-        if waits == Some(Waits::All) {
-            console::say(UNKNOWN);
-        }
-        let arrival = Arrival {
-            list: &list,
-            waits,
-            profile: profile.as_ref(),
-            pace,
-            tell: &tell,
-        };
-        let (start, before) = (clock::now(), Counts::of(&sources));
-        let done = arrival.run(&mut sources, image.bytes_mut())?;
-        let seconds = clock::now().duration_since(start).as_secs_f64();
-        let counts = Counts::of(&sources) - before;
-        let here = resident(&list, &done);
-        let mut facts = vec![
-            fact("bytes", counts.bytes),
-            fact("chunks", list.count()),
-            fact("streams", STREAMS),
-            fact("retries", counts.retries),
-            fact("bad", counts.bad),
-            fact("mbps", megabits(here, seconds)),
-        ];
-        if let Some(waits) = waits {
-            let percent = u128::from(here) * 100 / u128::from(args.size);
-            facts.push(fact("resident", format!("{percent}%")));
-            facts.push(fact("gate", waits.name()));
-        }
-        let file = image.into_file().context("unmapping the image")?;
-        let file = Arrived {
-            file,
-            done,
-            waits,
+        let coming = Coming {
+            args: &args,
             cmdline: &cmdline,
+            link: &link,
+            list: &list,
+            profile: profile.as_ref(),
+            streaming,
+            pace,
         };
-        let arrived = file.under_loop(&arrival, &args, &link, &mut sources)?;
-        let to_come = match arrived.until_handover {
-            Some(_) => args.size.saturating_sub(here),
-            None => 0,
-        };
-        Ok(((arrived, to_come), facts))
+        coming.fetch(room, &mut sources, journal)
     })?;
+    let is_streaming = image.device.until_handover.is_some();
     let (mounted, init) = journal.stage(Stage::Mount, |_| {
-        let left = ram::available()?.saturating_sub(to_come);
-        let mounted = root::mount_root(&arrived.device, left, args.overlay, &args.tmpfs)?;
-        let init = root::find_init(&mounted.root)?;
-        if arrived.until_handover.is_some() {
+        let left = ram::available()?.saturating_sub(image.to_come);
+        let mounted = mount::mount_root(&image.device.device, left, args.overlay, &args.tmpfs)?;
+        let init = mount::find_init(&mounted.root)?;
+        if is_streaming {
             // Where there is another init, nothing is known of how it ends.
-            let bytes = root::read_enders(&mounted.root);
+            let bytes = mount::read_enders(&mounted.root);
             console::debug(|| format!("{bytes} bytes of what ends this machine are here"));
         }
         let mut facts = vec![fact("overlay", mounted.layer), fact("init", init)];
@@ -265,17 +213,14 @@ pub fn boot(init_args: &[OsString]) -> anyhow::Result<Infallible> {
         sources: &sources,
         overlay_bytes: mounted.layer,
         init,
-        mode: match arrived.until_handover {
-            Some(_) => "stream",
-            None => "full",
-        },
+        mode: if is_streaming { "stream" } else { "full" },
         cmdline: &cmdline,
     };
     journal.keep(&args, outcome);
     journal.linger();
     console::hand_over(init);
-    last::disarm();
-    let notify = arrived.until_handover.is_some().then_some(NOTIFY);
+    fatal::disarm();
+    let notify = is_streaming.then_some(NOTIFY);
     Err(handover::exec(init, init_args, notify)).with_context(|| format!("starting {init}"))
 }
 
@@ -303,19 +248,9 @@ fn start_heartbeat(args: &BootArgs, mac: Mac) -> &'static str {
     }
 }
 
-/// Bytes of the chunks that are there.
-fn resident(list: &ChunkList, done: &[bool]) -> u64 {
-    let here = (0..).zip(done).filter(|(_, done)| **done);
-    here.map(|(index, _)| list.chunk_len(index)).sum()
-}
-
 fn kernel() -> String {
     rustix::system::uname()
         .release()
         .to_string_lossy()
         .into_owned()
-}
-
-fn megabits(bytes: u64, seconds: f64) -> String {
-    format!("{:.0}", bytes as f64 * 8.0 / 1e6 / seconds.max(0.001))
 }

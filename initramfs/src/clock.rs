@@ -1,19 +1,9 @@
-//! The one place where time and chance come from, so that everything that decides can take them as arguments.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "shell: owns the clock and the waiting"
-)]
+//! Time as a boot counts it; where it comes from is the fetch's clock.
 
 use std::time::{Duration, Instant};
 
+pub use ramboot_fetch::clock::{chance, give_way, now, sleep};
 use ramboot_wire::stage::Bar;
-use rustix::rand::{GetRandomFlags, getrandom};
-
-/// The monotonic clock.
-#[must_use]
-pub fn now() -> Instant {
-    Instant::now()
-}
 
 /// Since the kernel started: `CLOCK_BOOTTIME`, which also counts a suspend.
 #[must_use]
@@ -47,29 +37,6 @@ impl Watch {
             what: what.to_owned(),
             begin_ms,
             end_ms: self.ms(),
-        }
-    }
-}
-
-/// Does nothing for a while.
-pub fn sleep(time: Duration) {
-    std::thread::sleep(time);
-}
-
-/// 32 bits of chance, good enough for jitter and transaction ids, never for secrets.
-///
-/// `GRND_INSECURE` (Linux 5.6), because the kernel's pool may fill late on a board without a hardware generator and
-/// a boot must not wait for that. An older kernel gets the low bits of its clock.
-#[must_use]
-pub fn chance() -> u32 {
-    let mut bytes = [0; 4];
-    match getrandom(&mut bytes, GetRandomFlags::INSECURE) {
-        Ok(_) => u32::from_ne_bytes(bytes),
-        Err(_) => {
-            let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-            u32::try_from(time.tv_nsec & 0x3fff_ffff)
-                .unwrap_or(0)
-                .rotate_left(9)
         }
     }
 }

@@ -4,9 +4,11 @@
 //! Nothing here can fail, and nothing blocks: a worker without a console, or with a dead one, boots all the same.
 
 mod backlog;
-mod event;
+pub mod journal;
 mod lines;
 mod outputs;
+pub mod record;
+pub mod report;
 mod screen;
 mod text;
 mod trouble;
@@ -19,10 +21,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use ramboot_fetch::event::{Event, Wait};
 use ramboot_wire::{Stage, StageLine, plain};
 
 use crate::clock;
-pub use event::{Bad, Event, Lie, Next, Progress, Wait, What};
 use lines::Lines;
 use outputs::{Loglevel, Outputs};
 use view::View;
@@ -202,23 +204,6 @@ pub fn open_kmsg() {
     }
 }
 
-/// `62 of 139 MB`, and where a megabyte says too little, `0.3 of 0.9 MB`; `139 MB` if all of it is there.
-#[must_use]
-pub fn megabytes(done: u64, total: u64) -> String {
-    let number = |bytes: u64| {
-        if total >= 10_000_000 {
-            format!("{}", bytes / 1_000_000)
-        } else {
-            format!("{}.{}", bytes / 1_000_000, bytes / 100_000 % 10)
-        }
-    };
-    if done == total {
-        format!("{} MB", number(total))
-    } else {
-        format!("{} of {} MB", number(done), number(total))
-    }
-}
-
 /// What is shown, and where.
 struct Console {
     outputs: Outputs,
@@ -332,18 +317,6 @@ mod tests {
         ] {
             let want = Duration::from_millis(want);
             assert_eq!(until_due(painted, changed, now), want, "{painted:?}");
-        }
-    }
-
-    #[test]
-    fn small_images_have_megabytes_too() {
-        for (done, total, want) in [
-            (62_000_000, 139_000_000, "62 of 139 MB"),
-            (139_000_000, 139_000_000, "139 MB"),
-            (300_000, 900_000, "0.3 of 0.9 MB"),
-            (0, 0, "0.0 MB"),
-        ] {
-            assert_eq!(megabytes(done, total), want);
         }
     }
 }

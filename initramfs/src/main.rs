@@ -4,7 +4,9 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use ramboot_init::{boot, console, heartbeat, last, selinux, stream};
+use ramboot_init::agent::{heartbeat, stream};
+use ramboot_init::root::selinux;
+use ramboot_init::{boot, console, fatal};
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
@@ -23,12 +25,12 @@ fn main() -> ExitCode {
         );
         return ExitCode::from(2);
     }
-    last::hook_panics();
+    fatal::hook_panics();
     match boot::boot(args.get(1..).unwrap_or_default()) {
         Ok(never) => match never {},
         Err(error) => {
             console::stop(&error);
-            last::stop(&format!("ramboot: boot stopped: {error:#}"))
+            fatal::stop(&format!("ramboot: boot stopped: {error:#}"))
         }
     }
 }

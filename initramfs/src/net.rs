@@ -3,23 +3,30 @@
 //! USB NICs appear seconds late and switches let nothing through for half a minute, so nothing here gives up; what is
 //! waited for is said every few seconds. Links without the winning lease stay up without an address.
 
+pub mod dhcp;
+pub mod keep;
+pub mod lease;
+pub mod links;
+pub mod netlink;
+
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use ramboot_fetch::event::{Next, Wait, What};
 use ramboot_wire::{BootArgs, Mac};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::clock;
-use crate::console::{self, Next, Wait, What};
-use crate::dhcp::{Client, Identity, Outcome};
-use crate::lease::{Candidate, Lease, choose};
-use crate::links::{Link, wired};
+use crate::console;
 use crate::modules::Modules;
-use crate::netlink::Netlink;
+use crate::net::dhcp::{Client, Identity, Outcome};
+use crate::net::lease::{Candidate, Lease, choose};
+use crate::net::links::{Link, wired};
+use crate::net::netlink::Netlink;
 
 /// The links of this machine, and the drivers that may still bring some.
 #[derive(Debug)]

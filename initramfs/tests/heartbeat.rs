@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use ramboot_init::heartbeat::NAME;
+use ramboot_init::agent::heartbeat::NAME;
 use ramboot_wire::heartbeat::{Heartbeat, JITTER_SECONDS, MAX_HEARTBEAT_BYTES};
 
 /// Ended with the test.

@@ -1,20 +1,17 @@
-//! A cpio archive as the kernel unpacks it ("newc", Documentation/driver-api/early-userspace/buffer-format.rst).
+//! What a cpio archive is made of, before [`ramboot_wire::cpio`] writes it.
 //!
 //! The same entries give the same bytes: sorted by path, no time, root's unless said otherwise, inodes counted from 1.
 
 use std::collections::BTreeMap;
 
+pub use ramboot_wire::cpio::CpioError;
+use ramboot_wire::cpio::{self, Meta};
 use ramboot_wire::root::PAGE;
 
-const MODE_FOLDER: u32 = 0o040_755;
-const MODE_FILE: u32 = 0o100_644;
-const MODE_PROGRAM: u32 = 0o100_755;
-const MODE_CONSOLE: u32 = 0o020_600;
-/// The type of a file among the bits of its mode (S_IFMT).
-const TYPE: u32 = 0o170_000;
-const TRAILER: &str = "TRAILER!!!";
-/// The kernel's buffer for a name (PATH_MAX).
-const MAX_NAME_BYTES: usize = 4096;
+const MODE_FOLDER: u32 = cpio::FOLDER | 0o755;
+const MODE_FILE: u32 = cpio::FILE | 0o644;
+const MODE_PROGRAM: u32 = cpio::FILE | 0o755;
+const MODE_CONSOLE: u32 = cpio::DEVICE | 0o600;
 
 /// What stands at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,17 +43,6 @@ pub struct Owner {
 /// Entries by path, without the leading slash.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Archive(BTreeMap<String, Entry>);
-
-/// Content that the format cannot hold.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CpioError {
-    /// 4 GiB and more.
-    #[error("{0} has {1} bytes; a file in an initramfs can have 4294967295")]
-    File(String, usize),
-    /// Longer than the kernel reads.
-    #[error("a path of {0} bytes; {MAX_NAME_BYTES} are possible in an initramfs")]
-    Name(usize),
-}
 
 impl Archive {
     /// Adds a folder, and those above it.
@@ -110,40 +96,33 @@ impl Archive {
     /// A path or file is too large for the format.
     pub fn bytes(&self) -> Result<Vec<u8>, CpioError> {
         let mut out = Vec::with_capacity(self.size());
-        let root = Owner::default();
         for ((path, entry), inode) in self.0.iter().zip(1_u32..) {
-            let head = |mode| Head {
+            let of = |mode| Meta {
                 inode,
                 mode,
-                owner: root,
-                device: (0, 0),
+                ..Meta::default()
             };
-            let (head, content): (Head, &[u8]) = match entry {
-                Entry::Folder => (head(MODE_FOLDER), &[]),
-                Entry::File { content, mode } => (head(*mode), content),
+            let (meta, content): (Meta, &[u8]) = match entry {
+                Entry::Folder => (of(MODE_FOLDER), &[]),
+                Entry::File { content, mode } => (of(*mode), content),
                 Entry::Device(major, minor) => {
                     let device = (*major, *minor);
-                    let head = head(MODE_CONSOLE);
-                    (Head { device, ..head }, &[])
+                    let meta = of(MODE_CONSOLE);
+                    (Meta { device, ..meta }, &[])
                 }
                 Entry::Owned {
                     mode,
-                    owner,
+                    owner: Owner { uid, gid },
                     content,
                 } => {
-                    let head = head(*mode);
-                    (
-                        Head {
-                            owner: *owner,
-                            ..head
-                        },
-                        content,
-                    )
+                    let (uid, gid) = (*uid, *gid);
+                    let meta = of(*mode);
+                    (Meta { uid, gid, ..meta }, content)
                 }
             };
-            put(&mut out, path, head, content)?;
+            cpio::append(&mut out, path, meta, content)?;
         }
-        put(&mut out, TRAILER, Head::default(), &[])?;
+        cpio::finish(&mut out);
         Ok(out)
     }
 
@@ -168,47 +147,6 @@ impl Archive {
         };
         self.0.iter().map(entry).sum::<usize>() + 128
     }
-}
-
-/// What stands before a name and a content.
-#[derive(Debug, Clone, Copy, Default)]
-struct Head {
-    inode: u32,
-    mode: u32,
-    owner: Owner,
-    device: (u32, u32),
-}
-
-fn put(out: &mut Vec<u8>, path: &str, head: Head, content: &[u8]) -> Result<(), CpioError> {
-    let Head {
-        inode,
-        mode,
-        owner: Owner { uid, gid },
-        device: (major, minor),
-    } = head;
-    let too_large = |_| CpioError::File(path.to_owned(), content.len());
-    let size = u32::try_from(content.len()).map_err(too_large)?;
-    let name_bytes = u32::try_from(path.len() + 1).unwrap_or(u32::MAX);
-    if path.len() >= MAX_NAME_BYTES {
-        return Err(CpioError::Name(path.len()));
-    }
-    let links = if mode & TYPE == MODE_FOLDER & TYPE {
-        2
-    } else {
-        1
-    };
-    out.extend_from_slice(b"070701");
-    for field in [
-        inode, mode, uid, gid, links, 0, size, 0, 0, major, minor, name_bytes, 0,
-    ] {
-        out.extend_from_slice(format!("{field:08x}").as_bytes());
-    }
-    out.extend_from_slice(path.as_bytes());
-    out.push(0);
-    out.resize(out.len().next_multiple_of(4), 0);
-    out.extend_from_slice(content);
-    out.resize(out.len().next_multiple_of(4), 0);
-    Ok(())
 }
 
 #[cfg(test)]

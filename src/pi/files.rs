@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
+use ramboot_wire::cpio::{FILE, FOLDER, HEAD_BYTES, Head, TRAILER, TYPE};
+
 use crate::formats::cpio::{self, CpioError};
 use crate::store::rope::Rope;
 
@@ -19,9 +21,6 @@ pub const MAX_TOTAL_BYTES: usize = 256 * 1024 * 1024;
 const MAX_NAME_BYTES: usize = 80;
 /// Images that boot at the same time, and the ones before them.
 const MAX_OPENED: usize = 8;
-const HEADER_BYTES: usize = 110;
-const MAGIC: &[u8] = b"070701";
-const TRAILER: &str = "TRAILER!!!";
 const OVERLAYS: &str = "overlays";
 
 /// Why an archive cannot be made or read.
@@ -107,7 +106,7 @@ impl Files {
         let mut files = BTreeMap::new();
         let (mut at, mut total) = (0, 0);
         loop {
-            let mut head = [0; HEADER_BYTES + MAX_NAME_BYTES + 1];
+            let mut head = [0; HEAD_BYTES + MAX_NAME_BYTES + 1];
             let read = archive.read_at(at, &mut head);
             let read = read.map_err(|error| BadFiles::Unread(error.to_string()))?;
             let entry = Entry::read(&head[..read], at, archive.len())?;
@@ -209,31 +208,28 @@ impl<'a> Entry<'a> {
     /// `head` is what stands at `at` of an archive of `len` bytes, as much of it as a header and the longest name are.
     fn read(head: &'a [u8], at: u64, len: u64) -> Result<Self, BadFiles> {
         let bad = |what| BadFiles::Entry { at, what };
-        let header = head
-            .get(..HEADER_BYTES)
-            .filter(|header| header.starts_with(MAGIC))
-            .ok_or_else(|| bad("no header of a newc archive"))?;
-        let field = |number: usize| {
-            hex(&header[MAGIC.len() + 8 * number..][..8])
-                .ok_or_else(|| bad("no number in the header"))
-        };
-        let (mode, size, name_bytes) = (field(1)?, field(6)?, field(11)?);
-        let name_bytes = usize::try_from(name_bytes).unwrap_or(usize::MAX);
+        let Head {
+            meta,
+            name_len,
+            content_len,
+        } = Head::parse(head).ok_or_else(|| bad("no header of a newc archive"))?;
+        let (mode, size) = (meta.mode, content_len);
+        let name_bytes = usize::try_from(name_len).unwrap_or(usize::MAX);
         if !(2..=MAX_NAME_BYTES + 1).contains(&name_bytes) {
             return Err(bad("no name that firmware would ask for"));
         }
         let name = head
-            .get(HEADER_BYTES..HEADER_BYTES + name_bytes)
+            .get(HEAD_BYTES..HEAD_BYTES + name_bytes)
             .and_then(|name| std::str::from_utf8(name.strip_suffix(b"\0")?).ok())
             .ok_or_else(|| bad("the name is cut off"))?;
         // Numbers of 32 bits, and an offset inside a file: their sums are far from a u64's end.
-        let start = (at + (HEADER_BYTES + name_bytes) as u64).next_multiple_of(4);
+        let start = (at + (HEAD_BYTES + name_bytes) as u64).next_multiple_of(4);
         let end = start + u64::from(size);
         if end > len {
             return Err(bad("the content is cut off"));
         }
-        let is_folder = mode & 0o170_000 == 0o040_000;
-        if !is_folder && mode & 0o170_000 != 0o100_000 && name != TRAILER {
+        let is_folder = mode & TYPE == FOLDER;
+        if !is_folder && mode & TYPE != FILE && name != TRAILER {
             return Err(bad("neither a file nor a folder"));
         }
         Ok(Self {
@@ -243,14 +239,6 @@ impl<'a> Entry<'a> {
             next: end.next_multiple_of(4),
         })
     }
-}
-
-/// Eight digits; `from_str_radix` would take a sign, too.
-fn hex(digits: &[u8]) -> Option<u32> {
-    if !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 #[cfg(test)]
@@ -386,7 +374,7 @@ mod tests {
         let folder = Files::open(&archive.bytes().expect("made").into());
         assert_eq!(folder, Err(BadFiles::Name("start.elf".to_owned())));
         let one = pack(BTreeMap::from([("start.elf".to_owned(), b"abcd".to_vec())])).expect("made");
-        let entry = &one[..HEADER_BYTES + 10 + 4];
+        let entry = &one[..HEAD_BYTES + 10 + 4];
         let twice = [entry, &one].concat();
         assert_eq!(
             Files::open(&twice.into()),

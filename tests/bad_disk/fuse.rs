@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 
-use ramboot_init::stream::fuse::{self, Ask, MAX_REQUEST, OUT_HEADER, Request};
+use ramboot_init::agent::stream::fuse::{self, Ask, MAX_REQUEST, OUT_HEADER, Request};
 
 pub(crate) struct BadFile {
     path: PathBuf,

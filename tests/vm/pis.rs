@@ -8,8 +8,8 @@ use nix::sys::socket::{
     setsockopt,
     sockopt::{RcvBuf, RcvBufForce},
 };
-use pisim::{Conditions, Outcome, Params, Station, Wire};
 use ramboot::host::packet_socket::{Frames, Link};
+use ramboot_sim::{Conditions, Outcome, Params, Station, Wire};
 
 use crate::lan::{BRIDGE, Lan};
 use crate::process::run;
@@ -51,7 +51,7 @@ impl Cable {
         conditions: Conditions,
     ) -> Result<Vec<Station>> {
         let started = Instant::now();
-        pisim::boot_stations(stations, conditions, self, &mut || started.elapsed())
+        ramboot_sim::boot_stations(stations, conditions, self, &mut || started.elapsed())
             .context("carrying the machines' frames")
     }
 
@@ -62,7 +62,7 @@ impl Cable {
         conditions: Conditions,
     ) -> Result<Vec<Outcome>> {
         let started = Instant::now();
-        pisim::boot_all(params, conditions, self, &mut || started.elapsed())
+        ramboot_sim::boot_all(params, conditions, self, &mut || started.elapsed())
             .context("carrying the Pis' frames")
     }
 }
@@ -83,7 +83,7 @@ impl Wire for Cable {
 
 /// One Pi of each kind; `n` tells those of one kind from others.
 pub(crate) fn one_of_each(n: u16) -> Vec<Params> {
-    use pisim::Date;
+    use ramboot_sim::Date;
     vec![
         Params::pi3b(n),
         Params::pi3b_plus(n),
@@ -98,7 +98,7 @@ pub(crate) fn one_of_each(n: u16) -> Vec<Params> {
 pub(crate) fn all_booted(
     params: &[Params],
     outcomes: &[Outcome],
-    excused: fn(&pisim::Violation) -> bool,
+    excused: fn(&ramboot_sim::Violation) -> bool,
 ) -> Result<()> {
     ensure!(params.len() == outcomes.len(), "an outcome is missing");
     for (params, outcome) in params.iter().zip(outcomes) {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use ramboot_init::pick::Chunks;
-use ramboot_init::plan::{Order, Tier, Waits};
+use ramboot_fetch::order::{Order, Tier, Waits};
+use ramboot_fetch::schedule::Chunks;
 use ramboot_wire::paths::Resource;
 use ramboot_wire::profile::{Profile, Want};
 use ramboot_wire::{Base, ChunkList};

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
-use ramboot_init::fetch::Pace;
+use ramboot_fetch::engine::Pace;
 use rustix::net::RecvFlags;
 use tokio::io::Interest;
 use tokio::net::{TcpSocket, TcpStream};

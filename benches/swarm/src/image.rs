@@ -1,15 +1,15 @@
 //! The image as `/init` fetches it: chunk list, then runs of chunks over kept-alive connections, in the order of
-//! `ramboot_init::pick`; waiting its turn where it is told to. All of it, or what is hot first ([`crate::hot`]).
+//! `ramboot_fetch::schedule`; waiting its turn where it is told to. All of it, or what is hot first ([`crate::hot`]).
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use ramboot_init::backoff::Backoff;
-use ramboot_init::fetch::Pace;
-use ramboot_init::pick::{Ask, Chunks, Pick, Run};
-use ramboot_init::plan::{MAX_RUN, Order};
+use ramboot_fetch::backoff::Backoff;
+use ramboot_fetch::engine::Pace;
+use ramboot_fetch::order::{MAX_RUN, Order};
+use ramboot_fetch::schedule::{Ask, Chunks, Pick, Run};
 use ramboot_wire::paths::Resource;
 use ramboot_wire::{Base, BootArgs, CHUNK_BYTES, ChunkList, queue};
 use tokio::sync::Notify;

@@ -1,7 +1,7 @@
 //! A boot storm: many simulated machines in two threads, each with the real sequence of a boot, over real sockets.
 //!
 //! A PC's ROM asks DHCP and loads iPXE by TFTP; iPXE asks DHCP and gets script, kernel and initramfs; `/init` asks DHCP and
-//! gets chunk list and chunks, as [`ramboot_init::pick`] chooses them, over four connections, waiting its turn where it is
+//! gets chunk list and chunks, as [`ramboot_fetch::schedule`] chooses them, over four connections, waiting its turn where it is
 //! told to; or, streaming, what is hot first. Each machine goes by what it is answered, never by what the swarm was told. Server and swarm share a machine,
 //! so bytes are thrown away in the kernel, but for a sample, which is verified.
 //!

@@ -4,7 +4,8 @@
 use std::mem::{Discriminant, discriminant};
 use std::time::{Duration, Instant};
 
-use super::event::{Event, Progress, Wait, What};
+use ramboot_fetch::event::{Event, Progress, Wait, What};
+
 use super::trouble::of_event;
 
 /// What was said last.
@@ -91,10 +92,10 @@ const AGAIN: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::{Bad, Lie, Next};
     use super::*;
     use crate::clock;
-    use crate::fault::{Fault, Why};
+    use ramboot_fetch::event::{Bad, Lie, Next};
+    use ramboot_fetch::fault::{Fault, Why};
     use ramboot_wire::image::BadChunk;
 
     fn progress(done: u64) -> Event {

@@ -6,9 +6,9 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use ramboot_wire::text::megabytes;
 use ramboot_wire::{Stage, StageLine};
 
-use super::megabytes;
 use super::text::{plain, seconds, whole_seconds, wrap};
 use super::view::{Then, Trouble, View};
 

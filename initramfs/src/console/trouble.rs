@@ -3,16 +3,16 @@
 //! No sentence holds a time or a byte count, so the same trouble is the same sentence: a screen adds how long it lasts,
 //! a serial line says it once.
 
+use ramboot_fetch::event::{Bad, Event, Lie, Wait, What, standing};
+use ramboot_fetch::fault::Fault;
 use ramboot_wire::cmdline::CmdlineError;
 use ramboot_wire::image::BadChunk;
 
 use ramboot_wire::queue::Place;
 
-use super::event::{Bad, Event, Lie, Wait, What, standing};
-use crate::fault::Fault;
-use crate::files::archive::ArchiveError;
-use crate::files::lay::Unlaid;
-use crate::ram::{HEADROOM, NoRoom, mib};
+use crate::root::lay_files::Unlaid;
+use crate::root::ram::{HEADROOM, NoRoom, mib};
+use crate::root::worker_files::archive::ArchiveError;
 
 /// What is wrong, and what helps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +124,7 @@ fn of_bad(bad: &Bad) -> Sentence {
             | BadChunk::Digest { index, .. },
         ) => format!("chunk {index}"),
         Lie::List(_) => "the chunk list".to_owned(),
-        Lie::Files(_) => return bad_files(&bad.from),
+        Lie::Files { .. } => return bad_files(&bad.from),
     };
     let from = address(&bad.from);
     Sentence {
@@ -194,9 +194,8 @@ mod tests {
 
     use anyhow::{Context as _, anyhow};
 
-    use super::super::event::{Next, Progress};
-    use crate::fault::Why;
-    use crate::files::BadFiles;
+    use ramboot_fetch::event::{Next, Progress};
+    use ramboot_fetch::fault::Why;
     use ramboot_wire::FilesId;
 
     fn wait(what: What, fault: Option<Fault>) -> Event {
@@ -259,7 +258,7 @@ mod tests {
             assert_eq!(format!("{} | {}", said.fact, said.remedy), want);
         }
         // Of worker files nothing is said of the image, whoever says it.
-        let lie = BadFiles {
+        let lie = Lie::Files {
             found: FilesId([1; 32]),
             wanted: FilesId([2; 32]),
         };
@@ -269,7 +268,7 @@ mod tests {
             wait(What::Files(base()), Some(Fault::Lied)),
             Event::Bad(Bad {
                 from: base(),
-                what: lie.into(),
+                what: lie,
             }),
         ] {
             let said = of_event(&event).expect("trouble");

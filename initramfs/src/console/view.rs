@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use ramboot_fetch::event::{Event, Next};
 use ramboot_wire::{Stage, StageLine};
 
-use super::event::{Event, Next};
 use super::trouble::{Sentence, of_event};
 
 /// All a screen shows.
@@ -182,11 +182,11 @@ const LINGER: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::{Progress, Wait, What};
     use super::*;
     use crate::clock;
-    use crate::fault::{Fault, Why};
     use proptest::prelude::*;
+    use ramboot_fetch::event::{Progress, Wait, What};
+    use ramboot_fetch::fault::{Fault, Why};
 
     fn progress(done: u64, trouble: Option<Fault>) -> Event {
         Event::Progress(Progress {

@@ -2,7 +2,7 @@
 
 mod script;
 
-use pisim::{Failure, Pc, PcKind, Pi, Program, Started};
+use ramboot_sim::{Failure, Pc, PcKind, Pi, Program, Started};
 use ramboot_wire::BootArgs;
 
 pub(super) use self::script::Script;

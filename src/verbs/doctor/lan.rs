@@ -20,8 +20,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use dhcproto::v4::{DhcpOption, Message, OptionCode};
-use pisim::net::{Arp, BROADCAST, Frame, arp, parse, udp};
-use pisim::{Conditions, Station, Wire, boot_stations};
+use ramboot_sim::net::{Arp, BROADCAST, Frame, arp, parse, udp};
+use ramboot_sim::{Conditions, Station, Wire, boot_stations};
 
 use self::other::played;
 use self::transfer::Transfer;
@@ -29,7 +29,7 @@ use crate::control::{self, Answer, Packet, Question};
 use crate::dhcp::request::{Arrival, Port, parse as parse_request};
 
 /// Of everybody on the other side of the wire.
-const MAC: pisim::Mac = [2, 0, 0, 0, 0, 1];
+const MAC: ramboot_sim::Mac = [2, 0, 0, 0, 0, 1];
 const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, 68);
 const SERVER_PORT: u16 = 67;
 const BOOT_SERVER_PORT: u16 = 4011;

@@ -3,7 +3,7 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use pisim::{Date, Params, PcArch, PcKind, PcParams, Program, Station};
+use ramboot_sim::{Date, Params, PcArch, PcKind, PcParams, Program, Station};
 use ramboot_wire::paths::Resource;
 use ramboot_wire::{Arch, BootArgs, Client, Mac};
 

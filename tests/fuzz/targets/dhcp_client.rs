@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
-use ramboot_init::dhcp::{Client, Identity};
+use ramboot_init::net::dhcp::{Client, Identity};
 use ramboot_wire::Mac;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use pisim::{
+use ramboot_sim::{
     Conditions, Date, File, Params, PcArch, PcKind, PcParams, Pi, Program, Station, digest,
 };
 
@@ -295,7 +295,7 @@ fn print_table(done: &[Station]) {
             .map(|station| station.numbers().duration)
             .collect();
         seconds.sort_unstable();
-        let sum = |number: fn(&pisim::Numbers) -> u64| -> u64 {
+        let sum = |number: fn(&ramboot_sim::Numbers) -> u64| -> u64 {
             stations.iter().map(|it| number(&it.numbers())).sum()
         };
         let first = stations.iter().map(|it| it.numbers().worst_first_answer);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use pisim::{Booted, Conditions, Model, Outcome, Params, Violation, digest};
+use ramboot_sim::{Booted, Conditions, Model, Outcome, Params, Violation, digest};
 use ramboot_wire::stage::Stage;
 
 use crate::case::{Case, stored_image};

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use pisim::{Conditions, Outcome, Params, Violation, digest};
+use ramboot_sim::{Conditions, Outcome, Params, Violation, digest};
 
 use crate::BOOT;
 use crate::case::Case;

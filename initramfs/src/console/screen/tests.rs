@@ -1,8 +1,9 @@
-use super::super::event::{Event, Next, Progress, Wait, What};
+use ramboot_fetch::event::{Event, Next, Progress, Wait, What};
+use ramboot_fetch::fault::{Fault, Why};
+
 use super::super::trouble::Sentence;
 use super::*;
 use crate::clock;
-use crate::fault::{Fault, Why};
 use proptest::prelude::*;
 
 fn line(stage: Stage, ms: u64, facts: &[(&str, &str)]) -> StageLine {
