@@ -2,6 +2,7 @@
 //!
 //! Nothing is guessed: where more than one interface could be meant, the user is asked to name one.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use nix::net::if_::InterfaceFlags;
@@ -39,11 +40,10 @@ pub struct Interface {
     pub mac: Option<Mac>,
 }
 
-/// Why there is no interface to serve on.
+/// Why there is no interface to serve on: [`ChooseError::problem`], and what to do about it, [`ChooseError::remedy`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChooseError {
     /// The name is not one of the system's.
-    #[error("there is no interface {name}; there are {there}: check --interface")]
     NoSuch {
         /// As the user wrote it.
         name: String,
@@ -51,35 +51,65 @@ pub enum ChooseError {
         there: String,
     },
     /// Nothing a worker could be sent to.
-    #[error(
-        "interface {name} has no IPv4 address: give it one, for example \"ip address add 10.0.0.1/24 dev {name}\""
-    )]
     NoAddress {
         /// As the user wrote it.
         name: String,
     },
     /// It has an address but does not carry packets.
-    #[error("interface {name} is down: \"ip link set {name} up\"")]
     Down {
         /// As the user wrote it.
         name: String,
     },
     /// Nothing fits.
-    #[error(
-        "no interface is up and has an IPv4 address; there are {there}: give one an address, or name one with --interface NAME"
-    )]
     None {
         /// What there is.
         there: String,
     },
     /// More than one fits.
-    #[error(
-        "several interfaces could be meant ({there}): say --interface NAME, or set RAMBOOT_INTERFACE"
-    )]
     Several {
         /// Those.
         there: String,
     },
+}
+
+impl fmt::Display for ChooseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.problem(), self.remedy())
+    }
+}
+
+impl ChooseError {
+    /// What is wrong, without the remedy.
+    #[must_use]
+    pub fn problem(&self) -> String {
+        match self {
+            Self::NoSuch { name, there } => {
+                format!("there is no interface {name}; there are {there}")
+            }
+            Self::NoAddress { name } => format!("interface {name} has no IPv4 address"),
+            Self::Down { name } => format!("interface {name} is down"),
+            Self::None { there } => {
+                format!("no interface is up and has an IPv4 address; there are {there}")
+            }
+            Self::Several { there } => format!("several interfaces could be meant ({there})"),
+        }
+    }
+
+    /// What the user can do.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::NoSuch { .. } => "check --interface".to_owned(),
+            Self::NoAddress { name } => {
+                format!("give it one, for example \"ip address add 10.0.0.1/24 dev {name}\"")
+            }
+            Self::Down { name } => format!("\"ip link set {name} up\""),
+            Self::None { .. } => {
+                "give one an address, or name one with --interface NAME".to_owned()
+            }
+            Self::Several { .. } => "say --interface NAME, or set RAMBOOT_INTERFACE".to_owned(),
+        }
+    }
 }
 
 /// The largest IP packet that the interface with this address of ours carries; `None` if the system does not say.

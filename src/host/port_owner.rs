@@ -1,5 +1,6 @@
 //! Who has a port: best effort, for what is said to people only.
 
+use std::fmt;
 use std::fs;
 use std::net::SocketAddrV4;
 
@@ -12,9 +13,24 @@ pub enum Proto {
     Udp,
 }
 
-/// "dnsmasq (pid 712)", for whichever process this user may see that has `port` open; `None` if none is found.
+/// A process that has a port open; as text "dnsmasq (pid 712)".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// As the kernel has it in `/proc/PID/comm`, at most 15 bytes; empty if it has just ended.
+    pub program: String,
+    /// In this process's PID namespace.
+    pub pid: u32,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (pid {})", self.program, self.pid)
+    }
+}
+
+/// Whichever process this user may see that has `port` open; `None` if none is found.
 #[must_use]
-pub fn owner(proto: Proto, port: u16) -> Option<String> {
+pub fn owner(proto: Proto, port: u16) -> Option<Owner> {
     let wanted = links(proto, &format!(":{port:04X}"));
     let pids = fs::read_dir("/proc").ok()?.filter_map(|entry| {
         entry
@@ -29,7 +45,10 @@ pub fn owner(proto: Proto, port: u16) -> Option<String> {
         .find(|pid| holds(*pid, &wanted))
         .map(|pid| {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            format!("{} (pid {pid})", name.trim_end())
+            Owner {
+                program: name.trim_end().to_owned(),
+                pid,
+            }
         })
 }
 
@@ -105,11 +124,9 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
         let port = listener.local_addr().expect("address").port();
         let owner = owner(Proto::Tcp, port).expect("found");
-        assert!(
-            owner.ends_with(&format!("(pid {})", std::process::id())),
-            "{owner}"
-        );
         let own = std::process::id();
+        assert_eq!(owner.pid, own, "{owner}");
+        assert_eq!(owner.to_string(), format!("{} (pid {own})", owner.program));
         let held = |pid, address: [u8; 4]| {
             is_held_by(pid, Proto::Tcp, SocketAddrV4::new(address.into(), port))
         };

@@ -111,8 +111,8 @@ fn taken(
     };
     match error.kind() {
         ErrorKind::AddrInUse => {
-            let owner = port_owner::owner(proto, port)
-                .unwrap_or_else(|| "a process this user may not see".to_owned());
+            let unseen = || "a process this user may not see".to_owned();
+            let owner = port_owner::owner(proto, port).map_or_else(unseen, |by| by.to_string());
             anyhow::anyhow!("{name} port {port} is taken by {owner}: {remedy}")
         }
         ErrorKind::PermissionDenied => {

@@ -14,6 +14,7 @@ use super::firewall;
 use super::ports::{PortFact, PortState};
 use crate::control::{About, FOLDER, SOCKET, Served};
 use crate::host::interface::{ChooseError, Interface};
+use crate::host::port_owner::Owner;
 
 /// Whether a manager runs, and which.
 #[must_use]
@@ -105,8 +106,7 @@ pub(super) fn served(one: &Served, there: &Result<Interface, ChooseError>) -> Ve
             "sudo systemctl restart ramboot",
         )],
         Err(error) => {
-            let text = error.to_string();
-            let why = text.rsplit_once(": ").map_or(text.as_str(), |(why, _)| why);
+            let why = error.problem();
             vec![Finding::bad(
                 Topic::Network,
                 "served",
@@ -124,9 +124,8 @@ pub(super) fn interface(chosen: &Result<Interface, ChooseError>, link: &LinkFact
     let one = match chosen {
         Ok(one) => one,
         Err(error) => {
-            let text = error.to_string();
-            let (what, remedy) = text.rsplit_once(": ").unwrap_or((&text, "see ip address"));
-            return vec![Finding::bad(topic, "interface", what, remedy)];
+            let (problem, remedy) = (error.problem(), error.remedy());
+            return vec![Finding::bad(topic, "interface", problem, remedy)];
         }
     };
     let (name, address, length) = (&one.name, one.address, one.prefix_len);
@@ -204,33 +203,31 @@ pub(super) fn ports(facts: &[PortFact], http_port: u16, interface: &str) -> Vec<
             "sudo systemctl restart ramboot, and please report this",
         ));
     }
-    for fact in facts {
+    for (number, fact) in facts.iter().enumerate() {
         match &fact.state {
             PortState::Free | PortState::Manager | PortState::Missing => {}
             PortState::Taken(by) => {
-                let by = by
-                    .as_deref()
-                    .unwrap_or("a process that this user may not see");
+                let unseen = || "a process that this user may not see".to_owned();
+                let named = by.as_ref().map_or_else(unseen, ToString::to_string);
                 found.push(Finding::bad(
                     topic,
                     fact.check,
-                    format!("{} ({}) is taken by {by}", fact.name, fact.what),
-                    stop(by, fact, http_port),
+                    format!("{} ({}) is taken by {named}", fact.name, fact.what),
+                    stop(by.as_ref(), fact, http_port),
                 ));
             }
-            // Those of one reason are said once.
+            // Ports with the same reason share one finding, where the first of them stands.
             PortState::Unknown(why) => {
-                match found.iter_mut().find(|one| one.sentence.ends_with(why)) {
-                    Some(said) => {
-                        said.sentence =
-                            said.sentence
-                                .replacen(": ", &format!(", {}: ", fact.name), 1)
-                    }
-                    None => found.push(
-                        Finding::note(topic, fact.check, format!("{}: {why}", fact.name))
-                            .with_remedy("sudo ramboot doctor"),
-                    ),
+                let (before, from_here) = facts.split_at(number);
+                if before.iter().any(|other| other.state == fact.state) {
+                    continue;
                 }
+                let same = from_here.iter().filter(|other| other.state == fact.state);
+                let names: Vec<&str> = same.map(|other| other.name.as_str()).collect();
+                let sentence = format!("{}: {why}", names.join(", "));
+                found.push(
+                    Finding::note(topic, fact.check, sentence).with_remedy("sudo ramboot doctor"),
+                );
             }
         }
     }
@@ -238,16 +235,17 @@ pub(super) fn ports(facts: &[PortFact], http_port: u16, interface: &str) -> Vec<
 }
 
 /// What usually has such a port, and how it is told to leave it.
-fn stop(by: &str, fact: &PortFact, http_port: u16) -> String {
-    let program = by.split(' ').next().unwrap_or_default();
+fn stop(by: Option<&Owner>, fact: &PortFact, http_port: u16) -> String {
+    let program = by.map(|by| by.program.as_str());
     match (program, fact.check) {
         (_, "http") => format!("stop it, or give another port: [http] port in the config, or --http-port (now {http_port})"),
-        ("dnsmasq", "udp-69") => "take enable-tftp out of dnsmasq's config and restart it, or stop it: systemctl disable --now dnsmasq".to_owned(),
-        ("dnsmasq", _) => "let dnsmasq leave this interface (except-interface=, bind-interfaces), or stop it: systemctl disable --now dnsmasq; if it is to go on giving addresses, let it run on another machine".to_owned(),
-        ("in.tftpd", _) => "systemctl disable --now tftpd-hpa".to_owned(),
-        ("systemd", _) => "a socket unit has it: systemctl list-sockets names it".to_owned(),
-        ("ramboot", _) => "another manager runs: if it is yours, tell doctor its --run-dir; else stop it: systemctl stop ramboot".to_owned(),
-        (program, _) => format!("stop {program}"),
+        (Some("dnsmasq"), "udp-69") => "take enable-tftp out of dnsmasq's config and restart it, or stop it: systemctl disable --now dnsmasq".to_owned(),
+        (Some("dnsmasq"), _) => "let dnsmasq leave this interface (except-interface=, bind-interfaces), or stop it: systemctl disable --now dnsmasq; if it is to go on giving addresses, let it run on another machine".to_owned(),
+        (Some("in.tftpd"), _) => "systemctl disable --now tftpd-hpa".to_owned(),
+        (Some("systemd"), _) => "a socket unit has it: systemctl list-sockets names it".to_owned(),
+        (Some("ramboot"), _) => "another manager runs: if it is yours, tell doctor its --run-dir; else stop it: systemctl stop ramboot".to_owned(),
+        (Some(program), _) => format!("stop {program}"),
+        (None, _) => "sudo ramboot doctor, which sees the process".to_owned(),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::config::words::DhcpMode;
 use crate::control::About;
 use crate::dhcp::socket::{BOOT_SERVER_PORT, BindError, DHCP_PORT, Sockets};
 use crate::host::interface::Interface;
-use crate::host::port_owner::{self, Proto};
+use crate::host::port_owner::{self, Owner, Proto};
 
 /// One port that the manager needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(super) enum PortState {
     /// Who should.
     Manager,
     /// Somebody else, if it can be seen who.
-    Taken(Option<String>),
+    Taken(Option<Owner>),
     /// It cannot be told, for this reason.
     Unknown(String),
 }
@@ -71,7 +71,7 @@ pub(super) fn ports(
                 // In a container the manager has another number than here.
                 let own = |pid| {
                     port_owner::is_held_by(pid, proto, local)
-                        || owner.as_ref().is_some_and(|by| by.starts_with("ramboot "))
+                        || owner.as_ref().is_some_and(|by| by.program == "ramboot")
                 };
                 match (manager, &owner) {
                     (Some(pid), _) if own(pid) => PortState::Manager,

@@ -83,14 +83,22 @@ fn a_port_is_taken_by_somebody_with_a_name() {
         what: "x",
         state,
     };
-    let taken = |by: &str| PortState::Taken(Some(by.to_owned()));
+    let taken = |program: &str| {
+        PortState::Taken(Some(Owner {
+            program: program.to_owned(),
+            pid: 7,
+        }))
+    };
+    let unknown = |why: &str| PortState::Unknown(why.to_owned());
     let facts = [
         fact("udp-67", PortState::Free),
         fact("udp-4011", PortState::Manager),
-        fact("udp-69", taken("dnsmasq (pid 7)")),
+        fact("udp-69", taken("dnsmasq")),
         fact("http", PortState::Taken(None)),
-        fact("other", PortState::Unknown("only root may try".to_owned())),
-        fact("last", PortState::Unknown("only root may try".to_owned())),
+        fact("other", unknown("only root may try")),
+        fact("hidden", PortState::Taken(None)),
+        fact("odd", unknown("binding: only root may try")),
+        fact("last", unknown("only root may try")),
     ];
     let found = ports(&facts, 8067, "lan0");
     assert_eq!(
@@ -101,10 +109,17 @@ fn a_port_is_taken_by_somebody_with_a_name() {
             ("udp-69", Verdict::Bad),
             ("http", Verdict::Bad),
             ("other", Verdict::Note),
+            ("hidden", Verdict::Bad),
+            ("odd", Verdict::Note),
         ]
     );
     remedies(&found);
     assert_eq!(found[4].sentence, "OTHER, LAST: only root may try");
+    assert_eq!(found[6].sentence, "ODD: binding: only root may try");
+    assert_eq!(
+        found[5].remedy.as_deref(),
+        Some("sudo ramboot doctor, which sees the process")
+    );
     assert_eq!(found[2].sentence, "UDP-69 (x) is taken by dnsmasq (pid 7)");
     let remedy = found[2].remedy.as_deref().unwrap_or_default();
     assert!(
