@@ -275,6 +275,8 @@ fn commit(
         pi: made.pi.boot,
         boards: made.pi.verdicts,
         needs_ram: made.need.total(),
+        need: made.need,
+        min_ram: request.min_ram,
         findings: report,
         forced,
         carried,

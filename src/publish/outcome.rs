@@ -5,6 +5,7 @@ use std::path::Path;
 use ramboot_wire::{Arch, ImageId};
 use serde::Serialize;
 
+use super::checks::memory::Need;
 use super::checks::{Finding, Report};
 use super::stub::Origin;
 use super::{pi, profile_transfer};
@@ -41,6 +42,12 @@ pub struct Published {
     pub boards: Vec<pi::Verdict>,
     /// RAM of the smallest machine that boots it, in bytes.
     pub needs_ram: u64,
+    /// What that is made of.
+    #[serde(skip)]
+    pub need: Need,
+    /// What `--min-ram` said, in bytes.
+    #[serde(skip)]
+    pub min_ram: Option<u64>,
     /// All that the gate found.
     pub findings: Report,
     /// Sentences of the errors that `--force` passed over.

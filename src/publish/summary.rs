@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::checks::{Check, Finding, Severity};
+use super::checks::Severity;
 use super::outcome::{Published, Uki};
 use super::{Origin, pi, profile_transfer};
 use crate::formats::squashfs::grouped;
@@ -43,18 +43,10 @@ pub fn summary(published: &Published, state: &Path) -> String {
         size(published.kernel.size),
         size(published.initrd.size),
         uefi(published.uki.as_ref(), *arch),
-        ram(published),
+        published.need.predicate(published.min_ram),
         pi::lines(&published.boards),
         remarks(published),
     )
-}
-
-/// What the smallest machine must have.
-fn ram(published: &Published) -> String {
-    let of = |finding: &&Finding| finding.check == Check::Memory;
-    let found = published.findings.findings().iter().find(of);
-    let sentence = found.map_or("", |finding| &finding.sentence);
-    sentence.trim_start_matches("a worker ").to_owned()
 }
 
 /// What was passed over, and what may go wrong.

@@ -67,21 +67,35 @@ impl Need {
             mib(self.kernel())
         )
     }
+
+    /// Whether it is more than the `least` bytes of RAM that were named, if they were.
+    fn exceeds(self, least: Option<u64>) -> bool {
+        least.is_some_and(|least| self.total() > least)
+    }
+
+    /// What a worker does with its RAM, as a sentence without its subject; with the remedy, if `least` bytes of RAM were named and
+    /// are too few.
+    #[must_use]
+    pub fn predicate(self, least: Option<u64>) -> String {
+        let needs = format!("needs {} MiB of RAM ({})", mib(self.total()), self.parts());
+        match least.filter(|_| self.exceeds(least)) {
+            Some(least) => format!(
+                "{needs}, --min-ram says {} MiB: make the image smaller, or name the RAM that your machines have",
+                least >> 20
+            ),
+            None => needs,
+        }
+    }
 }
 
 /// Whether a machine with the RAM that was named, if it was, boots the image.
 #[must_use]
 pub fn check(need: Need, least: Option<u64>) -> Finding {
-    let needs = format!("needs {} MiB of RAM ({})", mib(need.total()), need.parts());
-    match least {
-        Some(least) if need.total() > least => {
-            let sentence = format!(
-                "a worker {needs}, --min-ram says {} MiB: make the image smaller, or name the RAM that your machines have",
-                least >> 20
-            );
-            error(Check::Memory, &sentence)
-        }
-        _ => fine(Check::Memory, &format!("a worker {needs}")),
+    let sentence = format!("a worker {}", need.predicate(least));
+    if need.exceeds(least) {
+        error(Check::Memory, &sentence)
+    } else {
+        fine(Check::Memory, &sentence)
     }
 }
 
