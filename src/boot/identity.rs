@@ -104,7 +104,7 @@ impl Secret {
     /// 64 hexadecimal digits that every worker gets for this `label`: for what a whole cluster must share.
     #[must_use]
     pub fn shared(&self, label: &str) -> String {
-        hex(&self.derive(SHARED_SECRET, &[label]))
+        hex(&self.derive::<32>(SHARED_SECRET, &[label]))
     }
 
     /// The identity of one machine.
@@ -113,15 +113,18 @@ impl Secret {
         Identity { secret: self, key }
     }
 
-    /// Each word is hashed with its length, so that no two lists are the same bytes.
-    fn derive(&self, context: &str, words: &[&str]) -> [u8; 32] {
+    /// Each word is hashed with its length, so that no two lists are the same bytes. A shorter value is the beginning of a longer
+    /// one: that is BLAKE3's extendable output.
+    fn derive<const N: usize>(&self, context: &str, words: &[&str]) -> [u8; N] {
         let mut hasher = blake3::Hasher::new_derive_key(context);
         hasher.update(&self.0);
         for word in words {
             hasher.update(&(word.len() as u64).to_le_bytes());
             hasher.update(word.as_bytes());
         }
-        *hasher.finalize().as_bytes()
+        let mut value = [0; N];
+        hasher.finalize_xof().fill(&mut value);
+        value
     }
 }
 
@@ -148,14 +151,14 @@ impl FromStr for Secret {
 }
 
 impl Identity<'_> {
-    fn derive(&self, context: &str) -> [u8; 32] {
+    fn derive<const N: usize>(&self, context: &str) -> [u8; N] {
         self.secret.derive(context, &[&self.key.to_string()])
     }
 
     /// For `/etc/machine-id`: 32 hexadecimal digits, marked as a random UUID (version 4), as machine-id(5) wants it.
     #[must_use]
     pub fn machine_id(&self) -> String {
-        let [mut id @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = self.derive(MACHINE_ID);
+        let mut id: [u8; 16] = self.derive(MACHINE_ID);
         let [.., version, _, variant, _, _, _, _, _, _, _] = &mut id;
         *version = *version & 0x0f | 0x40;
         *variant = *variant & 0x3f | 0x80;
@@ -179,33 +182,14 @@ impl Identity<'_> {
     /// (`pkg/agent/config/config.go`, `ensureNodePassword`).
     #[must_use]
     pub fn node_password(&self) -> String {
-        let [
-            password @ ..,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-        ] = self.derive(NODE_PASSWORD);
-        hex(&password)
+        hex(&self.derive::<16>(NODE_PASSWORD))
     }
 
     /// 64 hexadecimal digits that only this machine gets for this `label`.
     #[must_use]
     pub fn secret(&self, label: &str) -> String {
         let key = self.key.to_string();
-        hex(&self.secret.derive(WORKER_SECRET, &[&key, label]))
+        hex(&self.secret.derive::<32>(WORKER_SECRET, &[&key, label]))
     }
 }
 

@@ -134,7 +134,7 @@ proptest! {
     #[test]
     fn labels_and_machines_do_not_run_into_each_other(a in "[a-z:]{0,8}", b in "[a-z:]{0,8}") {
         let secret = secret();
-        let derive = |words: &[&str]| secret.derive(WORKER_SECRET, words);
+        let derive = |words: &[&str]| secret.derive::<32>(WORKER_SECRET, words);
         let joined = [a.as_str(), &b].concat();
         prop_assert!(derive(&[&a, &b]) != derive(&[&joined]));
         prop_assert!(derive(&[&a, &b]) != derive(&[&a, &b, ""]));
