@@ -15,7 +15,7 @@ use crate::boot::ipxe;
 use crate::boot::ipxe_binaries::Roms;
 use crate::boot::worker_files::WorkerFiles;
 use crate::config::Config;
-use crate::config::assign::{self, Published};
+use crate::config::assign::{self, Assignment, Published};
 use crate::config::worker::Machine;
 use crate::fleet::event::{Event, Who};
 use crate::fleet::shared::SharedFleet;
@@ -88,14 +88,16 @@ impl Planner {
         for name in self.store.names()? {
             if let Some(generation) = self.store.current(&name)? {
                 published.push(Published {
-                    name: name.to_string(),
+                    name: name.clone(),
                     arch: generation.arch,
                 });
                 generations.insert(name, generation);
             }
         }
-        let assignment = assign::assign(&self.config, &published, asker)?;
-        let name: Name = assignment.image.parse()?;
+        let Assignment {
+            image: name,
+            cmdline,
+        } = assign::assign(&self.config, &published, asker)?;
         let generation = match back {
             0 => generations.remove(&name),
             back => self.store.before(&name, back)?,
@@ -138,7 +140,7 @@ impl Planner {
             name,
             generation,
             args,
-            extra: assignment.cmdline,
+            extra: cmdline,
         })
     }
 

@@ -8,6 +8,7 @@ use ramboot_wire::Arch;
 
 use crate::config::Config;
 use crate::config::worker::Machine;
+use crate::store::Name;
 
 /// The name an image has if `publish` was given none.
 pub const DEFAULT_NAME: &str = "default";
@@ -19,7 +20,7 @@ const MAX_LISTED: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
     /// Name of the image, one of those that are published.
-    pub image: String,
+    pub image: Name,
     /// Kernel parameters beside ramboot's own.
     pub cmdline: String,
 }
@@ -38,7 +39,7 @@ pub enum Unassigned {
         /// What it names.
         image: String,
         /// What there is.
-        published: Vec<String>,
+        published: Vec<Name>,
     },
     /// A rule names an image the machine cannot run.
     #[error(
@@ -60,13 +61,13 @@ pub enum Unassigned {
         /// What the machine is.
         machine: Arch,
         /// What there is.
-        published: Vec<String>,
+        published: Vec<Name>,
     },
     /// Several images and nothing that chooses.
     #[error("published are {}, and nothing says which one to boot: set image in [boot] or [[worker]] of the config, or publish one as \"{DEFAULT_NAME}\"", list(.published))]
     Several {
         /// What there is.
-        published: Vec<String>,
+        published: Vec<Name>,
     },
 }
 
@@ -74,7 +75,7 @@ pub enum Unassigned {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
     /// The name.
-    pub name: String,
+    pub name: Name,
     /// What the image's kernel runs on.
     pub arch: Arch,
 }
@@ -114,19 +115,20 @@ pub fn assign(
         .filter(|text| !text.is_empty())
         .collect();
     Ok(Assignment {
-        image: image.to_owned(),
+        image: image.clone(),
         // The kernel lets the last one win, so a machine's own words come last.
         cmdline: words.join(" "),
     })
 }
 
 fn named<'a>(
-    image: &'a str,
+    image: &str,
     rule: &str,
-    published: &[Published],
+    published: &'a [Published],
     asker: &Machine,
-) -> Result<&'a str, Unassigned> {
-    let found = published.iter().find(|published| published.name == image);
+) -> Result<&'a Name, Unassigned> {
+    let of = |published: &&Published| published.name.as_str() == image;
+    let found = published.iter().find(of);
     match (found, asker.arch) {
         (None, _) => Err(Unassigned::NotPublished {
             rule: rule.to_owned(),
@@ -139,11 +141,11 @@ fn named<'a>(
             is: found.arch,
             machine,
         }),
-        (Some(_), _) => Ok(image),
+        (Some(found), _) => Ok(&found.name),
     }
 }
 
-fn unnamed<'a>(published: &'a [Published], asker: &Machine) -> Result<&'a str, Unassigned> {
+fn unnamed<'a>(published: &'a [Published], asker: &Machine) -> Result<&'a Name, Unassigned> {
     let fits = |published: &&Published| asker.arch.is_none_or(|arch| arch == published.arch);
     let fitting: Vec<&Published> = published.iter().filter(fits).collect();
     match (fitting.as_slice(), asker.arch) {
@@ -154,8 +156,8 @@ fn unnamed<'a>(published: &'a [Published], asker: &Machine) -> Result<&'a str, U
         }),
         (several, _) => several
             .iter()
-            .find(|published| published.name == DEFAULT_NAME)
-            .map(|published| published.name.as_str())
+            .find(|published| published.name.as_str() == DEFAULT_NAME)
+            .map(|published| &published.name)
             .ok_or_else(|| Unassigned::Several {
                 published: several
                     .iter()
@@ -165,16 +167,16 @@ fn unnamed<'a>(published: &'a [Published], asker: &Machine) -> Result<&'a str, U
     }
 }
 
-fn names(published: &[Published]) -> Vec<String> {
+fn names(published: &[Published]) -> Vec<Name> {
     let name = |published: &Published| published.name.clone();
     published.iter().map(name).collect()
 }
 
-fn list(names: &[String]) -> String {
+fn list(names: &[Name]) -> String {
     let mut text = names
         .iter()
         .take(MAX_LISTED)
-        .cloned()
+        .map(Name::as_str)
         .collect::<Vec<_>>()
         .join(", ");
     if names.len() > MAX_LISTED {
@@ -195,7 +197,7 @@ mod tests {
     /// Names that begin with "pi" are for a Raspberry Pi.
     fn published(names: &[&str]) -> Vec<Published> {
         let published = |name: &&str| Published {
-            name: (*name).to_owned(),
+            name: name.parse().expect("a name"),
             arch: if name.starts_with("pi") {
                 Arch::Aarch64
             } else {
@@ -264,7 +266,7 @@ mod tests {
         ] {
             let config = Config::parse(config).expect("a config");
             let found = assign(&config, &published(names), &pc(mac))
-                .map(|assignment| assignment.image)
+                .map(|assignment| assignment.image.to_string())
                 .map_err(|e| e.to_string());
             assert_eq!(found, want.map(str::to_owned).map_err(str::to_owned));
         }
@@ -341,8 +343,8 @@ mod tests {
             ),
         ] {
             let config = Config::parse(config).expect("a config");
-            let found =
-                assign(&config, &published(names), asker).map(|assignment| assignment.image);
+            let found = assign(&config, &published(names), asker)
+                .map(|assignment| assignment.image.to_string());
             assert_eq!(
                 found.map_err(|e| e.to_string()),
                 want.map(str::to_owned).map_err(str::to_owned)

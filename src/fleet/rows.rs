@@ -38,16 +38,16 @@ impl Catalogue {
     fn next(&self, published: &[Published], asker: &Machine) -> Option<ImageUse> {
         let name = assign::assign(&self.config, published, asker).ok()?.image;
         let mut current = self.current.iter();
-        let (_, generation) = current.find(|(at, _)| at.as_str() == name)?;
+        let (_, generation) = current.find(|(at, _)| *at == name)?;
         Some(ImageUse {
             id: generation.image,
-            name: Some(name),
+            name: Some(name.to_string()),
         })
     }
 
     fn published(&self) -> Vec<Published> {
         let published = |(name, generation): &(Name, Generation)| Published {
-            name: name.to_string(),
+            name: name.clone(),
             arch: generation.arch,
         };
         self.current.iter().map(published).collect()
