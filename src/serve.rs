@@ -258,12 +258,14 @@ fn site(live: &Arc<Current>, counters: &Counters, viewer: &Arc<Viewer>) -> Site 
                         etag: None,
                         media_type: "text/plain; charset=utf-8",
                         mapping: None,
+                        part: None,
                     })
                 }
                 Resource::Efi(client) => {
                     made.efi(client, &planner::base(local), Via::Http)
-                        .map(|bytes| Content {
-                            bytes,
+                        .map(|program| Content {
+                            part: Some(program.part()),
+                            bytes: program.into_bytes(),
                             etag: None,
                             // RFC 5970 has none; EDK2 (HttpBootDxe) takes this one or the ending .efi.
                             media_type: "application/efi",
@@ -278,6 +280,7 @@ fn site(live: &Arc<Current>, counters: &Counters, viewer: &Arc<Viewer>) -> Site 
                         etag: None,
                         media_type: "application/octet-stream",
                         mapping: None,
+                        part: None,
                     })
                 }
                 _ => None,

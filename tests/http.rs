@@ -163,6 +163,7 @@ fn content(text: String) -> Content {
         etag: None,
         media_type: "text/plain",
         mapping: None,
+        part: None,
     }
 }
 

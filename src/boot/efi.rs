@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use super::planner::{BootPlan, Planner};
 use crate::boot::ipxe;
 use crate::boot::uki::{MAX_STUB_BYTES, Payload, Stub, UkiError};
+use crate::fleet::event::Part;
 use crate::store::rope::Rope;
 use crate::store::{BootFile, Generation};
 
@@ -20,6 +21,34 @@ pub enum Via {
     Tftp,
 }
 
+/// An EFI program for one machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Program {
+    /// iPXE, which asks for its script next.
+    Ipxe(Rope),
+    /// The machine's unified kernel image.
+    Uki(Rope),
+}
+
+impl Program {
+    /// Which part of a boot it is.
+    #[must_use]
+    pub const fn part(&self) -> Part {
+        match self {
+            Self::Ipxe(_) => Part::Loader,
+            Self::Uki(_) => Part::Uki,
+        }
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn into_bytes(self) -> Rope {
+        match self {
+            Self::Ipxe(bytes) | Self::Uki(bytes) => bytes,
+        }
+    }
+}
+
 /// The script that new iPXE (Debian 13's) looks for in the root or beside its own binary, by version.
 const AUTOEXEC: &str = "autoexec.ipxe";
 
@@ -27,12 +56,13 @@ impl Planner {
     /// The EFI program for `client`, which reached us at `base`; `None`, and a line in the log that says what to do, if
     /// there is none for it.
     #[must_use]
-    pub fn efi(&self, client: &Client, base: &Base, via: Via) -> Option<Rope> {
+    pub fn efi(&self, client: &Client, base: &Base, via: Via) -> Option<Program> {
         let choice = self.choose(client, base);
         // Firmware that says nothing of itself is likely to be what the image was published for.
         let chosen = choice.as_ref().ok().map(|choice| choice.generation.arch);
         let arch = client.arch.or(chosen).unwrap_or(Arch::X86_64);
-        let ipxe = self.roms.efi(arch).cloned().map(Rope::from);
+        let ipxe = self.roms.efi(arch).cloned();
+        let ipxe = ipxe.map(|bytes| Program::Ipxe(bytes.into()));
         if via == Via::Tftp && ipxe.is_some() {
             info!(worker = %client.mac, "boot.efi: iPXE for {arch}");
             return ipxe;
@@ -41,7 +71,7 @@ impl Planner {
             Ok((uki, BootPlan { name, args, .. })) => {
                 let (image, bytes) = (args.image.short(), uki.len());
                 info!(worker = %client.mac, image, %name, bytes, "boot.efi: unified kernel image");
-                return Some(uki);
+                return Some(Program::Uki(uki));
             }
             Err(error) => format!("{error:#}"),
         };
@@ -112,7 +142,7 @@ impl Planner {
         if folder.is_some() {
             return Some(text(ipxe::fetch_script(base, &client)));
         }
-        self.efi(&client, base, Via::Tftp)
+        self.efi(&client, base, Via::Tftp).map(Program::into_bytes)
     }
 }
 

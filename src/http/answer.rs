@@ -14,6 +14,7 @@ use ramboot_wire::plain;
 use ramboot_wire::queue::{self, Place};
 
 use super::range::{self, Wanted};
+use crate::fleet::event::Part;
 use crate::store::Mapping;
 use crate::store::rope::Rope;
 
@@ -28,6 +29,8 @@ pub struct Content {
     pub media_type: &'static str,
     /// What the bytes are of, if pages of it may have to come from a disk.
     pub mapping: Option<Mapping>,
+    /// Which part of a machine's boot it is, where its path does not say that.
+    pub part: Option<Part>,
 }
 
 /// Status, headers and body.
@@ -41,6 +44,8 @@ pub struct Answer {
     pub body: VecDeque<Bytes>,
     /// As in [`Content`].
     pub mapping: Option<Mapping>,
+    /// As in [`Content`].
+    pub part: Option<Part>,
 }
 
 /// A year, the most that RFC 9111 §5.2.2.1 gives a meaning; what a digest names never changes.
@@ -66,6 +71,7 @@ pub fn content(method: &Method, request: &HeaderMap, content: &Content) -> Answe
         headers: validators(content),
         body: VecDeque::new(),
         mapping: content.mapping.clone(),
+        part: content.part,
     };
     // In the order of RFC 9110 §13.2.2. Nothing here has a modification date, so conditions by date are not looked at
     // (§13.1.3, §13.1.4).
@@ -122,6 +128,7 @@ impl Answer {
             headers,
             body: VecDeque::from([Bytes::from(text)]),
             mapping: None,
+            part: None,
         }
     }
 
@@ -133,6 +140,7 @@ impl Answer {
             headers: Vec::new(),
             body: VecDeque::new(),
             mapping: None,
+            part: None,
         }
     }
 
@@ -367,6 +375,7 @@ mod tests {
             etag: Some("e".to_owned()),
             media_type: "application/octet-stream",
             mapping: None,
+            part: None,
         }
     }
 

@@ -64,5 +64,6 @@ pub(super) fn binary(bytes: Bytes, etag: String) -> Content {
         etag: Some(etag),
         media_type: "application/octet-stream",
         mapping: None,
+        part: None,
     }
 }

@@ -43,6 +43,7 @@ pub(super) async fn get(head: &Parts, image: ImageId, site: &Site) -> Answer {
         etag: None,
         media_type: "application/octet-stream",
         mapping: None,
+        part: None,
     };
     answer::content(&head.method, &head.headers, &content).not_kept()
 }

@@ -63,6 +63,7 @@ pub(super) async fn respond(
                 etag: None,
                 media_type: EVENT_STREAM,
                 mapping: None,
+                part: None,
             };
             let make = Box::new(|_| Ok(head_only));
             Box::pin(readers::show(Cost::Nothing, make, &head, &guest)).await
@@ -146,11 +147,8 @@ fn loads(
     }
     let (mac, part) = match resource {
         Resource::Script(client) => (Some(client.mac), Part::Loader),
-        // What is smaller is iPXE.
-        Resource::Efi(client) if answer.body_len() < SMALLEST_UKI => {
-            (Some(client.mac), Part::Loader)
-        }
-        Resource::Efi(client) => (Some(client.mac), Part::Uki),
+        // iPXE or a unified kernel image: whoever made it knows.
+        Resource::Efi(client) => (Some(client.mac), answer.part?),
         Resource::Boot(_, name) => (None, Part::of(name)),
         _ => return None,
     };
@@ -294,8 +292,6 @@ async fn report(body: Incoming, peer: SocketAddr, fleet: &SharedFleet) -> Answer
 
 /// Media type of server-sent events.
 const EVENT_STREAM: &str = "text/event-stream";
-/// Bytes; iPXE has one, a kernel with its initramfs ten at least.
-const SMALLEST_UKI: u64 = 4 << 20;
 /// A report fits into three Ethernet frames.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 

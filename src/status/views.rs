@@ -125,6 +125,7 @@ impl Viewer {
             etag,
             media_type,
             mapping: None,
+            part: None,
         })
     }
 

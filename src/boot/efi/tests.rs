@@ -127,8 +127,19 @@ fn http_prefers_the_kernel_and_tftp_the_smaller_file() {
             bench.publish("worker", arch, with_stub);
         }
         let planner = bench.planner();
-        let asked = |via| kind(planner.efi(&client(machine), &base(), via));
         let said = format!("{ipxe:?} {image:?} {machine:?}");
+        let asked = |via| {
+            let program = planner.efi(&client(machine), &base(), via);
+            let part = program.as_ref().map(Program::part);
+            let kind = kind(program.map(Program::into_bytes));
+            let want = match kind.as_str() {
+                "-" => None,
+                "uki" => Some(Part::Uki),
+                _ => Some(Part::Loader),
+            };
+            assert_eq!(part, want, "{kind}: {said}");
+            kind
+        };
         assert_eq!(asked(Via::Http), http, "HTTP: {said}");
         assert_eq!(asked(Via::Tftp), tftp, "TFTP: {said}");
     }
@@ -146,6 +157,7 @@ fn each_machine_gets_its_own_command_line_and_all_the_same_kernel() {
         })
         .iter()
         .filter_map(|client| planner.efi(client, &base(), Via::Http))
+        .map(Program::into_bytes)
         .collect();
     for (uki, last) in made.iter().zip(["01", "02"]) {
         let bytes = uki.slices().concat();
@@ -179,7 +191,8 @@ fn a_damaged_kernel_is_an_error_and_no_signal() {
     bench.publish("worker", Arch::X86_64, true);
     let planner = bench.planner();
     let client = client(Some(Arch::X86_64));
-    let uki = planner.efi(&client, &base(), Via::Http).expect("a program");
+    let uki = planner.efi(&client, &base(), Via::Http);
+    let uki = uki.expect("a program").into_bytes();
     let mut all = vec![0; usize::try_from(uki.len()).expect("small")];
     assert_eq!(uki.read_at(0, &mut all).expect("read"), all.len());
     assert!(all == uki.slices().concat());
@@ -255,5 +268,6 @@ fn a_damaged_stub_does_not_keep_a_machine_from_booting() {
         .join(stub);
     fs::remove_file(&path).expect("removed");
     fs::write(&path, "no stub").expect("written");
-    assert_eq!(kind(planner.efi(&client, &base(), Via::Http)), "x86");
+    let program = planner.efi(&client, &base(), Via::Http);
+    assert_eq!(kind(program.map(Program::into_bytes)), "x86");
 }

@@ -48,6 +48,7 @@ fn content() -> Content {
         etag: Some("fuzz".to_owned()),
         media_type: "application/octet-stream",
         mapping: None,
+        part: None,
     }
 }
 
