@@ -5,12 +5,10 @@
 
 use std::fmt;
 
+use ramboot_wire::dhcp::INIT_CLASS;
 use ramboot_wire::{Arch, Mac};
 
 use crate::pi::id::{Identity, Stage};
-
-/// Option 60 of `/init`'s own DHCP client.
-pub const INIT_CLASS: &[u8] = b"ramboot";
 
 /// Option 175, encapsulated: sub-option 19 says that this iPXE was built with HTTP.
 const IPXE_FEATURE_HTTP: u8 = 0x13;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use dhcproto::Encodable;
 use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, Opcode, OptionCode, UnknownOption};
 use ramboot_wire::Mac;
+use ramboot_wire::dhcp::INIT_CLASS;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +91,7 @@ impl Machine {
                 let ipxe = [(77, b"iPXE".to_vec()), (175, vec![0x13, 1, 1])];
                 pc.into_iter().chain(ipxe).collect()
             }
-            Speaker::Init => vec![(60, b"ramboot".to_vec()), (55, vec![1, 3, 6, 12, 15, 26])],
+            Speaker::Init => vec![(60, INIT_CLASS.to_vec()), (55, vec![1, 3, 6, 12, 15, 26])],
         }
     }
 }

@@ -7,6 +7,7 @@
 pub mod client;
 pub mod cmdline;
 pub mod cpio;
+pub mod dhcp;
 pub mod files;
 pub mod heartbeat;
 pub mod image;

@@ -14,6 +14,7 @@ use dhcproto::v4::{
 };
 use dhcproto::{Decodable, Decoder, Encodable};
 use ramboot_wire::Mac;
+use ramboot_wire::dhcp::INIT_CLASS;
 use sift::Sifted;
 
 use crate::net::lease::{Lease, LeaseError, Reply};
@@ -253,7 +254,7 @@ impl Client {
         // it gives firmware and worker the same one.
         let client_id = [&[1], &self.identity.mac.0[..]].concat();
         options.insert(DhcpOption::ClientIdentifier(client_id));
-        options.insert(DhcpOption::ClassIdentifier(b"ramboot".to_vec()));
+        options.insert(DhcpOption::ClassIdentifier(INIT_CLASS.to_vec()));
         options.insert(DhcpOption::MaxMessageSize(MAX_MESSAGE));
         options.insert(DhcpOption::ParameterRequestList(vec![
             OptionCode::SubnetMask,
