@@ -151,7 +151,7 @@ impl Ticket {
         let deadline = tokio::time::Instant::now() + wish.patience.min(LONGEST);
         // Counts as waiting from here on, so that a turn that comes before it is awaited is not missed.
         let mut turn = Box::pin(self.turn.notified());
-        let held = {
+        let mut held = {
             let now = now();
             let mut inner = self.gate.lock();
             match inner.turns.ask(self.worker, wish.class, now) {
@@ -159,34 +159,39 @@ impl Ticket {
                 Answer::Urgent => return Ok(Urgency::Blocked),
                 Answer::Wait => inner.admit(now),
             }
-            Held(self)
+            Held(Some(self))
         };
         // The request may be given up at any moment; then it no longer waits, either.
         match tokio::time::timeout_at(deadline, &mut turn).await {
             // It is in line no longer, or again for another request.
             Ok(()) => {
-                std::mem::forget(held);
+                held.disarm();
                 Ok(Urgency::Usual)
             }
-            Err(_) => held.give_up().map_or(Ok(Urgency::Usual), Err),
+            Err(_) => held.leave().map_or(Ok(Urgency::Usual), Err),
         }
     }
 }
 
-/// A request that waits; no longer when dropped.
-struct Held<'a>(&'a Ticket);
+/// A request that waits in line; it leaves the line when this is dropped, unless it is disarmed.
+struct Held<'a>(Option<&'a Ticket>);
 
 impl Held<'_> {
-    fn give_up(self) -> Option<Place> {
-        let place = self.0.gate.lock().turns.leave(self.0.worker, now());
-        std::mem::forget(self);
-        place
+    /// The request no longer stands in line.
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+
+    /// Leaves the line; the place it had, if it still waited.
+    fn leave(&mut self) -> Option<Place> {
+        let pass = self.0.take()?;
+        pass.gate.lock().turns.leave(pass.worker, now())
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.0.gate.lock().turns.leave(self.0.worker, now());
+        self.leave();
     }
 }
 
