@@ -36,10 +36,10 @@ use crate::boot::planner::{self, Planner};
 use crate::boot::worker_files::WorkerFiles;
 use crate::config::Config;
 use crate::config::words::DhcpMode;
-use crate::control::Served;
+use crate::control::{About, Served};
 use crate::fleet::shared::SharedFleet;
 use crate::host::blocking;
-use crate::host::interface::{self, Interface};
+use crate::host::interface::{self, Found, Interface};
 use crate::http::answer::Content;
 use crate::http::serve::Site;
 use crate::pi::eeprom::update::Updates;
@@ -61,14 +61,7 @@ use watchdog::Keeper;
 /// # Errors
 /// A bad config, an interface or port that is not to be had, or a socket that fails for good.
 pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
-    let config = configured(args)?;
-    let interfaces = interface::choose(
-        &interface::all().context("listing network interfaces")?,
-        &args.interface,
-    )?;
-    let store = Store::open(&args.state)?.serving();
-    let worker_files = WorkerFiles::open(&args.state)?;
-    worker_files.check(&config)?;
+    let resources = Resources::open(args)?;
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -78,10 +71,38 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
         .event_interval(1)
         .build()
         .context("starting the runtime")?;
-    let result = runtime.block_on(serve(args, config, &interfaces, (store, worker_files)));
+    let result = runtime.block_on(serve(args, resources));
     // What still runs holds nothing that is worth waiting for.
     runtime.shutdown_background();
     result
+}
+
+/// What is read and opened before the runtime starts.
+struct Resources {
+    config: Config,
+    /// Those that machines are answered on.
+    interfaces: Vec<Interface>,
+    store: Store,
+    worker_files: WorkerFiles,
+}
+
+impl Resources {
+    fn open(args: &ServeArgs) -> anyhow::Result<Self> {
+        let config = configured(args)?;
+        let interfaces = interface::choose(
+            &interface::all().context("listing network interfaces")?,
+            &args.interface,
+        )?;
+        let store = Store::open(&args.state)?.serving();
+        let worker_files = WorkerFiles::open(&args.state)?;
+        worker_files.check(&config)?;
+        Ok(Self {
+            config,
+            interfaces,
+            store,
+            worker_files,
+        })
+    }
 }
 
 /// The file, then the flags over it.
@@ -96,122 +117,198 @@ fn configured(args: &ServeArgs) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-async fn serve(
-    args: &ServeArgs,
-    config: Config,
-    interfaces: &[Interface],
-    (store, worker_files): (Store, WorkerFiles),
-) -> anyhow::Result<()> {
+async fn serve(args: &ServeArgs, resources: Resources) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     // One that comes while it starts is acted on after that.
-    let mut reload = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
+    let reload = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
     // Before the sockets: what changes while they are opened is seen, too.
     let changes = interface_monitor::Changes::open();
-    let sockets = Sockets::open(&config, interfaces)?;
+    let sockets = Sockets::open(&resources.config, &resources.interfaces)?;
     let folder = args.ipxe_dir.as_deref();
     let roms = Roms::read(folder.unwrap_or_else(|| Path::new(ipxe_binaries::FOLDER)));
-    if config.dhcp.mode == DhcpMode::Full {
+    if resources.config.dhcp.mode == DhcpMode::Full {
         tokio::select! {
-            result = rival_check::alone(interfaces, args.force) => result?,
+            result = rival_check::alone(&resources.interfaces, args.force) => result?,
             () = signals.told_to_stop() => return Ok(()),
         }
     }
-    say_ready(&config, interfaces, &store, args);
-    let metrics = Arc::new(Metrics::new().context("making the counters")?);
-    let boots = Arc::clone(&metrics);
-    let fleet = Arc::new(SharedFleet::new(Box::new(move |news| boots.boot(news))));
-    let counters = Arc::new(Counters::new(&fleet, &metrics));
+    say_ready(&resources, args);
     let (stop, stopped) = watch::channel(false);
-    let about = control::about(args, &config);
-    let live = Arc::new(Current::new(Planner {
-        store: Arc::new(store),
-        config: Arc::new(config),
-        roms: Arc::new(roms),
-        worker_files: Arc::new(worker_files),
-        fleet: Arc::clone(&fleet),
-    }));
-    let store = Arc::clone(&live.now().store);
-    let served = watch::Sender::default();
-    let viewer = Arc::new(Viewer::new(
-        Arc::clone(&live),
-        metrics,
-        Arc::clone(&counters.http),
-        Arc::clone(&counters.tftp),
-        served.subscribe(),
-    ));
-    let updates = Updates::new(&args.state, Arc::clone(&counters.dhcp.boards));
-    let common = Common {
-        live: Arc::clone(&live),
-        site: Arc::new(site(&live, &counters, &viewer)),
-        files: Arc::new(TftpFiles::new(Arc::clone(&live), updates)),
-        fleet: Arc::clone(&fleet),
-        counters: Arc::clone(&counters),
-        stopped,
-    };
-    let mut servers = Servers::new(common, interfaces, !args.interface.is_empty(), served);
-    servers.begin(sockets)?;
-    let place = control::open(args.run_dir.as_deref()).map(|(listener, place)| {
-        let door = ControlServer {
-            about,
-            served: servers.served(),
-            policies: servers.policies(),
-            counters: Arc::clone(&counters),
-        };
-        servers.spawn(async move {
-            listener.run(door).await;
-            Ok(())
-        });
-        place
-    });
-    spawn_clocks(&mut servers, viewer, Arc::clone(&store));
-    let served = servers.served();
-    servers.spawn(say_status(served, store, Arc::clone(&fleet)));
-    let (to, mut interfaces) = mpsc::channel(1);
-    servers.spawn_with_pulse("the watch of interfaces".to_owned(), async move {
-        interface_monitor::run(changes, to).await;
-        Ok(())
-    });
-    let running = Running { live };
-    let mut keeper = Keeper::new(sd_notify::watchdog_enabled());
-    let mut again = tokio::time::interval(AGAIN);
-    again.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // Fails where systemd did not start us: then there is nobody to tell.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let result = loop {
-        tokio::select! {
-            () = signals.told_to_stop() => break Ok(()),
-            Some(()) = reload.recv() => running.reload(args, &mut servers).await,
-            Some(found) = interfaces.recv() => servers.follow(&found).await,
-            ended = servers.ended() => break ended,
-            _ = again.tick(), if servers.has_failed() => servers.arrange().await,
-            () = keeper.tick() => {
-                keeper.look(&servers.pulses);
-            }
-        }
-    };
+    let about = control::about(args, &resources.config);
+    let mut tasks = Tasks::new(args, resources, roms, stopped)?;
+    tasks.servers.begin(sockets)?;
+    // Its file is removed when the manager stops.
+    let place = tasks.answer_this_machine(args.run_dir.as_deref(), about);
+    tasks.tick_views();
+    tasks.mark_store();
+    tasks.tell_systemd();
+    let interfaces = tasks.watch_interfaces(changes);
+    let result = tasks.run(args, signals, reload, interfaces).await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     stop.send_replace(true);
     drop(place);
-    counters.log();
+    tasks.counters.log();
     result
 }
 
-/// What is to be done now and then.
-fn spawn_clocks(servers: &mut Servers, viewer: Arc<Viewer>, store: Arc<Store>) {
-    let mut seconds = tokio::time::interval(Duration::from_secs(1));
-    servers.spawn(async move {
+/// All that runs until the manager stops, and what it shares.
+struct Tasks {
+    live: Arc<Current>,
+    store: Arc<Store>,
+    fleet: Arc<SharedFleet>,
+    counters: Arc<Counters>,
+    viewer: Arc<Viewer>,
+    servers: Servers,
+}
+
+impl Tasks {
+    /// Nothing runs yet; all of it ends when `stopped` becomes true.
+    fn new(
+        args: &ServeArgs,
+        resources: Resources,
+        roms: Roms,
+        stopped: watch::Receiver<bool>,
+    ) -> anyhow::Result<Self> {
+        let Resources {
+            config,
+            interfaces,
+            store,
+            worker_files,
+        } = resources;
+        let metrics = Arc::new(Metrics::new().context("making the counters")?);
+        let boots = Arc::clone(&metrics);
+        let fleet = Arc::new(SharedFleet::new(Box::new(move |news| boots.boot(news))));
+        let counters = Arc::new(Counters::new(&fleet, &metrics));
+        let store = Arc::new(store);
+        let live = Arc::new(Current::new(Planner {
+            store: Arc::clone(&store),
+            config: Arc::new(config),
+            roms: Arc::new(roms),
+            worker_files: Arc::new(worker_files),
+            fleet: Arc::clone(&fleet),
+        }));
+        let served = watch::Sender::default();
+        let viewer = Arc::new(Viewer::new(
+            Arc::clone(&live),
+            metrics,
+            Arc::clone(&counters.http),
+            Arc::clone(&counters.tftp),
+            served.subscribe(),
+        ));
+        let updates = Updates::new(&args.state, Arc::clone(&counters.dhcp.boards));
+        let common = Common {
+            live: Arc::clone(&live),
+            site: Arc::new(site(&live, &counters, &viewer)),
+            files: Arc::new(TftpFiles::new(Arc::clone(&live), updates)),
+            fleet: Arc::clone(&fleet),
+            counters: Arc::clone(&counters),
+            stopped,
+        };
+        let named = !args.interface.is_empty();
+        Ok(Self {
+            servers: Servers::new(common, &interfaces, named, served),
+            live,
+            store,
+            fleet,
+            counters,
+            viewer,
+        })
+    }
+
+    /// Answers programs on this machine, if the socket for them can be made; gives the socket's file.
+    fn answer_this_machine(
+        &mut self,
+        run_dir: Option<&Path>,
+        about: About,
+    ) -> Option<control::Place> {
+        let (listener, place) = control::open(run_dir)?;
+        let door = ControlServer {
+            about,
+            served: self.servers.served(),
+            policies: self.servers.policies(),
+            counters: Arc::clone(&self.counters),
+        };
+        self.servers.spawn(async move {
+            listener.run(door).await;
+            Ok(())
+        });
+        Some(place)
+    }
+
+    /// Tells the views once a second that a second has gone by.
+    fn tick_views(&mut self) {
+        let viewer = Arc::clone(&self.viewer);
+        let mut seconds = tokio::time::interval(Duration::from_secs(1));
+        self.servers.spawn(async move {
+            loop {
+                seconds.tick().await;
+                viewer.tick();
+            }
+        });
+    }
+
+    /// The store keeps its marks on what is being served.
+    fn mark_store(&mut self) {
+        let store = Arc::clone(&self.store);
+        let mut marks = tokio::time::interval(serving_lock::TICK);
+        self.servers
+            .spawn_with_pulse("the store".to_owned(), async move {
+                loop {
+                    let (now, marked) = (marks.tick().await.into_std(), Arc::clone(&store));
+                    blocking::read(move || marked.tick(now)).await?;
+                }
+            });
+    }
+
+    /// Keeps what `systemctl status` says.
+    fn tell_systemd(&mut self) {
+        let (store, fleet) = (Arc::clone(&self.store), Arc::clone(&self.fleet));
+        let served = self.servers.served();
+        self.servers.spawn(say_status(served, store, fleet));
+    }
+
+    /// The system's interfaces, each time they have changed.
+    fn watch_interfaces(
+        &mut self,
+        changes: std::io::Result<interface_monitor::Changes>,
+    ) -> mpsc::Receiver<Vec<Found>> {
+        let (to, interfaces) = mpsc::channel(1);
+        self.servers
+            .spawn_with_pulse("the watch of interfaces".to_owned(), async move {
+                interface_monitor::run(changes, to).await;
+                Ok(())
+            });
+        interfaces
+    }
+
+    /// Until a signal, or the end of a task that should not have ended.
+    async fn run(
+        &mut self,
+        args: &ServeArgs,
+        mut signals: Signals,
+        mut reload: Signal,
+        mut interfaces: mpsc::Receiver<Vec<Found>>,
+    ) -> anyhow::Result<()> {
+        let running = Running {
+            live: Arc::clone(&self.live),
+        };
+        let mut keeper = Keeper::new(sd_notify::watchdog_enabled());
+        let mut again = tokio::time::interval(AGAIN);
+        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Fails where systemd did not start us: then there is nobody to tell.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        let servers = &mut self.servers;
         loop {
-            seconds.tick().await;
-            viewer.tick();
+            tokio::select! {
+                () = signals.told_to_stop() => return Ok(()),
+                Some(()) = reload.recv() => running.reload(args, servers).await,
+                Some(found) = interfaces.recv() => servers.follow(&found).await,
+                ended = servers.ended() => return ended,
+                _ = again.tick(), if servers.has_failed() => servers.arrange().await,
+                () = keeper.tick() => keeper.look(&servers.pulses),
+            }
         }
-    });
-    let mut marks = tokio::time::interval(serving_lock::TICK);
-    servers.spawn_with_pulse("the store".to_owned(), async move {
-        loop {
-            let (now, marked) = (marks.tick().await.into_std(), Arc::clone(&store));
-            blocking::read(move || marked.tick(now)).await?;
-        }
-    });
+    }
 }
 
 /// What ends the manager well; from when it is made on, a signal is not lost and does not kill.
@@ -334,7 +431,13 @@ impl Counters {
     }
 }
 
-fn say_ready(config: &Config, interfaces: &[Interface], store: &Store, args: &ServeArgs) {
+fn say_ready(resources: &Resources, args: &ServeArgs) {
+    let Resources {
+        config,
+        interfaces,
+        store,
+        ..
+    } = resources;
     let lines = startup_log::serving(config, interfaces);
     lines.iter().for_each(|line| info!("{line}"));
     match published(store) {
