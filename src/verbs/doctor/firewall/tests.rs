@@ -97,14 +97,19 @@ fn the_remedy_is_in_the_words_of_who_made_the_rules() {
 }
 
 /// One rule in a chain that accepts, or drops, what is left.
-fn one_rule(policy: &str, expressions: &str) -> Fate {
+fn one_rule(policy: &str, expressions: &str) -> &'static str {
     let json = format!(
         r#"{{"nftables":[{{"chain":{{"family":"ip","table":"t","name":"c","type":"filter","hook":"input","prio":0,"policy":"{policy}"}}}},
         {{"chain":{{"family":"ip","table":"t","name":"other"}}}},
         {{"rule":{{"family":"ip","table":"t","chain":"other","expr":[{{"jump":{{"target":"other"}}}},{{"drop":null}}]}}}},
         {{"rule":{{"family":"ip","table":"t","chain":"c","expr":[{expressions}]}}}}]}}"#
     );
-    Ruleset::parse(&json).expect("JSON").fate(PROBES[0], "lan0")
+    let ruleset = Ruleset::parse(&json).expect("JSON");
+    match ruleset.dropped(PROBES[0], "lan0") {
+        None => "accepted",
+        Some(dropped) if dropped.certain => "dropped",
+        Some(_) => "perhaps",
+    }
 }
 
 #[test]
@@ -185,24 +190,87 @@ fn one_row_per_expression() {
         ),
         (
             r#"{"xt":null},{"return":null},{"drop":null}"#.to_owned(),
-            "accepted",
+            "perhaps",
         ),
         (r#"{"jump":{"target":"absent"}}"#.to_owned(), "accepted"),
-        (r#"{"jump":{"target":"other"}}"#.to_owned(), "perhaps"),
+        (r#"{"jump":{"target":"other"}}"#.to_owned(), "dropped"),
     ] {
-        let got = match one_rule("accept", &rule) {
-            Fate::Accepted => "accepted",
-            Fate::Dropped(_) => "dropped",
-            Fate::Perhaps(_) => "perhaps",
-        };
-        assert_eq!(got, want, "{rule}");
+        assert_eq!(one_rule("accept", &rule), want, "{rule}");
     }
-    assert!(matches!(one_rule("drop", ""), Fate::Dropped(_)));
-    assert_eq!(one_rule("drop", r#"{"accept":null}"#), Fate::Accepted);
-    assert!(matches!(
-        one_rule("drop", r#"{"xt":null},{"accept":null}"#),
-        Fate::Perhaps(_)
-    ));
+    assert_eq!(one_rule("drop", ""), "dropped");
+    assert_eq!(one_rule("drop", r#"{"accept":null}"#), "accepted");
+    for may_accept in [
+        r#"{"xt":null},{"accept":null}"#,
+        // Accepted or not, the rest of a chain that may have been left is no answer.
+        r#"{"xt":null},{"return":null}]}},{"rule":{"family":"ip","table":"t","chain":"c","expr":[{"accept":null}"#,
+    ] {
+        assert_eq!(one_rule("drop", may_accept), "perhaps", "{may_accept}");
+    }
+}
+
+#[test]
+fn chains_are_followed() {
+    let rule = |chain: &str, expressions: &str| {
+        format!(
+            r#"{{"rule":{{"family":"ip","table":"t","chain":"{chain}","expr":[{expressions}]}}}}"#
+        )
+    };
+    let follow = |rules: &[String]| {
+        one_rule(
+            "drop",
+            &format!(
+                r#"{{"jump":{{"target":"one"}}}}]}}}},{},{{"rule":{{"family":"ip","table":"t","chain":"c","expr":["#,
+                rules.join(",")
+            ),
+        )
+    };
+    let accept = r#"{"accept":null}"#;
+    // Back from a chain, on with the caller's next rule.
+    assert_eq!(
+        follow(&[
+            rule("one", r#"{"return":null}"#),
+            rule("one", r#"{"drop":null}"#),
+            rule("c", accept)
+        ]),
+        "accepted"
+    );
+    // Gone to a chain, back to the caller's caller.
+    assert_eq!(
+        follow(&[
+            rule("one", r#"{"goto":{"target":"two"}}"#),
+            rule("one", accept)
+        ]),
+        "dropped"
+    );
+    // What may be jumped to may accept; if it is jumped to for certain later, it does.
+    let maybe = r#"{"xt":null},{"jump":{"target":"two"}}"#;
+    let certain = r#"{"jump":{"target":"two"}}"#;
+    assert_eq!(
+        follow(&[rule("one", maybe), rule("two", accept)]),
+        "perhaps"
+    );
+    assert_eq!(
+        follow(&[
+            rule("one", maybe),
+            rule("one", certain),
+            rule("two", accept)
+        ]),
+        "accepted"
+    );
+    // One verdict for each value.
+    let vmap = r#"{"vmap":{"key":{"ct":{"key":"state"}},"data":{"set":[["invalid",{"drop":null}],["new",{"jump":{"target":"two"}}]]}}}"#;
+    assert_eq!(
+        follow(&[rule("one", vmap), rule("two", accept)]),
+        "accepted"
+    );
+    // A circle ends.
+    assert_eq!(
+        follow(&[
+            rule("one", certain),
+            rule("two", r#"{"jump":{"target":"one"}}"#)
+        ]),
+        "dropped"
+    );
 }
 
 proptest! {
