@@ -1,7 +1,7 @@
 //! ramboot's manager.
 //!
 //! Each module here is a room. ARCHITECTURE.md draws the floors they stand on, `cli` at the top and `host`, `text` and `formats` at the
-//! bottom; imports go down only, and `tests/floors.rs` keeps it so. Deciders ([`dhcp`], [`boot`], [`pi`], [`tftp`], [`http`], [`fleet`]) are
+//! bottom; imports go down only, and `tests/architecture.rs` keeps it so. Deciders ([`dhcp`], [`boot`], [`pi`], [`tftp`], [`http`], [`fleet`]) are
 //! functions from values to values, each with a shell that owns its sockets; what is kept is in [`store`], what the user wrote in
 //! [`config`].
 

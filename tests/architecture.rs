@@ -1,5 +1,6 @@
-//! Who may import whom. ARCHITECTURE.md draws the floors, of the crates and of the rooms in each; nothing imports from a floor above its
-//! own, and no rooms import each other in a circle.
+//! What ARCHITECTURE.md promises of the sources: floors, and that a byte of an image can be followed in one sitting.
+//!
+//! Nothing imports from a floor above its own, and no rooms import each other in a circle.
 //!
 //! A room is a module at the top of a crate, with all that is in its folder. Imports are what the code says, `use crate::room` as well as
 //! `crate::room::item` in the middle of a line; comments and unit tests do not count.
@@ -8,6 +9,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// Lines of the eight files of "Follow one byte", without their tests.
+const MAX_LINES: usize = 1_800;
 
 /// From a room to the rooms that it imports, each with one place where it does.
 type Imports = BTreeMap<String, BTreeMap<String, String>>;
@@ -252,6 +256,37 @@ fn one_import_too_many_is_found() {
         import(&[&good[..], &[("fleet", "dhcp")]].concat()),
         ["src/dhcp.rs: dhcp imports from fleet, which comes back to dhcp by fleet"]
     );
+}
+
+/// The chain is the eight files that begin the points of the list, and those that decide are named in it.
+#[test]
+fn one_byte_can_be_followed_in_one_sitting() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    let (_, rest) = text
+        .split_once("## Follow one byte\n")
+        .expect("its heading");
+    let (list, _) = rest.split_once("\n## ").expect("the next heading");
+    for name in ["ingest.rs", "schedule.rs", "sources.rs"] {
+        assert!(list.contains(name), "{name} decides, and is not named");
+    }
+    let point = |line: &str| -> Option<String> {
+        let (number, rest) = line.split_once(". `")?;
+        number.parse::<u8>().ok()?;
+        Some(rest.split_once('`')?.0.to_owned())
+    };
+    let files: Vec<_> = list.lines().filter_map(point).collect();
+    assert_eq!(files.len(), 8, "{files:?}");
+    let lines = files.iter().map(|file| {
+        let source =
+            fs::read_to_string(root().join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
+        source
+            .lines()
+            .take_while(|line| *line != "#[cfg(test)]")
+            .count()
+    });
+    let lines: usize = lines.sum();
+    println!("{lines} lines");
+    assert!(lines < MAX_LINES, "{lines} lines");
 }
 
 fn root() -> &'static Path {
