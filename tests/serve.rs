@@ -388,7 +388,8 @@ fn sighup_takes_the_new_config_or_keeps_the_old_one() {
 
 #[test]
 fn the_control_socket_answers_and_changes_nothing() {
-    use ramboot::control::{Answer, Packet, Question, SOCKET, ask, hex, unhex};
+    use ramboot::control::{Answer, Packet, Question, SOCKET, ask};
+    use ramboot::text::hex::{hex, unhex};
     use std::os::unix::fs::PermissionsExt as _;
     let state = tempfile::tempdir().expect("folder");
     let run = state.path().join("run");

@@ -23,6 +23,8 @@ use ramboot_wire::{Mac, Worker};
 use ssh_key::private::{Ed25519Keypair, KeypairData};
 use ssh_key::{LineEnding, PrivateKey};
 
+use crate::text::hex::hex;
+
 const MACHINE_ID: &str = "ramboot 2026-11 worker machine-id";
 const SSH_HOST_KEY: &str = "ramboot 2026-11 worker ssh host key ed25519";
 const NODE_PASSWORD: &str = "ramboot 2026-11 worker k3s node password";
@@ -198,10 +200,6 @@ impl fmt::Debug for SshKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.public.trim_end())
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

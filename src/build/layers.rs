@@ -13,6 +13,7 @@ use super::merge::{Merge, Plan};
 use super::outline::Outline;
 use super::tar_read::{Reader, shown};
 use super::unpack::Part;
+use crate::text::hex::hex;
 
 /// Where a tar comes from.
 #[derive(Debug)]
@@ -233,11 +234,7 @@ pub(super) fn sha256(bytes: &mut dyn Read) -> io::Result<String> {
             got => digest.update(block.get(..got).unwrap_or_default()),
         }
     }
-    Ok(digest
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(hex(&digest.finalize()))
 }
 
 /// Reads to the end: only there a packed stream's checksum, or a program's exit status, says that all was well.

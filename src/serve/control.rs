@@ -23,6 +23,7 @@ use crate::dhcp::policy::Policy;
 use crate::dhcp::request::{Arrival, Port};
 use crate::dhcp::verdict;
 use crate::serve::args::ServeArgs;
+use crate::text::hex::{hex, unhex};
 
 /// Connections at a time; others wait in the backlog.
 const MAX_CONNECTIONS: usize = 8;
@@ -181,7 +182,7 @@ impl ControlServer {
             4011 => Port::BootServer,
             other => return Err(format!("port {other}: 67 and 4011 are listened on")),
         };
-        let bytes = control::unhex(&packet.packet)
+        let bytes = unhex(&packet.packet)
             .ok_or("packet: two hexadecimal digits are wanted for each byte")?;
         let arrival = Arrival {
             port,
@@ -194,7 +195,7 @@ impl ControlServer {
                 Ok(Answer::Replies(vec![Reply {
                     to: reply.to,
                     delay_ms: u64::try_from(reply.delay.as_millis()).unwrap_or(u64::MAX),
-                    packet: control::hex(&bytes),
+                    packet: hex(&bytes),
                 }]))
             }
         }

@@ -10,8 +10,9 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 
-use super::{Secret, hex};
+use super::Secret;
 use crate::store::make_root;
+use crate::text::hex::hex;
 
 const NAME: &str = "secret";
 /// 64 digits and the end of the line; one more tells that there is more.

@@ -8,6 +8,8 @@ use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::text::hex::hex;
+
 /// Digest and time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sig {
@@ -27,7 +29,7 @@ impl Sig {
     #[must_use]
     pub fn of(image: &[u8], time: u64) -> Self {
         let digest = Sha256::digest(image);
-        let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hex(&digest);
         Self { sha256, time }
     }
 }

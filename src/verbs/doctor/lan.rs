@@ -27,6 +27,7 @@ use self::other::played;
 use self::transfer::Transfer;
 use crate::control::{self, Answer, Packet, Question};
 use crate::dhcp::request::{Arrival, Port, parse as parse_request};
+use crate::text::hex::{hex, unhex};
 
 /// Of everybody on the other side of the wire.
 const MAC: ramboot_sim::Mac = [2, 0, 0, 0, 0, 1];
@@ -205,14 +206,14 @@ impl Lan<'_> {
             interface: self.place.interface.clone(),
             port,
             source,
-            packet: control::hex(payload),
+            packet: hex(payload),
         });
         let answer = control::ask(&self.place.run_dir, &question)
             .map_err(|error| io::Error::other(format!("{error:#}")))?;
         match answer {
             Answer::Replies(replies) => {
                 for reply in replies {
-                    let payload = control::unhex(&reply.packet).unwrap_or_default();
+                    let payload = unhex(&reply.packet).unwrap_or_default();
                     self.offered(&payload);
                     let from = SocketAddrV4::new(self.place.manager, port);
                     let delay = Duration::from_millis(reply.delay_ms);
