@@ -77,8 +77,9 @@ impl Fleet {
                 let known = self.table.get(asked.mac).is_some();
                 if known || asked.asker != AskedBy::System {
                     self.table.or_new(asked.mac, now).asked(&asked, now);
-                    let address = asked.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
-                    self.table.lives_at(asked.mac, address, Word::Seen, now);
+                    if let Some(address) = asked.address {
+                        self.table.lives_at(asked.mac, address, Word::Seen, now);
+                    }
                 }
             }
             Event::Reported(from, report) => {
@@ -224,11 +225,13 @@ impl Fleet {
     /// The machine that loads something, if it is where that machine is.
     fn of(&mut self, who: Who, now: Duration) -> Option<&mut Worker> {
         let Some(mac) = who.mac else {
-            return self.here(who.address, now);
+            return self.here(who.address?, now);
         };
         self.table.or_new(mac, now);
         let word = if who.named { Word::Url } else { Word::Seen };
-        let believed = self.table.lives_at(mac, who.address, word, now);
+        let believed = who
+            .address
+            .is_none_or(|address| self.table.lives_at(mac, address, word, now));
         let worker = self.table.get_mut(mac)?;
         if !believed {
             // Nor is what somebody else was told of it.
@@ -240,10 +243,9 @@ impl Fleet {
 
     /// Something is for a machine. Who asked for it, and from where, may only be known when it begins to load it.
     fn hand(&mut self, who: Who, pending: Pending, now: Duration) {
-        let unknown = who.address.is_unspecified();
         if let Some(worker) = self.of(who, now) {
             worker.pending = Some(Box::new(pending));
-            if !unknown {
+            if who.address.is_some() {
                 worker.settle(now);
             }
         }

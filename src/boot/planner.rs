@@ -4,7 +4,7 @@
 //! wrong becomes a script that says so on the machine's own screen and asks again.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -147,11 +147,9 @@ impl Planner {
     /// Of a machine that says which it is.
     fn tell(&self, mac: Option<Mac>, event: impl FnOnce(Who) -> Event) {
         let Some(mac) = mac else { return };
-        // Where it is, the server knows that talks to it.
-        let address = Ipv4Addr::UNSPECIFIED;
         let _ = self.fleet.saw(event(Who {
             mac: Some(mac),
-            address,
+            address: None,
             named: true,
         }));
     }

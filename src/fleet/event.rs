@@ -94,7 +94,7 @@ impl Event {
             // Everybody can have any machine's script, and write its hardware address into a URL.
             Self::Loaded(who, Part::Loader) if who.named => None,
             Self::Loaded(who, _) => Some(Sign::Booted {
-                address: who.address,
+                address: who.address?,
                 mac: who.mac.filter(|_| !who.named),
             }),
             _ => None,
@@ -134,8 +134,8 @@ pub enum AskedBy {
 pub struct Who {
     /// Its hardware address, if it said so.
     pub mac: Option<Mac>,
-    /// Where it asked from; 0.0.0.0 if only the server knows that which talks to it.
-    pub address: Ipv4Addr,
+    /// Where it asked from; `None` if only the server that talks to it knows that.
+    pub address: Option<Ipv4Addr>,
     /// Its hardware address is only what a URL says, which anybody can write.
     pub named: bool,
 }
@@ -228,7 +228,7 @@ mod tests {
         let mac = Some(mac);
         let who = Who {
             mac,
-            address,
+            address: Some(address),
             named: false,
         };
         let loaded = Event::Loaded(who, Part::Kernel).sign();
@@ -237,6 +237,11 @@ mod tests {
         assert_eq!(Event::Loaded(named, Part::Loader).sign(), None);
         let loaded = Event::Loaded(named, Part::Uki).sign();
         assert_eq!(loaded, Some(Sign::Booted { address, mac: None }));
+        let nowhere = Who {
+            address: None,
+            ..who
+        };
+        assert_eq!(Event::Loaded(nowhere, Part::Kernel).sign(), None);
         // Anybody can ask for a file of any machine.
         assert_eq!(Event::Begins(who, Part::Kernel).sign(), None);
     }

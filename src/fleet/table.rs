@@ -67,8 +67,9 @@ impl Table {
         word: Word,
         now: Duration,
     ) -> bool {
+        // No machine is at 0.0.0.0, the source of packets of machines without an address.
         if address.is_unspecified() {
-            return true;
+            return false;
         }
         let Some(before) = self.get(mac).map(|worker| worker.place) else {
             return false;

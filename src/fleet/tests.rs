@@ -32,16 +32,16 @@ fn address(last: u32) -> Ipv4Addr {
 fn who(last: u32) -> Who {
     Who {
         mac: Some(mac(last)),
-        address: address(last),
+        address: Some(address(last)),
         named: false,
     }
 }
 
 /// Somebody at an address fetches a URL with this hardware address.
-fn named(last: u32, address: Ipv4Addr) -> Who {
+fn named(last: u32, address: impl Into<Option<Ipv4Addr>>) -> Who {
     Who {
         mac: Some(mac(last)),
-        address,
+        address: address.into(),
         named: true,
     }
 }

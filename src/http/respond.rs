@@ -157,7 +157,7 @@ fn loads(
     }
     let who = Who {
         mac,
-        address,
+        address: Some(address),
         named: mac.is_some(),
     };
     let _ = fleet.saw(Event::Begins(who, part));

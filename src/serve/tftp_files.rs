@@ -201,7 +201,7 @@ impl TftpFiles {
             } else {
                 arp_table::mac_of(address)
             },
-            address,
+            address: Some(address),
             named: false,
         }
     }

@@ -35,7 +35,7 @@ fn machines_that_are_made_up_by_urls_cost_little() {
     let mut story = Story::default();
     story.boots(1, 0);
     let from = |last, address| {
-        let unknown = named(last, Ipv4Addr::UNSPECIFIED);
+        let unknown = named(last, None);
         let who = named(last, address);
         [
             Event::Chosen(unknown, None, IMAGE),
@@ -104,7 +104,7 @@ fn who_asked_and_took_nothing_stays_to_be_seen() {
 fn one_get_from_elsewhere_moves_nobody() {
     let attack = |story: &mut Story, ms| {
         let elsewhere = named(1, address(66));
-        let unknown = named(1, Ipv4Addr::UNSPECIFIED);
+        let unknown = named(1, None);
         story.at(ms, Event::Chosen(unknown, Some("forged".to_owned()), NEWER));
         story.at(ms, Event::Begins(elsewhere, Part::Loader));
         story.at(ms, Event::Loaded(elsewhere, Part::Loader));
@@ -124,6 +124,9 @@ fn one_get_from_elsewhere_moves_nobody() {
             .fleet
             .apply(Event::Beat(address(66), beat(1)), story.now());
         assert_eq!(forged, Err(Refused::Address(mac(1))), "{known}");
+        let nowhere = Event::Beat(Ipv4Addr::UNSPECIFIED, beat(1));
+        let forged = story.fleet.apply(nowhere, story.now());
+        assert_eq!(forged, Err(Refused::Address(mac(1))), "{known}");
         // What it says itself is believed as before.
         story.at(ms + 1_000, Event::Beat(address(1), beat(1)));
         assert_eq!(story.row(1).image.map(|image| image.id), Some(IMAGE));
@@ -134,7 +137,7 @@ fn one_get_from_elsewhere_moves_nobody() {
 #[test]
 fn a_get_counts_where_nothing_better_is_known() {
     let mut story = Story::default();
-    let unknown = named(1, Ipv4Addr::UNSPECIFIED);
+    let unknown = named(1, None);
     story.at(0, Event::Chosen(unknown, Some("node-1".to_owned()), IMAGE));
     story.at(0, Event::Begins(named(1, address(1)), Part::Loader));
     let row = story.row(1);
