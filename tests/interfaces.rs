@@ -336,10 +336,11 @@ fn an_interface_goes_and_comes_fifty_times_and_no_machine_is_lost() {
     // One line a change, and nothing else was worth one: what is away is a warning.
     let lines = scene.manager.lines(" interface s0 ");
     assert_eq!(lines.len(), scene.read, "{lines:#?}");
-    // And a client whose request had come in just before that.
+    // And a client whose request had come in just before the route, or on a busy machine the address, went.
     let well = |line: &&String| {
         line.contains("interface s0 is away")
             || line.contains("TFTP: refused for now: Network is unreachable")
+            || line.contains("TFTP: refused for now: Cannot assign requested address")
     };
     let said = scene.manager.said();
     let other: Vec<&String> = said.iter().filter(|line| !well(line)).collect();
